@@ -1,0 +1,38 @@
+# Every target sets up .venv when it is missing or older than pyproject.toml.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+.PHONY: demo test test-all check format checkpoint clean
+
+$(READY): pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[rppg,test,dev]'
+	@touch $@
+
+demo: $(READY)
+	$(BIN)/rppg demo --out runs/demo
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+test-all: $(READY)
+	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m ""
+
+check: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(READY)
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+checkpoint: $(READY)
+	$(BIN)/python -m benchmarks.checkpoint
+
+clean:
+	rm -rf .venv runs build dist *.egg-info
