@@ -1,0 +1,1 @@
+"""Synthetic domains: face video from physiology up, with ground truth, made on the spot."""

@@ -1,0 +1,168 @@
+"""What makes each synthetic domain what it is: people, motion, light, camera, codec.
+
+A domain is data. Changing any number of a published domain means a new version: `version` is part
+of the random seed, of the cache's key and of every checkpoint and result.
+"""
+
+from dataclasses import dataclass
+
+Rgb = tuple[float, float, float]
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A camera: how it sees blood, mixes channels, and maps light to bytes.
+
+    Attributes:
+        signature: relative pulse amplitude (AC/DC) of R, G, B in linear light: the absorption of
+            haemoglobin seen through this camera's filters.
+        crosstalk: share of its neighbours' light that leaks into a channel.
+        gamma: the bytes are light to the power `1 / gamma`.
+        exposure: linear level of white skin in full light, 1 is the white point.
+        auto_exposure: share of a change of brightness that the camera takes back, with 1 s delay.
+        noise_levels: deviation of the noise of one crop pixel at mid grey, in 8-bit levels.
+    """
+
+    signature: Rgb
+    crosstalk: float = 0.05
+    gamma: float = 2.2
+    exposure: float = 0.6
+    auto_exposure: float = 0.0
+    noise_levels: float = 0.5
+
+
+@dataclass(frozen=True)
+class Light:
+    """Light: a key lamp, ambient light, and a second lamp of another colour that changes.
+
+    Attributes:
+        key_rgb: colour of the key lamp.
+        ambient: ambient light as a share of the key lamp.
+        drift: deviation of the key lamp's slow drift.
+        second_rgb: colour of the second lamp (a screen, a fluorescent tube).
+        second: mean of the second lamp as a share of the key lamp.
+        cuts: deviation of the second lamp's jumps, as a share of its mean (film cuts on a screen).
+        flicker: range of amplitudes of its periodic flicker in the pulse band, likewise.
+        spill: how much of the second lamp falls on the background, against the face.
+    """
+
+    key_rgb: Rgb = (1.0, 0.95, 0.85)
+    ambient: float = 0.4
+    drift: float = 0.005
+    second_rgb: Rgb = (0.7, 0.9, 1.3)
+    second: float = 0.15
+    cuts: float = 0.0
+    flicker: tuple[float, float] = (0.0, 0.0)
+    spill: float = 0.5
+
+
+@dataclass(frozen=True)
+class Motion:
+    """Head motion of one setup. Shifts are in face sides, angles in radians (deviations).
+
+    Attributes:
+        name: the setup's name, told in the metadata.
+        sway: slow wandering of the position.
+        jerk: quick motion (up to 2 Hz) of the position.
+        turn: slow turning (yaw, pitch).
+        shake: quick turning (up to 3 Hz).
+        talk: opening of the mouth.
+        periodic: range of amplitudes of a periodic nod and sway in the pulse band.
+    """
+
+    name: str
+    sway: float = 0.01
+    jerk: float = 0.001
+    turn: float = 0.02
+    shake: float = 0.002
+    talk: float = 0.0
+    periodic: tuple[float, float] = (0.0, 0.0)
+
+
+@dataclass(frozen=True)
+class Codec:
+    """A codec that the crops pass through: an encoder's name and its constant quality."""
+
+    name: str
+    crf: int
+
+
+@dataclass(frozen=True)
+class Domain:
+    """A synthetic domain: everything a recording of it is drawn from."""
+
+    name: str
+    version: int
+    mirrors: str
+    hr_bpm: tuple[float, float]
+    pulse: tuple[float, float]
+    skin_types: tuple[int, ...]
+    motions: tuple[Motion, ...]
+    light: Light
+    cameras: tuple[Camera, ...]
+    fps: float = 30.0
+    jitter_s: float = 0.0
+    crop_size: int = 48
+    codec: Codec | None = None
+
+    @property
+    def key(self) -> str:
+        """Name with version, `webcam@1`."""
+        return f"{self.name}@{self.version}"
+
+
+LAB = Domain(
+    name="lab",
+    version=1,
+    mirrors="PURE",
+    hr_bpm=(45, 120),
+    pulse=(0.004, 0.010),
+    skin_types=(1, 2, 3),
+    motions=(
+        Motion("still"),
+        Motion("talking", talk=0.03, shake=0.01),
+        Motion("translation", sway=0.15, jerk=0.006),
+        Motion("rotation", turn=0.20, shake=0.015),
+    ),
+    light=Light(drift=0.003, second=0.0),
+    cameras=(Camera(signature=(0.40, 0.76, 0.50), noise_levels=0.4),),
+)
+
+WEBCAM = Domain(
+    name="webcam",
+    version=1,
+    mirrors="UBFC-rPPG",
+    hr_bpm=(55, 130),
+    pulse=(0.003, 0.008),
+    skin_types=(1, 2, 3, 4),
+    motions=(Motion("mild", sway=0.03, jerk=0.003, turn=0.05, shake=0.006, talk=0.01),),
+    light=Light(second=0.25, cuts=0.08, second_rgb=(0.6, 0.9, 1.4), spill=0.5),
+    cameras=(Camera(signature=(0.55, 0.70, 0.35), auto_exposure=0.3, noise_levels=0.6),),
+    codec=Codec("libx264", 8),
+)
+
+WILD = Domain(
+    name="wild",
+    version=1,
+    mirrors="VIPL-HR",
+    hr_bpm=(50, 140),
+    pulse=(0.003, 0.008),
+    skin_types=(2, 3, 4, 5),
+    motions=(
+        Motion("large", sway=0.12, jerk=0.015, turn=0.15, shake=0.02),
+        Motion("talking", talk=0.04, shake=0.015, turn=0.05),
+        Motion("periodic", sway=0.05, periodic=(0.01, 0.03)),
+    ),
+    light=Light(second=0.3, flicker=(0.005, 0.03), second_rgb=(0.8, 1.1, 0.9), spill=0.8),
+    cameras=(
+        Camera(signature=(0.15, 0.60, 0.75), noise_levels=0.7, auto_exposure=0.3),
+        Camera(signature=(0.25, 0.70, 0.65), gamma=1.8, noise_levels=0.7),
+        Camera(signature=(0.35, 0.78, 0.50), gamma=2.4, noise_levels=0.9, auto_exposure=0.5),
+    ),
+    fps=25.0,
+    jitter_s=0.004,
+    crop_size=40,
+    codec=Codec("libx264", 16),
+)
+
+DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (LAB, WEBCAM, WILD)}

@@ -1,0 +1,126 @@
+"""Maps of a head and of the wall behind it, drawn once a subject.
+
+Head coordinates are in units of the face box's side, origin at its centre, x right, y down. The
+maps cover `EXTENT` in each direction.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.synthetic.noise import texture
+
+EXTENT = 0.8
+SIZE = 112
+WALL_EXTENT = 3.0
+WALL_SIZE = 192
+
+Array = NDArray[np.float64]
+
+# Relative optical density of melanin in R, G, B, and reflectance of skin without any.
+MELANIN_RGB = np.array([0.55, 0.95, 1.35])
+BARE_SKIN_RGB = np.array([0.78, 0.56, 0.46])
+
+
+@dataclass(frozen=True)
+class Head:
+    """Maps of a head, each `(SIZE, SIZE)` or `(3, SIZE, SIZE)`.
+
+    Attributes:
+        alpha: 1 on the head, 0 beside it.
+        albedo: linear reflectance in R, G, B below the surface.
+        perfusion: relative pulse amplitude; 0 on hair, eyes and brows.
+        normal: unit surface normals x, y, z (z towards the camera).
+        gloss: strength of the surface reflection.
+        wall: `(3, WALL_SIZE, WALL_SIZE)` reflectance of the background.
+    """
+
+    alpha: Array
+    albedo: Array
+    perfusion: Array
+    normal: Array
+    gloss: Array
+    wall: Array
+
+
+def _ellipse(x: Array, y: Array, cx: float, cy: float, ax: float, ay: float, soft: float) -> Array:
+    """Soft-edged ellipse, 1 inside."""
+    radius = np.sqrt(((x - cx) / ax) ** 2 + ((y - cy) / ay) ** 2)
+    return np.asarray(np.clip((1 - radius) * min(ax, ay) / soft + 0.5, 0, 1))
+
+
+def draw_head(rng: np.random.Generator, skin_type: int) -> Head:
+    """Draw the maps of a person of Fitzpatrick skin type 1–6 before a random wall."""
+    axis = (np.arange(SIZE) + 0.5) / SIZE * 2 * EXTENT - EXTENT
+    y, x = np.meshgrid(axis, axis, indexing="ij")
+    half_width = rng.uniform(0.34, 0.40)
+    face = _ellipse(x, y, 0, 0.02, half_width, 0.50, 0.03)
+    hair_line = rng.uniform(-0.40, -0.30)
+    skull = _ellipse(x, y, 0, -0.08, half_width + 0.06, 0.54, 0.03)
+    neck = _ellipse(x, y, 0, 0.65, 0.24, 0.35, 0.03)
+    hair = np.clip(skull - face, 0, 1) * (y < 0.1) + skull * np.clip((hair_line - y) / 0.05, 0, 1)
+    hair = np.clip(hair, 0, 1)
+    beard = 0.0
+    if rng.random() < 0.25:
+        beard = rng.uniform(0.3, 0.9) * face * np.clip((y - 0.18) / 0.08, 0, 1)
+
+    melanin = 0.12 + 0.24 * (skin_type - 1) + 0.06 * rng.standard_normal()
+    density = np.clip(
+        melanin * (1 + 0.06 * texture(rng, SIZE, 6) + 0.06 * texture(rng, SIZE, 1.5)), 0.02, None
+    )
+    skin = BARE_SKIN_RGB[:, None, None] * np.exp(-MELANIN_RGB[:, None, None] * density)
+    hair_rgb = np.array([1.0, 0.8, 0.65]) * rng.uniform(0.02, 0.25)
+    hair_map = hair_rgb[:, None, None] * np.exp(0.3 * texture(rng, SIZE, 1.0))
+
+    eyes = brows = np.zeros_like(x)
+    for side in (-1.0, 1.0):
+        eyes = np.maximum(eyes, _ellipse(x, y, side * 0.17, -0.10, 0.07, 0.03, 0.015))
+        brows = np.maximum(brows, _ellipse(x, y, side * 0.17, -0.20, 0.10, 0.022, 0.015))
+    mouth = _ellipse(x, y, 0, 0.27, 0.12, 0.035, 0.02)
+    nostrils = _ellipse(x, y, 0, 0.10, 0.06, 0.02, 0.02)
+
+    albedo = skin
+    for mask, colour in (
+        (mouth, np.array([0.75, 0.45, 0.45])[:, None, None] * skin),
+        (nostrils, 0.5 * skin),
+        (eyes, np.array([0.25, 0.22, 0.20])[:, None, None] * np.ones_like(skin)),
+        (0.8 * brows, hair_map),
+        (beard, hair_map),
+        (hair, hair_map),
+    ):
+        albedo = albedo * (1 - mask) + colour * mask
+
+    cheeks = sum(_ellipse(x, y, s * 0.2, 0.08, 0.16, 0.14, 0.15) for s in (-1.0, 1.0))
+    forehead = _ellipse(x, y, 0, -0.27, 0.26, 0.10, 0.1)
+    perfusion = 0.7 + 0.4 * cheeks + 0.3 * forehead + 0.12 * texture(rng, SIZE, 8)
+    perfusion = np.clip(perfusion, 0.2, None) * (1 - np.maximum(eyes, 0.9 * brows)) * (1 - hair)
+    perfusion = perfusion * (1 - beard)
+
+    bulge = np.clip(1 - (x / 0.52) ** 2 - (y / 0.72) ** 2, 0.05, None)
+    nose = np.exp(-((x / 0.05) ** 2) - ((y - 0.03) / 0.10) ** 2)
+    height = 0.45 * np.sqrt(bulge) + 0.06 * nose
+    slope_y, slope_x = np.gradient(height, axis, axis)
+    normal = np.stack([-slope_x, -slope_y, np.ones_like(x)])
+    normal /= np.linalg.norm(normal, axis=0)
+
+    return Head(
+        alpha=np.clip(np.maximum(np.maximum(face, skull), neck), 0, 1),
+        albedo=albedo,
+        perfusion=perfusion,
+        normal=normal,
+        gloss=(1 - hair) * (1 - eyes) * rng.uniform(0.5, 1.5),
+        wall=_draw_wall(rng),
+    )
+
+
+def _draw_wall(rng: np.random.Generator) -> Array:
+    """A wall with a few boards of other colours and some texture."""
+    wall = np.empty((3, WALL_SIZE, WALL_SIZE))
+    wall[:] = rng.uniform(0.25, 0.7) * rng.uniform(0.85, 1.15, (3, 1, 1))
+    for _ in range(rng.integers(3, 9)):
+        top, left = rng.integers(0, WALL_SIZE - 10, 2)
+        height, width = rng.integers(8, WALL_SIZE // 2, 2)
+        colour = rng.uniform(0.1, 0.7) * rng.uniform(0.7, 1.3, (3, 1, 1))
+        wall[:, top : top + height, left : left + width] = colour
+    return np.clip(wall * (1 + 0.05 * texture(rng, WALL_SIZE, 1.5)), 0.02, 0.95)
