@@ -1,0 +1,56 @@
+"""CHROM: two chrominance signals."""
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+from numpy.typing import NDArray
+from scipy.signal import get_window
+
+from rppg.methods.normalise import deviation_ratio, relative_variation, without_rounding
+from rppg.signals.filters import bandpass
+
+Array = NDArray[np.float64]
+
+WINDOW_S = 1.6
+LOW_HZ, HIGH_HZ = 40 / 60, 240 / 60
+X = np.array([3.0, -2.0, 0.0])
+Y = np.array([1.5, 1.0, -1.5])
+"""Chrominance signals of the skin tone under white light (eq. 9)."""
+
+
+def chrom(rgb: Array, fps: float) -> Array:
+    """BVP `(..., T)` by CHROM, up at systole.
+
+    In windows of 1.6 s, half overlapping and Hann weighted::
+
+        X_s = 3 R_n − 2 G_n,   Y_s = 1.5 R_n + G_n − 1.5 B_n        C_n = C / mean(C)
+        S   = X_f − σ(X_f) / σ(Y_f) · Y_f                           f: bandpass, 40–240 bpm
+
+    The clip is extended by reflection, so that its ends are covered by two windows like the rest.
+    The bandpass is a zero-phase Butterworth of order 3, its upper edge kept under half the rate.
+
+    Args:
+        rgb: `(..., T, 3)` spatial means of the skin, any scale in each channel.
+        fps: frame rate in Hz.
+
+    Reference:
+        de Haan, Jeanne, "Robust pulse rate from chrominance-based rPPG", IEEE Trans. Biomed.
+        Eng. 60(10), 2013.
+    """
+    trace = np.asarray(rgb, dtype=np.float64)
+    frames = trace.shape[-2]
+    half = int(np.ceil(WINDOW_S * fps / 2))
+    if frames < 2:
+        return np.zeros(trace.shape[:-1])
+    count = int(np.ceil(frames / half)) + 1
+    padding = [(0, 0)] * (trace.ndim - 2) + [(half, count * half - frames), (0, 0)]
+    padded = np.pad(trace, padding, mode="reflect")
+    windows = np.moveaxis(sliding_window_view(padded, 2 * half, axis=-2), -1, -2)
+    normalised = relative_variation(windows[..., ::half, :, :])
+    band = (LOW_HZ, min(HIGH_HZ, 0.45 * fps))
+    x, y = (bandpass(without_rounding(normalised @ axis), fps, *band, order=3) for axis in (X, Y))
+    s = without_rounding(x - deviation_ratio(x, y) * y)
+    s = (s - np.mean(s, axis=-1, keepdims=True)) * get_window("hann", 2 * half)
+    out = np.zeros(padded.shape[:-1])
+    for k in range(count):
+        out[..., k * half : (k + 2) * half] += s[..., k, :]
+    return out[..., half : half + frames]

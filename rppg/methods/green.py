@@ -1,0 +1,23 @@
+"""GREEN: the green channel as it is."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.methods.normalise import relative_variation
+
+Array = NDArray[np.float64]
+
+
+def green(rgb: Array, fps: float) -> Array:
+    """BVP `(..., T)` as `1 − G(t) / mean(G)`: blood absorbs green light, so systole is dark.
+
+    Args:
+        rgb: `(..., T, 3)` spatial means of the skin, linear in intensity, any scale.
+        fps: frame rate in Hz; not used, as the method has no time scale of its own.
+
+    Reference:
+        Verkruysse, Svaasand, Nelson, "Remote plethysmographic imaging using ambient light",
+        Optics Express 16(26), 2008.
+    """
+    trace = np.asarray(rgb, dtype=np.float64)[..., 1:2]
+    return np.asarray(-relative_variation(trace)[..., 0])

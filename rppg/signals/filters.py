@@ -1,0 +1,88 @@
+"""Detrending by smoothness priors, and the zero-phase bandpass of the pulse.
+
+Both work along the last axis, `(..., T)` → `(..., T)`. A row with a NaN becomes a row of NaN and
+leaves the others alone.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.linalg import solveh_banded
+from scipy.signal import butter, sosfiltfilt
+
+from rppg.errors import InputError
+
+Array = NDArray[np.float64]
+
+LAMBDA_AT_30_HZ = 100.0
+LOW_HZ, HIGH_HZ = 0.6, 3.3
+"""The band of the pulse: 36 to 198 bpm."""
+
+
+def detrend(x: ArrayLike, fps: float) -> Array:
+    """Remove the slow trend: `z = x − (I + λ² D₂ᵀD₂)⁻¹ x`, D₂ the second difference.
+
+    The filter halves a component where `λ (2πf / fps)² = 1`. λ is 100 at 30 Hz, the field's
+    custom, which puts that cutoff at 0.48 Hz; to keep it there at any rate, λ = 100 (fps / 30)².
+    What is left of a straight line by rounding is returned as exact zeros.
+
+    Args:
+        x: `(..., T)`, any units.
+        fps: sampling rate in Hz.
+
+    Reference:
+        Tarvainen, Ranta-aho, Karjalainen, "An advanced detrending method with application to HRV
+        analysis", IEEE Trans. Biomed. Eng. 49(2), 2002, eq. 11.
+    """
+    signal = np.asarray(x, dtype=np.float64)
+    shifted = signal - signal[..., :1]
+    n = signal.shape[-1]
+    if n < 3:
+        return np.zeros_like(shifted)
+    smoothing = LAMBDA_AT_30_HZ * (fps / 30.0) ** 2
+    rows = shifted.reshape(-1, n)
+    trend = solveh_banded(
+        _bands(n, smoothing**2), rows.T, lower=True, overwrite_b=False, check_finite=False
+    )
+    z = rows - trend.T
+    rounding = 1e-9 * np.max(np.abs(rows), axis=-1, keepdims=True, initial=0.0)
+    z = np.where(np.max(np.abs(z), axis=-1, keepdims=True, initial=0.0) <= rounding, 0.0, z)
+    return np.asarray(z.reshape(signal.shape))
+
+
+def bandpass(
+    x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ, order: int = 2
+) -> Array:
+    """Zero-phase Butterworth bandpass (forward and backward), `(..., T)` → `(..., T)`.
+
+    The ends are extended by odd reflection over one period of `low_hz`.
+
+    Raises:
+        InputError: the band does not fit below half the sampling rate.
+    """
+    if not 0 < low_hz < high_hz < fps / 2:
+        raise InputError(
+            f"the band {low_hz}–{high_hz} Hz must be rising and lie below half the sampling rate "
+            f"of {fps:g} Hz; record at a higher frame rate or narrow the band"
+        )
+    signal = np.asarray(x, dtype=np.float64)
+    n = signal.shape[-1]
+    if n < 2 or signal.size == 0:
+        return np.zeros_like(signal)
+    sections = butter(order, [low_hz, high_hz], btype="bandpass", fs=fps, output="sos")
+    padding = min(n - 1, round(fps / low_hz))
+    shifted = signal - signal[..., :1]
+    return np.asarray(sosfiltfilt(sections, shifted, axis=-1, padlen=padding), dtype=np.float64)
+
+
+def _bands(n: int, weight: float) -> Array:
+    """Lower bands `(3, n)` of `I + weight · D₂ᵀD₂`, for `solveh_banded`."""
+    bands = np.zeros((3, n))
+    bands[0, :-2] += 1
+    bands[0, 1:-1] += 4
+    bands[0, 2:] += 1
+    bands[1, : n - 2] -= 2
+    bands[1, 1 : n - 1] -= 2
+    bands[2, : n - 2] = 1
+    bands *= weight
+    bands[0] += 1
+    return bands

@@ -1,0 +1,56 @@
+"""Heart rate over time: one estimate with a quality index for each window."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.signals.filters import HIGH_HZ, LOW_HZ
+from rppg.signals.quality import quality
+from rppg.signals.spectrum import heart_rate_bpm
+from rppg.signals.windows import sliding_windows, valid_share
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class RateCourse:
+    """Heart rate over time; all arrays `(W,)`, one value for each window.
+
+    Attributes:
+        start_s: start of the window, seconds from the signal's first sample.
+        end_s: its end.
+        hr_bpm: heart rate, NaN where it is undefined.
+        quality: quality index in 0..1.
+    """
+
+    start_s: Array
+    end_s: Array
+    hr_bpm: Array
+    quality: Array
+
+
+def rate_course(
+    bvp: Array,
+    fps: float,
+    *,
+    valid: NDArray[np.bool_] | None = None,
+    length_s: float = 10.0,
+    stride_s: float = 1.0,
+    low_hz: float = LOW_HZ,
+    high_hz: float = HIGH_HZ,
+    min_valid: float = 0.5,
+) -> RateCourse:
+    """Heart rate of a filtered BVP `(T,)` in sliding windows.
+
+    A window with a share of valid samples (`valid` `(T,)`, the face was in view) under `min_valid`
+    has no heart rate, and quality 0.
+    """
+    start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
+    rates = heart_rate_bpm(windows, fps, low_hz, high_hz)
+    index = quality(windows, fps, low_hz, high_hz)
+    if valid is not None:
+        enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
+        rates = np.where(enough, rates, np.nan)
+        index = np.where(enough, index, 0.0)
+    return RateCourse(start_s, start_s + windows.shape[-1] / fps, rates, index)

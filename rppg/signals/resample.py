@@ -1,0 +1,123 @@
+"""From a clock of its own, jitter and all, to a uniform grid: signals and frames."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rppg.errors import InputError
+
+Array = NDArray[np.float64]
+
+FRAMES_AT_ONCE = 64
+"""Frames interpolated in one step: bounds the memory beside the result."""
+
+
+def uniform_grid(times_s: ArrayLike, fps: float) -> Array:
+    """The uniform clock `times_s[0] + n / fps`, `(N,)`, up to and including `times_s[-1]`.
+
+    Args:
+        times_s: `(T,)` strictly increasing, in seconds, T ≥ 2.
+        fps: rate of the grid in Hz.
+
+    Raises:
+        InputError: too few, unordered or non-finite times; a rate that is not positive.
+    """
+    times = _clock(times_s)
+    if not (np.isfinite(fps) and fps > 0):
+        raise InputError(f"the grid's rate is {fps} Hz; give a positive rate such as 30")
+    steps = int(np.floor((times[-1] - times[0]) * fps + 1e-6))
+    return np.asarray(times[0] + np.arange(steps + 1) / fps)
+
+
+def resample(values: ArrayLike, times_s: ArrayLike, grid_s: ArrayLike) -> Array:
+    """Values `(..., T)` at `times_s` `(T,)` → values `(..., N)` at the uniform `grid_s` `(N,)`.
+
+    Linear interpolation by timestamps. Where the source is clearly denser than the grid (a contact
+    sensor at 256 Hz), each grid point takes the mean of the interpolated signal over its own cell,
+    so that mains hum does not alias into the band of the pulse. Outside of `times_s` the end
+    values are held; NaN spreads to the points it touches.
+
+    Raises:
+        InputError: `values` and `times_s` disagree in length; times that do not increase.
+    """
+    x = np.asarray(values, dtype=np.float64)
+    times = _clock(times_s)
+    grid = np.asarray(grid_s, dtype=np.float64)
+    _check_length(x.shape[-1] if x.ndim else 0, len(times))
+    step = float(np.median(np.diff(grid))) if len(grid) > 1 else 0.0
+    if np.median(np.diff(times)) < 0.75 * step:
+        return _cell_means(x, times, grid, step)
+    left, weight = _bracket(times, grid)
+    return np.asarray(x[..., left] * (1 - weight) + x[..., left + 1] * weight)
+
+
+def resample_frames(
+    frames: NDArray[np.uint8] | NDArray[np.float32], times_s: ArrayLike, grid_s: ArrayLike
+) -> NDArray[np.float32]:
+    """Frames `(T, H, W, C)` → `(N, H, W, C)` float32 in the same range (0–255 from uint8).
+
+    Linear interpolation in time, pixel by pixel; outside of `times_s` the end frames are held.
+
+    Raises:
+        InputError: `frames` and `times_s` disagree in length; times that do not increase.
+    """
+    times = _clock(times_s)
+    grid = np.asarray(grid_s, dtype=np.float64)
+    _check_length(len(frames), len(times))
+    left, weight = _bracket(times, grid)
+    out = np.empty((len(grid), *frames.shape[1:]), dtype=np.float32)
+    w = weight.astype(np.float32).reshape(-1, *[1] * (frames.ndim - 1))
+    for start in range(0, len(grid), FRAMES_AT_ONCE):
+        part = slice(start, start + FRAMES_AT_ONCE)
+        before = frames[left[part]].astype(np.float32)
+        after = frames[left[part] + 1].astype(np.float32)
+        out[part] = before + w[part] * (after - before)
+    return out
+
+
+def _clock(times_s: ArrayLike) -> Array:
+    times = np.asarray(times_s, dtype=np.float64)
+    if times.ndim != 1 or len(times) < 2:
+        raise InputError(f"timestamps have shape {times.shape}; give at least two in one row")
+    steps = np.diff(times)
+    if not np.all(steps > 0):
+        at = int(np.argmin(steps > 0))
+        raise InputError(
+            f"timestamps must increase, but {times[at]} s is followed by {times[at + 1]} s "
+            f"(number {at + 1}); drop repeated or unordered samples"
+        )
+    return times
+
+
+def _check_length(found: int, expected: int) -> None:
+    if found != expected:
+        raise InputError(
+            f"{found} samples but {expected} timestamps; give one time for each sample"
+        )
+
+
+def _bracket(times: Array, grid: Array) -> tuple[NDArray[np.intp], Array]:
+    """Index of the sample before each grid point, and the weight of the sample after it."""
+    left = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, len(times) - 2)
+    weight = (grid - times[left]) / (times[left + 1] - times[left])
+    return left, np.clip(weight, 0.0, 1.0)
+
+
+def _cell_means(x: Array, times: Array, grid: Array, step: float) -> Array:
+    """Mean of the piecewise linear signal over `step` around each grid point, by its integral."""
+    areas = np.diff(times) * (x[..., 1:] + x[..., :-1]) / 2
+    integral = np.concatenate([np.zeros_like(x[..., :1]), np.cumsum(areas, axis=-1)], axis=-1)
+
+    def integral_at(at: Array) -> Array:
+        left, weight = _bracket(times, at)
+        start, end = x[..., left], x[..., left + 1]
+        area = (start + weight * (end - start) / 2) * weight * (times[left + 1] - times[left])
+        return np.asarray(integral[..., left] + area)
+
+    low = np.clip(grid - step / 2, times[0], times[-1])
+    high = np.clip(grid + step / 2, times[0], times[-1])
+    width = high - low
+    inside = width > 1e-9 * step
+    mean = (integral_at(high) - integral_at(low)) / np.where(inside, width, 1.0)
+    left, weight = _bracket(times, grid)
+    held = x[..., left] * (1 - weight) + x[..., left + 1] * weight
+    return np.where(inside, mean, held)

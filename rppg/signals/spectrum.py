@@ -1,0 +1,72 @@
+"""Power spectrum of a pulse signal, and the heart rate at its peak."""
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from scipy.fft import next_fast_len
+from scipy.signal import periodogram
+
+from rppg.errors import InputError
+from rppg.signals.filters import HIGH_HZ, LOW_HZ
+
+Array = NDArray[np.float64]
+
+
+def power_spectrum(x: ArrayLike, fps: float, resolution_bpm: float = 0.1) -> tuple[Array, Array]:
+    """Hann-windowed periodogram, zero padded until its grid is `resolution_bpm` or finer.
+
+    Args:
+        x: `(..., T)`, any units; its mean is removed.
+        fps: sampling rate in Hz.
+        resolution_bpm: spacing of the frequency grid. (What can be told apart depends on the
+            duration alone.)
+
+    Returns:
+        Frequencies in Hz `(F,)`, and the one-sided power density `(..., F)` in units² / Hz.
+
+    Raises:
+        InputError: an empty signal.
+    """
+    signal = np.asarray(x, dtype=np.float64)
+    n = signal.shape[-1]
+    if n == 0:
+        raise InputError("the signal is empty; give at least one sample")
+    size = next_fast_len(max(n, int(np.ceil(fps * 60.0 / resolution_bpm))), real=True)
+    shifted = signal - signal[..., :1]  # a constant becomes exactly 0, without rounding
+    frequencies, power = periodogram(shifted, fps, window="hann", nfft=size, detrend="constant")
+    return np.asarray(frequencies, dtype=np.float64), np.asarray(power, dtype=np.float64)
+
+
+def heart_rate_bpm(
+    x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
+) -> Array:
+    """Heart rate in bpm `(...)`: the highest local maximum of the spectrum within the band.
+
+    The peak is refined by the parabola through it and its two neighbours. NaN where there is no
+    peak: a constant or non-finite signal, or a spectrum that only rises or falls within the band.
+
+    Args:
+        x: `(..., T)`, a BVP, any units.
+        fps: sampling rate in Hz.
+        low_hz: lower end of the band.
+        high_hz: upper end of the band.
+    """
+    signal = np.asarray(x, dtype=np.float64)
+    if signal.shape[-1] < 3:
+        return np.full(signal.shape[:-1], np.nan)
+    frequencies, power = power_spectrum(signal, fps)
+    return peak_frequency_hz(frequencies, power, low_hz, high_hz) * 60.0
+
+
+def peak_frequency_hz(frequencies: Array, power: Array, low_hz: float, high_hz: float) -> Array:
+    """Frequency `(...)` of the highest local maximum of `power` `(..., F)` in the band, or NaN."""
+    middle = power[..., 1:-1]
+    is_peak = (middle > power[..., :-2]) & (middle >= power[..., 2:])
+    is_peak &= (frequencies[1:-1] >= low_hz) & (frequencies[1:-1] <= high_hz)
+    height = np.where(is_peak, middle, -np.inf)
+    at = np.argmax(height, axis=-1, keepdims=True)
+    left, peak, right = (np.take_along_axis(power, at + k, axis=-1) for k in range(3))
+    bend = left - 2 * peak + right
+    found = np.take_along_axis(is_peak, at, axis=-1) & (bend < 0)
+    offset = np.where(found, 0.5 * (left - right) / np.where(found, bend, 1.0), np.nan)
+    spacing = frequencies[1] - frequencies[0]
+    return np.asarray((frequencies[at + 1] + offset * spacing)[..., 0])

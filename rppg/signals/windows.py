@@ -1,0 +1,48 @@
+"""Sliding windows of fixed length over uniformly sampled signals."""
+
+from typing import TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.errors import InputError
+
+Scalar = TypeVar("Scalar", bound=np.generic)
+
+
+def sliding_windows(
+    x: NDArray[Scalar], fps: float, *, length_s: float = 10.0, stride_s: float = 1.0
+) -> tuple[NDArray[np.float64], NDArray[Scalar]]:
+    """Windows that lie wholly within the signal.
+
+    Args:
+        x: `(..., T)`.
+        fps: sampling rate in Hz.
+        length_s: length of a window in seconds.
+        stride_s: time from the start of one window to the start of the next, in seconds.
+
+    Returns:
+        Starts in seconds from the first sample `(W,)`, and the windows `(..., W, L)`; W is 0 where
+        the signal is shorter than one window.
+
+    Raises:
+        InputError: a length or stride under one sample.
+    """
+    length = round(length_s * fps)
+    if length < 1 or stride_s * fps < 1:
+        raise InputError(
+            f"windows of {length_s} s every {stride_s} s at {fps:g} Hz are under one sample; "
+            "give longer ones"
+        )
+    count = max(0, int(np.floor((x.shape[-1] - length) / (stride_s * fps) + 1e-9)) + 1)
+    starts = np.minimum(np.round(np.arange(count) * stride_s * fps), x.shape[-1] - length)
+    index = starts.astype(np.intp)[:, None] + np.arange(length)
+    return starts / fps, x[..., index]
+
+
+def valid_share(
+    valid: NDArray[np.bool_], fps: float, *, length_s: float = 10.0, stride_s: float = 1.0
+) -> NDArray[np.float64]:
+    """Share of valid samples `(..., W)` in each of the windows of `sliding_windows`."""
+    _, windows = sliding_windows(valid, fps, length_s=length_s, stride_s=stride_s)
+    return np.asarray(np.mean(windows, axis=-1, dtype=np.float64))
