@@ -43,7 +43,7 @@ class Light:
         second: mean of the second lamp as a share of the key lamp.
         cuts: deviation of the second lamp's jumps, as a share of its mean (film cuts on a screen).
         flicker: range of amplitudes of its periodic flicker in the pulse band, likewise.
-        spill: how much of the second lamp falls on the background, against the face.
+        spill: range of how much of the second lamp falls on the background, against the face.
     """
 
     key_rgb: Rgb = (1.0, 0.95, 0.85)
@@ -53,7 +53,7 @@ class Light:
     second: float = 0.15
     cuts: float = 0.0
     flicker: tuple[float, float] = (0.0, 0.0)
-    spill: float = 0.5
+    spill: tuple[float, float] = (0.3, 0.7)
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Domain:
     cameras: tuple[Camera, ...]
     fps: float = 30.0
     jitter_s: float = 0.0
-    crop_size: int = 48
+    crop_size: int = 54
     codec: Codec | None = None
 
     @property
@@ -115,14 +115,14 @@ LAB = Domain(
     name="lab",
     version=1,
     mirrors="PURE",
-    hr_bpm=(45, 120),
+    hr_bpm=(50, 120),
     pulse=(0.004, 0.010),
     skin_types=(1, 2, 3),
     motions=(
-        Motion("still"),
-        Motion("talking", talk=0.03, shake=0.01),
-        Motion("translation", sway=0.15, jerk=0.006),
-        Motion("rotation", turn=0.20, shake=0.015),
+        Motion("still", sway=0.007, jerk=0.0007, turn=0.014, shake=0.0014),
+        Motion("talking", jerk=0.0007, talk=0.02, shake=0.007),
+        Motion("translation", sway=0.10, jerk=0.004),
+        Motion("rotation", turn=0.14, shake=0.010),
     ),
     light=Light(drift=0.003, second=0.0),
     cameras=(Camera(signature=(0.40, 0.76, 0.50), noise_levels=0.4),),
@@ -133,10 +133,10 @@ WEBCAM = Domain(
     version=1,
     mirrors="UBFC-rPPG",
     hr_bpm=(55, 130),
-    pulse=(0.003, 0.008),
+    pulse=(0.004, 0.009),
     skin_types=(1, 2, 3, 4),
-    motions=(Motion("mild", sway=0.03, jerk=0.003, turn=0.05, shake=0.006, talk=0.01),),
-    light=Light(second=0.25, cuts=0.08, second_rgb=(0.6, 0.9, 1.4), spill=0.5),
+    motions=(Motion("mild", sway=0.015, jerk=0.0015, turn=0.025, shake=0.003, talk=0.005),),
+    light=Light(second=0.25, cuts=0.06, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
     cameras=(Camera(signature=(0.55, 0.70, 0.35), auto_exposure=0.3, noise_levels=0.6),),
     codec=Codec("libx264", 8),
 )
@@ -146,14 +146,14 @@ WILD = Domain(
     version=1,
     mirrors="VIPL-HR",
     hr_bpm=(50, 140),
-    pulse=(0.003, 0.008),
+    pulse=(0.004, 0.010),
     skin_types=(2, 3, 4, 5),
     motions=(
-        Motion("large", sway=0.12, jerk=0.015, turn=0.15, shake=0.02),
-        Motion("talking", talk=0.04, shake=0.015, turn=0.05),
-        Motion("periodic", sway=0.05, periodic=(0.01, 0.03)),
+        Motion("large", sway=0.06, jerk=0.008, turn=0.08, shake=0.011),
+        Motion("talking", jerk=0.0003, talk=0.013, shake=0.005, turn=0.017),
+        Motion("periodic", sway=0.017, jerk=0.0003, periodic=(0.005, 0.02)),
     ),
-    light=Light(second=0.3, flicker=(0.005, 0.03), second_rgb=(0.8, 1.1, 0.9), spill=0.8),
+    light=Light(second=0.3, flicker=(0.001, 0.003), second_rgb=(0.8, 1.1, 0.9), spill=(0.0, 0.8)),
     cameras=(
         Camera(signature=(0.15, 0.60, 0.75), noise_levels=0.7, auto_exposure=0.3),
         Camera(signature=(0.25, 0.70, 0.65), gamma=1.8, noise_levels=0.7),
@@ -161,7 +161,7 @@ WILD = Domain(
     ),
     fps=25.0,
     jitter_s=0.004,
-    crop_size=40,
+    crop_size=36,
     codec=Codec("libx264", 16),
 )
 

@@ -24,6 +24,7 @@ class Subject:
     camera: Camera
     motion: Motion
     skin_type: int
+    spill: float
     truth: Pulse
     noise_seed: int
 
@@ -45,6 +46,7 @@ def draw_subject(domain: Domain, number: int, duration_s: float = 20.0) -> Subje
         camera=camera,
         motion=motion,
         skin_type=skin_type,
+        spill=rng.uniform(*domain.light.spill),
         truth=Pulse(contact_s, contact),
         noise_seed=int(rng.integers(2**31)),
     )
@@ -67,6 +69,7 @@ def render_crops(subject: Subject, *, pulse_gain: float = 1.0) -> FaceCrops:
         domain.light,
         subject.camera,
         view,
+        spill=subject.spill,
         seed=subject.noise_seed,
         pulse_gain=pulse_gain,
     )

@@ -49,6 +49,7 @@ def render(
     camera: Camera,
     view: View,
     *,
+    spill: float,
     seed: int,
     pulse_gain: float = 1.0,
     chunk: int = 150,
@@ -56,6 +57,7 @@ def render(
     """Render a recording.
 
     Args:
+        spill: how much of the second lamp falls on the background, against the face.
         seed: of the sensor's noise.
         pulse_gain: 0 renders the same recording without a pulse.
         chunk: frames rendered at a time (bounds the memory, does not change the result).
@@ -63,7 +65,7 @@ def render(
     Returns:
         `(T, height, width, 3)` uint8.
     """
-    scene = _Scene(head, courses, light, camera, view, pulse_gain)
+    scene = _Scene(head, courses, light, camera, view, spill, pulse_gain)
     gain = torch.from_numpy(_exposure_gain(courses, light, camera)).float()
     generator = torch.Generator().manual_seed(seed)
     frames = []
@@ -89,6 +91,7 @@ class _Scene:
         light: Light,
         camera: Camera,
         view: View,
+        spill: float,
         pulse_gain: float,
     ) -> None:
         maps = np.concatenate(
@@ -97,6 +100,7 @@ class _Scene:
         self.maps = torch.from_numpy(maps).float()[None]
         self.wall = torch.from_numpy(head.wall).float()[None]
         self.courses, self.light, self.camera, self.view = courses, light, camera, view
+        self.spill = spill
         self.signature = pulse_gain * torch.tensor(camera.signature) / max(camera.signature)
         step = 1.0 / view.pixels_per_face / view.supersample
         columns = torch.arange(view.width * view.supersample).float()
@@ -143,7 +147,7 @@ class _Scene:
         lit_wall = key * key_rgb * (light.ambient + 0.6) * wall
         if light.second:
             lit_head = lit_head + second * second_rgb * reflected(second_shade)
-            lit_wall = lit_wall + second * second_rgb * light.spill * wall
+            lit_wall = lit_wall + second * second_rgb * self.spill * wall
         lit = lit_wall + alpha * (lit_head - lit_wall)
         return F.avg_pool2d(lit, self.view.supersample) if self.view.supersample > 1 else lit
 

@@ -1,0 +1,75 @@
+"""Spectral covariation as a differentiable beamformer.
+
+The pulse moves the spectral channels together with a fixed signature p; light and motion move them
+otherwise. Of all mixtures of the channels that pass the signature with gain one, the beamformer
+takes the one with the least power (Capon, "High-resolution frequency-wavenumber spectrum analysis",
+1969): with Q the covariance of what is to be suppressed,
+
+    w = Q⁻¹ p / (pᵀ Q⁻¹ p),    y(t) = wᵀ x(t).
+"""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def covariance(x: Tensor) -> Tensor:
+    """Second moment `(..., C, C)` of traces `(..., C, T)`."""
+    return x @ x.mT / x.shape[-1]
+
+
+def load_diagonal(q: Tensor, ridge: Tensor | float) -> Tensor:
+    """`q + ridge · trace(q) / C · I`: relative, as AC/DC covariances are about 1e-6."""
+    trace = q.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] / q.shape[-1]
+    eye = torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
+    return q + (ridge * trace + 1e-12) * eye
+
+
+def beamformer_weights(q: Tensor, signatures: Tensor) -> Tensor:
+    """Weights `(..., K, C)` for covariances `(..., C, C)` and signatures `(K, C)`."""
+    towards = signatures.mT.expand(*q.shape[:-2], -1, -1)
+    weights = torch.linalg.solve(q, towards).mT
+    return weights / (weights * signatures).sum(-1, keepdim=True)
+
+
+def cancel_references(x: Tensor, references: Tensor, ridge: Tensor | float) -> Tensor:
+    """Remove from traces what a linear mixture of reference traces explains.
+
+    Background pixels see the lamps but no blood: what a skin trace shares with them is light. The
+    mixture is the ridge regression `a = (R Rᵀ + λI)⁻¹ R xᵀ`, of each trace on all references.
+
+    Args:
+        x: `(B, ..., T)`.
+        references: `(B, M, T)`.
+        ridge: λ relative to the references' mean power.
+
+    Returns:
+        The residual, same shape as `x`.
+    """
+    flat = x.flatten(1, -2)
+    gram = load_diagonal(covariance(references), ridge)
+    mixture = torch.linalg.solve(gram, references @ flat.mT / x.shape[-1])
+    return (flat - mixture.mT @ references).view_as(x)
+
+
+def split_windows(x: Tensor, length: int, hop: int) -> Tensor:
+    """Overlapping windows `(..., N, length)` of `(..., T)`, centred on every `hop`-th sample."""
+    flat = x.flatten(0, -2)[None]
+    padded = F.pad(flat, (length // 2, length // 2 + hop), mode="reflect")[0]
+    return padded.unfold(-1, length, hop).unflatten(0, x.shape[:-1])
+
+
+def join_windows(windows: Tensor, time: int, hop: int) -> Tensor:
+    """Undo `split_windows` by Hann-weighted overlap-add: `(..., N, L)` to `(..., T)`, gain one."""
+    count, length = windows.shape[-2:]
+    hann = torch.hann_window(length, dtype=windows.dtype, device=windows.device)
+    total = (count - 1) * hop + length
+
+    def add(parts: Tensor) -> Tensor:
+        return F.fold(parts.mT, (1, total), (1, length), stride=(1, hop))[:, 0, 0]
+
+    flat = add((windows * hann).flatten(0, -3))
+    gain = add(hann.expand(1, count, length))
+    start = length // 2
+    joined = (flat / gain.clamp(min=1e-3))[:, start : start + time]
+    return joined.unflatten(0, windows.shape[:-2])

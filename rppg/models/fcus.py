@@ -1,0 +1,184 @@
+"""FCUS-rPPG's network: a spectrally shared backbone that beamforms the pulse out of the channels.
+
+The stages: patches → shared attention → regional traces → light seen by the background cancelled →
+beamformer over a bank of pulse signatures → mixture of the bank → fusion of the regions. No kernel
+over time is learned, so the network cannot answer with a sine of its own; and its gain on a pulse
+is one, so its output is in AC/DC units and the weak-amplitude prior can be read off it.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field
+from torch import Tensor, nn
+
+from rppg.models import beamformer as bf
+from rppg.models.attention import SharedAttention
+from rppg.models.patches import (
+    ac_dc,
+    background_patches,
+    band_limit,
+    pool_patches,
+    region_cells,
+)
+
+NOMINAL_SIGNATURE = (0.33, 0.77, 0.53)
+"""Relative pulse amplitude in R, G, B of a typical camera (de Haan & van Leest, 2014)."""
+
+
+class ModelConfig(BaseModel):
+    """The network's structure; written into every checkpoint."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fps: float = Field(30.0, gt=0, description="rate the network runs at, Hz")
+    low_hz: float = Field(0.6, gt=0)
+    high_hz: float = Field(3.3, gt=0)
+    grid: int = Field(18, ge=12, description="patches per side of a crop")
+    regions: int = Field(6, ge=1, description="regions per side of the face box")
+    window_s: float = Field(2.1, gt=0, description="length of a beamformer's window")
+    width: int = Field(8, ge=1, description="features of the shared encoder")
+    signatures: tuple[tuple[float, ...], ...] = (NOMINAL_SIGNATURE,)
+
+    @property
+    def spectral_channels(self) -> int:
+        """Spectral channels of the crops (3 for RGB)."""
+        return len(self.signatures[0])
+
+
+@dataclass(frozen=True)
+class FcusOutput:
+    """What the network says about a batch of clips.
+
+    Attributes:
+        regions: `(B, R, T)` BVP of each region in AC/DC units, up at systole.
+        attention: `(B, R)` share of skin in each region, sums to 1.
+        choice: `(B, K)` weights of the signatures in the mixture, sum to 1.
+    """
+
+    regions: Tensor
+    attention: Tensor
+    choice: Tensor
+
+
+class FcusNet(nn.Module):
+    """Clips to regional BVP.
+
+    Example:
+        >>> net = FcusNet(ModelConfig())
+        >>> clips = 100 + torch.rand(2, 150, 3, 36, 36)
+        >>> out = net(clips)
+        >>> out.regions.shape, net.fuse(out).shape
+        (torch.Size([2, 36, 150]), torch.Size([2, 150]))
+    """
+
+    cells: Tensor
+    background: Tensor
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.attention = SharedAttention(config.grid, config.width)
+        self.signatures = nn.Parameter(torch.tensor(config.signatures))
+        self.log_cancel_ridge = nn.Parameter(torch.tensor(math.log(0.1)))
+        self.log_ridge = nn.Parameter(torch.tensor(math.log(3e-3)))
+        self.log_pooled = nn.Parameter(torch.tensor(math.log(1.0)))
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(8.0)))
+        self.fusion_power = nn.Parameter(torch.tensor(2.0))
+        self.register_buffer(
+            "cells", region_cells(config.grid, config.regions).flatten(1), persistent=False
+        )
+        self.register_buffer(
+            "background", background_patches(config.grid).flatten(1), persistent=False
+        )
+
+    def traces(self, clips: Tensor) -> tuple[Tensor, Tensor]:
+        """Band-limited patch traces `(B, P, C, T)` and the mean picture `(B, C, G, G)`."""
+        c = self.config
+        traces, mean = ac_dc(pool_patches(clips, c.grid))
+        return band_limit(traces, c.fps, c.low_hz, c.high_hz), mean
+
+    def background_traces(self, traces: Tensor) -> Tensor:
+        """Traces `(B, 3, C, T)` of the background left, right and above the head."""
+        weights = self.background / self.background.sum(1, keepdim=True)
+        return torch.einsum("mp,bpct->bmct", weights, traces)
+
+    def forward(self, clips: Tensor) -> FcusOutput:
+        """Estimate the regional BVP.
+
+        Args:
+            clips: `(B, T, C, S, S)` crops at `config.fps`, any positive scale, T ≥ 3 s.
+        """
+        c = self.config
+        if clips.ndim != 5 or clips.shape[2] != c.spectral_channels:
+            raise ValueError(
+                f"clips must be (B, T, {c.spectral_channels}, S, S), found {tuple(clips.shape)}; "
+                "the number of channels is set by ModelConfig.signatures"
+            )
+        traces, mean = self.traces(clips)
+        skin = self.attention(traces, mean)  # (B, P)
+        weights = skin[:, None] * self.cells
+        mass = weights.sum(-1)
+        weights = weights / mass.clamp(min=1e-6)[..., None]
+        x = torch.einsum("brp,bpct->brct", weights, traces)
+        references = self.background_traces(traces).flatten(1, 2)
+        x = bf.cancel_references(x, references, self.log_cancel_ridge.exp())
+
+        signatures = nn.functional.normalize(self.signatures, dim=1)
+        candidates = -self._beamform(x, signatures)  # more blood, less light: up at systole
+        attention = mass / mass.sum(1, keepdim=True)
+        choice = self._choose(candidates, attention)
+        regions = torch.einsum("bk,bkrt->brt", choice, candidates)
+        return FcusOutput(regions, attention, choice)
+
+    def _beamform(self, x: Tensor, signatures: Tensor) -> Tensor:
+        """Regional traces `(B, R, C, T)` to candidates `(B, K, R, T)`."""
+        c, time = self.config, x.shape[-1]
+        length = min(round(c.window_s * c.fps), time - 1)
+        hop = max(1, length // 4)
+        windows = bf.split_windows(x, length, hop).transpose(2, 3)  # (B, R, N, C, L)
+        centred = windows - windows.mean(-1, keepdim=True)
+        pooled = bf.covariance(centred.mean(1, keepdim=True))
+        q = bf.covariance(centred) + self.log_pooled.exp() * pooled
+        q = bf.load_diagonal(q, self.log_ridge.exp())
+        w = bf.beamformer_weights(q, signatures)  # (B, R, N, K, C)
+        # The weights are applied to the windows as they are: taking each window's mean away, as
+        # POS does, would cost a slow pulse most of its power.
+        mixed = torch.einsum("brnkc,brncl->bkrnl", w, windows)
+        return band_limit(bf.join_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
+
+    def _choose(self, candidates: Tensor, attention: Tensor) -> Tensor:
+        """Weights `(B, K)` of the signatures: the sparser a candidate's spectrum, the more."""
+        if candidates.shape[1] == 1:
+            return candidates.new_ones(len(candidates), 1)
+        fused = fuse(candidates, attention[:, None], self.fusion_power)
+        return torch.softmax(self.log_sharpness.exp() * concentration(fused), 1)
+
+    def fuse(self, output: FcusOutput, keep: Tensor | None = None) -> Tensor:
+        """BVP `(B, T)` of the face; `keep` `(B, R, T)` in 0..1 weighs the regions' samples."""
+        return fuse(output.regions, output.attention, self.fusion_power, keep)
+
+
+def fuse(
+    regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None = None
+) -> Tensor:
+    """Weighted mean over regions `(..., R, T)` to `(..., T)`.
+
+    A region's gain on the pulse is one, so what makes its amplitude large is noise: weights are
+    attention / amplitude^power (power 2 is the inverse-variance rule).
+    """
+    amplitude = regions.square().mean(-1).sqrt() + 1e-6
+    amplitude = amplitude / amplitude.mean(-1, keepdim=True)
+    weights = (attention * amplitude.pow(-power))[..., None]
+    if keep is not None:
+        weights = weights * keep
+    return (weights * regions).sum(-2) / weights.sum(-2).clamp(min=1e-8)
+
+
+def concentration(waves: Tensor) -> Tensor:
+    """How much of a wave's `(..., T)` power lies in its strongest spectral lines, in 0..1."""
+    power = torch.fft.rfft(waves * torch.hann_window(waves.shape[-1], device=waves.device))
+    power = power.abs().square()
+    power = power / power.sum(-1, keepdim=True).clamp(min=1e-20)
+    return power.square().sum(-1).sqrt()
