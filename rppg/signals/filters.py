@@ -44,7 +44,7 @@ def detrend(x: ArrayLike, fps: float) -> Array:
         _bands(n, smoothing**2), rows.T, lower=True, overwrite_b=False, check_finite=False
     )
     z = rows - trend.T
-    rounding = 1e-9 * np.max(np.abs(rows), axis=-1, keepdims=True, initial=0.0)
+    rounding = 1e-7 * np.max(np.abs(rows), axis=-1, keepdims=True, initial=0.0)
     z = np.where(np.max(np.abs(z), axis=-1, keepdims=True, initial=0.0) <= rounding, 0.0, z)
     return np.asarray(z.reshape(signal.shape))
 

@@ -1,0 +1,39 @@
+"""Evaluation: metrics with their uncertainty, under one protocol for every method."""
+
+from rppg.evaluation.estimators import ConstantGuess, Estimator, classical, constant_guess
+from rppg.evaluation.export import to_csv, to_json
+from rppg.evaluation.metrics import BlandAltman, Statistic
+from rppg.evaluation.protocol import Measured, Protocol, evaluate, measure
+from rppg.evaluation.results import (
+    Difference,
+    Evaluation,
+    Failure,
+    Row,
+    Scope,
+    Scores,
+    Waveform,
+    paired_difference,
+)
+
+__all__ = [
+    "BlandAltman",
+    "ConstantGuess",
+    "Difference",
+    "Estimator",
+    "Evaluation",
+    "Failure",
+    "Measured",
+    "Protocol",
+    "Row",
+    "Scope",
+    "Scores",
+    "Statistic",
+    "Waveform",
+    "classical",
+    "constant_guess",
+    "evaluate",
+    "measure",
+    "paired_difference",
+    "to_csv",
+    "to_json",
+]

@@ -1,0 +1,184 @@
+"""Error metrics, each with its closed-form standard error and a bootstrap interval over subjects.
+
+Pairs with a NaN on either side are left out. What is undefined (one sample, a constant signal) is
+NaN, which means missing; it is never 0 and never enters a mean.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rppg.signals.quality import pulse_power_share
+from rppg.signals.spectrum import power_spectrum
+
+Array = NDArray[np.float64]
+Weighted = Callable[[Array], Array]
+"""A statistic as a function of weights `(..., n)` on the samples: `(..., n)` → `(...)`."""
+
+RESAMPLES = 1000
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """A metric with its uncertainty; each number is NaN where it is undefined.
+
+    Attributes:
+        value: the metric.
+        se: closed-form standard error, which takes the samples as independent.
+        low: lower end of the 95 % bootstrap interval over subjects.
+        high: its upper end.
+    """
+
+    value: float
+    se: float
+    low: float
+    high: float
+
+
+@dataclass(frozen=True)
+class BlandAltman:
+    """Agreement of single measurements, in bpm: bias, and bias ± 1.96 standard deviations.
+
+    Reference:
+        Bland, Altman, "Statistical methods for assessing agreement between two methods of clinical
+        measurement", Lancet 327, 1986.
+    """
+
+    bias_bpm: float
+    low_bpm: float
+    high_bpm: float
+
+
+def mae(
+    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+) -> Statistic:
+    """Mean absolute error `mean|e|`, in the units of the input; standard error `s / √n`.
+
+    Args:
+        true: `(n,)`.
+        predicted: `(n,)`.
+        subjects: `(n,)`, whose sample it is; None takes each sample as a subject of its own.
+        seed: of the bootstrap.
+    """
+    return mean(np.abs(_array(predicted) - _array(true)), subjects, seed=seed)
+
+
+def mape(
+    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+) -> Statistic:
+    """Mean absolute percentage error `100 mean|e / true|`, in percent; standard error `s / √n`."""
+    t = _array(true)
+    relative = np.abs(_array(predicted) - t) / np.where(t != 0, np.abs(t), np.nan)
+    return mean(100 * relative, subjects, seed=seed)
+
+
+def rmse(
+    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+) -> Statistic:
+    """Root mean squared error; standard error `std(e²) / (2 · RMSE · √n)`, by the delta method."""
+    error = _array(predicted) - _array(true)
+    keep = np.isfinite(error)
+    squared, n = error[keep] ** 2, int(np.sum(keep))
+    value = float(np.sqrt(np.mean(squared))) if n else np.nan
+    se = np.std(squared, ddof=1) / (2 * value * np.sqrt(n)) if n > 1 and value > 0 else np.nan
+    low, high = _interval(lambda w: np.sqrt(_mean(w, squared)), _kept(subjects, keep), seed)
+    return Statistic(value, float(se), low, high)
+
+
+def pearson(
+    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+) -> Statistic:
+    """Pearson's r; standard error `√((1 − r²) / (n − 2))`.
+
+    Undefined under three samples and where either side is constant.
+    """
+    t, p = _array(true), _array(predicted)
+    keep = np.isfinite(t) & np.isfinite(p)
+    t, p, n = t[keep], p[keep], int(np.sum(keep))
+    value = float(_correlation(np.ones(n), t, p)) if n > 2 else np.nan
+    se = float(np.sqrt(max(0.0, 1 - value**2) / (n - 2))) if np.isfinite(value) else np.nan
+    low, high = np.nan, np.nan
+    if np.isfinite(value):
+        low, high = _interval(lambda w: _correlation(w, t, p), _kept(subjects, keep), seed)
+    return Statistic(value, se, low, high)
+
+
+def mean(values: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0) -> Statistic:
+    """Mean of the finite values `(n,)`; standard error `s / √n`, undefined under two samples."""
+    x = _array(values)
+    keep = np.isfinite(x)
+    x, n = x[keep], int(np.sum(keep))
+    value = float(np.mean(x)) if n else np.nan
+    se = float(np.std(x, ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    low, high = _interval(lambda w: _mean(w, x), _kept(subjects, keep), seed)
+    return Statistic(value, se, low, high)
+
+
+def bland_altman(true: ArrayLike, predicted: ArrayLike) -> BlandAltman:
+    """Bias and limits of agreement of `predicted − true`, both `(n,)` in bpm."""
+    error = _array(predicted) - _array(true)
+    error = error[np.isfinite(error)]
+    bias = float(np.mean(error)) if len(error) else np.nan
+    spread = 1.96 * float(np.std(error, ddof=1)) if len(error) > 1 else np.nan
+    return BlandAltman(bias, bias - spread, bias + spread)
+
+
+def snr_db(bvp: ArrayLike, fps: float, hr_true_bpm: ArrayLike) -> Array:
+    """Signal-to-noise ratio `(...)` in dB of a BVP `(..., T)`, given the true heart rate `(...)`.
+
+    Power within ±6 bpm of f and of 2f against the rest of 0.6–3.3 Hz; NaN where the heart rate is
+    NaN or one of the two holds no power.
+
+    Reference:
+        de Haan, Jeanne, "Robust pulse rate from chrominance-based rPPG", IEEE Trans. Biomed.
+        Eng. 60(10), 2013, eq. 20; with the band and the width of this protocol.
+    """
+    frequencies, power = power_spectrum(bvp, fps)
+    share = pulse_power_share(frequencies, power, np.asarray(hr_true_bpm, dtype=np.float64) / 60)
+    defined = (share > 0) & (share < 1)
+    ratio = np.where(defined, share, 0.5) / (1 - np.where(defined, share, 0.5))
+    return np.where(defined, 10 * np.log10(ratio), np.nan)
+
+
+def _array(values: ArrayLike) -> Array:
+    return np.asarray(values, dtype=np.float64)
+
+
+def _kept(subjects: Sequence[str] | None, keep: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Number of the subject of each kept sample."""
+    if subjects is None:
+        return np.arange(int(np.sum(keep)))
+    _, code = np.unique(np.asarray(subjects, dtype=np.str_)[keep], return_inverse=True)
+    return np.asarray(code, dtype=np.intp)
+
+
+def _interval(statistic: Weighted, subject: NDArray[np.intp], seed: int) -> tuple[float, float]:
+    """95 % percentile interval under resampling of whole subjects, with replacement."""
+    count = len(np.unique(subject))
+    if count < 2:
+        return np.nan, np.nan
+    rng = np.random.default_rng(seed)
+    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
+    values = statistic(draws[:, subject].astype(np.float64))
+    values = values[np.isfinite(values)]
+    if len(values) < RESAMPLES / 2:
+        return np.nan, np.nan
+    low, high = np.percentile(values, [2.5, 97.5])
+    return float(low), float(high)
+
+
+def _mean(w: Array, x: Array) -> Array:
+    return np.asarray((w @ x) / np.sum(w, axis=-1))
+
+
+def _correlation(w: Array, x: Array, y: Array) -> Array:
+    """Weighted Pearson correlation `(...)`; NaN where a side is constant up to rounding."""
+    total = np.sum(w, axis=-1)[..., None]
+    dx, dy = x - (w @ x)[..., None] / total, y - (w @ y)[..., None] / total
+    xx, yy, xy = (np.sum(w * a * b, axis=-1) for a, b in ((dx, dx), (dy, dy), (dx, dy)))
+    rounding = [1e-18 * total[..., 0] * np.max(a**2, initial=0.0) for a in (x, y)]
+    defined = (xx > rounding[0]) & (yy > rounding[1])
+    r = np.where(defined, xy, np.nan) / np.sqrt(np.where(defined, xx * yy, 1.0))
+    return np.asarray(np.clip(r, -1.0, 1.0))

@@ -1,0 +1,245 @@
+"""What an evaluation gives: rows, waveforms, failures, and their summary."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.errors import InputError
+from rppg.evaluation import metrics
+from rppg.evaluation.metrics import BlandAltman, Statistic
+
+Array = NDArray[np.float64]
+Scope = Literal["windows", "clips"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One method on one window, or on one whole clip. NaN means undefined.
+
+    Attributes:
+        dataset: of the record.
+        record: its name.
+        subject: whose it is.
+        metadata: what is known about the recording.
+        method: name of the method.
+        start_s: start of the window, seconds on the video's clock.
+        end_s: its end.
+        hr_true_bpm: heart rate of the ground truth; NaN where that has no peak.
+        hr_pred_bpm: heart rate of the prediction; NaN where the method gives none.
+        snr_db: power at the true heart rate and its double against the rest of the band.
+        quality: quality index of the prediction in 0..1.
+        correlation: with the true BVP at the best lag within ±0.2 s.
+        sine_correlation: what the best sine of constant rate would get.
+        macc: maximum amplitude of cross-correlation over all lags.
+        beat_error_ms: mean absolute error of the beat-to-beat intervals.
+    """
+
+    dataset: str
+    record: str
+    subject: str
+    metadata: Mapping[str, str]
+    method: str
+    start_s: float
+    end_s: float
+    hr_true_bpm: float
+    hr_pred_bpm: float
+    snr_db: float = float("nan")
+    quality: float = float("nan")
+    correlation: float = float("nan")
+    sine_correlation: float = float("nan")
+    macc: float = float("nan")
+    beat_error_ms: float = float("nan")
+
+    @property
+    def error_bpm(self) -> float:
+        """Predicted minus true heart rate."""
+        return self.hr_pred_bpm - self.hr_true_bpm
+
+
+@dataclass(frozen=True)
+class Waveform:
+    """An example: a method's BVP beside the truth, both filtered by the protocol, all `(T,)`."""
+
+    dataset: str
+    record: str
+    method: str
+    times_s: Array
+    bvp_true: Array
+    bvp_pred: Array
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A record, or one method on it, that could not be evaluated, and why."""
+
+    dataset: str
+    record: str
+    method: str | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Scores:
+    """A line of the table: one method on one dataset, or on the part of it named by `group`.
+
+    Attributes:
+        dataset: name of the dataset.
+        method: name of the method.
+        group: a value of the metadata, or "" for all.
+        n: windows (or clips) with a true heart rate.
+        n_subjects: subjects among them.
+        coverage: share of those n for which the method gives a heart rate.
+        mae_bpm: mean absolute error.
+        rmse_bpm: root mean squared error.
+        mape_percent: mean absolute percentage error.
+        pearson_r: correlation of predicted with true heart rate.
+        snr_db: mean signal-to-noise ratio.
+        correlation: mean correlation of the waveforms.
+        sine_correlation: mean of what the best constant-rate sine gets.
+        macc: mean of the maximum amplitude of cross-correlation.
+        beat_error_ms: mean error of the beat-to-beat intervals.
+        agreement: Bland and Altman's bias and limits.
+    """
+
+    dataset: str
+    method: str
+    group: str
+    n: int
+    n_subjects: int
+    coverage: float
+    mae_bpm: Statistic
+    rmse_bpm: Statistic
+    mape_percent: Statistic
+    pearson_r: Statistic
+    snr_db: Statistic
+    correlation: Statistic
+    sine_correlation: Statistic
+    macc: Statistic
+    beat_error_ms: Statistic
+    agreement: BlandAltman
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Mean of `|error of a| − |error of b|` in bpm over windows where both are defined.
+
+    Negative means that `a` is better; the interval is a 95 % bootstrap over subjects.
+    """
+
+    mean_bpm: float
+    low_bpm: float
+    high_bpm: float
+    n: int
+    n_subjects: int
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Every method on every record under one protocol.
+
+    Attributes:
+        settings: the protocol's settings, by name.
+        windows: one row for each window and method.
+        clips: one row for each whole clip and method.
+        waveforms: a few examples.
+        failures: what could not be evaluated. A record that failed has no rows; a method that
+            failed on a record has rows without a heart rate, which lower its coverage.
+    """
+
+    settings: Mapping[str, str | float]
+    windows: tuple[Row, ...]
+    clips: tuple[Row, ...]
+    waveforms: tuple[Waveform, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def datasets(self) -> tuple[str, ...]:
+        """Datasets in the order in which they were evaluated."""
+        return tuple(dict.fromkeys(row.dataset for row in self.clips))
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Methods in the order in which they were given."""
+        return tuple(dict.fromkeys(row.method for row in self.clips))
+
+    @property
+    def metadata_keys(self) -> tuple[str, ...]:
+        """What the metadata says about the records, such as the skin type."""
+        return tuple(dict.fromkeys(key for row in self.clips for key in row.metadata))
+
+    def rows(self, scope: Scope = "windows") -> tuple[Row, ...]:
+        """Rows of the windows or of the whole clips."""
+        return self.windows if scope == "windows" else self.clips
+
+    def summary(self, scope: Scope = "windows", *, by: str | None = None) -> list[Scores]:
+        """Scores for each dataset and method, and for each value of the metadata `by` if given."""
+        groups: dict[tuple[str, str, str], list[Row]] = {}
+        for row in self.rows(scope):
+            group = "" if by is None else row.metadata.get(by, "unknown")
+            groups.setdefault((row.dataset, row.method, group), []).append(row)
+        order = sorted(
+            groups,
+            key=lambda k: (self.datasets.index(k[0]), k[2], self.methods.index(k[1])),
+        )
+        return [_scores(*key, groups[key]) for key in order]
+
+
+def paired_difference(
+    evaluation: Evaluation,
+    dataset: str,
+    method_a: str,
+    method_b: str,
+    scope: Scope = "windows",
+    *,
+    seed: int = 0,
+) -> Difference:
+    """Compare two methods on the same windows of one dataset: mean of `|e_a| − |e_b|`.
+
+    Raises:
+        InputError: the dataset was not evaluated with that method.
+    """
+    rows = [row for row in evaluation.rows(scope) if row.dataset == dataset]
+    of: dict[str, dict[tuple[str, float], Row]] = {}
+    for method in (method_a, method_b):
+        of[method] = {(r.record, r.start_s): r for r in rows if r.method == method}
+        if not of[method]:
+            raise InputError(
+                f"{dataset} was not evaluated with {method!r}; there are "
+                f"{', '.join(evaluation.methods) or 'no methods'} on "
+                f"{', '.join(evaluation.datasets) or 'no dataset'}"
+            )
+    shared = [key for key in of[method_a] if key in of[method_b]]
+    a, b = ([of[method][key] for key in shared] for method in (method_a, method_b))
+    gain = np.array([abs(p.error_bpm) - abs(q.error_bpm) for p, q in zip(a, b, strict=True)])
+    keep = np.isfinite(gain)
+    result = metrics.mean(gain, [row.subject for row in a], seed=seed)
+    subjects = {row.subject for row, k in zip(a, keep, strict=True) if k}
+    return Difference(result.value, result.low, result.high, int(np.sum(keep)), len(subjects))
+
+
+def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Scores:
+    rows = [row for row in rows if np.isfinite(row.hr_true_bpm)]
+    subjects = [row.subject for row in rows]
+    true = np.array([row.hr_true_bpm for row in rows])
+    predicted = np.array([row.hr_pred_bpm for row in rows])
+    return Scores(
+        dataset=dataset,
+        method=method,
+        group=group,
+        n=len(rows),
+        n_subjects=len(set(subjects)),
+        coverage=float(np.mean(np.isfinite(predicted))) if rows else float("nan"),
+        mae_bpm=metrics.mae(true, predicted, subjects),
+        rmse_bpm=metrics.rmse(true, predicted, subjects),
+        mape_percent=metrics.mape(true, predicted, subjects),
+        pearson_r=metrics.pearson(true, predicted, subjects),
+        snr_db=metrics.mean([row.snr_db for row in rows], subjects),
+        correlation=metrics.mean([row.correlation for row in rows], subjects),
+        sine_correlation=metrics.mean([row.sine_correlation for row in rows], subjects),
+        macc=metrics.mean([row.macc for row in rows], subjects),
+        beat_error_ms=metrics.mean([row.beat_error_ms for row in rows], subjects),
+        agreement=metrics.bland_altman(true, predicted),
+    )
