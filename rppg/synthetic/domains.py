@@ -28,7 +28,7 @@ class Camera:
     gamma: float = 2.2
     exposure: float = 0.6
     auto_exposure: float = 0.0
-    noise_levels: float = 0.5
+    noise_levels: float = 0.35
 
 
 @dataclass(frozen=True)
@@ -102,7 +102,7 @@ class Domain:
     cameras: tuple[Camera, ...]
     fps: float = 30.0
     jitter_s: float = 0.0
-    crop_size: int = 54
+    crop_size: int = 36
     codec: Codec | None = None
 
     @property
@@ -125,7 +125,7 @@ LAB = Domain(
         Motion("rotation", turn=0.14, shake=0.010),
     ),
     light=Light(drift=0.003, second=0.0),
-    cameras=(Camera(signature=(0.40, 0.76, 0.50), noise_levels=0.4),),
+    cameras=(Camera(signature=(0.40, 0.76, 0.50), noise_levels=0.3),),
 )
 
 WEBCAM = Domain(
@@ -137,7 +137,7 @@ WEBCAM = Domain(
     skin_types=(1, 2, 3, 4),
     motions=(Motion("mild", sway=0.015, jerk=0.0015, turn=0.025, shake=0.003, talk=0.005),),
     light=Light(second=0.25, cuts=0.06, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
-    cameras=(Camera(signature=(0.55, 0.70, 0.35), auto_exposure=0.3, noise_levels=0.6),),
+    cameras=(Camera(signature=(0.55, 0.70, 0.35), auto_exposure=0.3, noise_levels=0.4),),
     codec=Codec("libx264", 8),
 )
 
@@ -161,7 +161,6 @@ WILD = Domain(
     ),
     fps=25.0,
     jitter_s=0.004,
-    crop_size=36,
     codec=Codec("libx264", 16),
 )
 

@@ -13,6 +13,7 @@ from torch import Tensor
 from torch.nn.functional import cosine_similarity
 
 from rppg.models.fcus import FcusNet, FcusOutput, fuse
+from rppg.training.config import ObjectiveWeights
 
 
 @dataclass(frozen=True)
@@ -23,15 +24,6 @@ class Loss:
     sparsity: Tensor
     variance: Tensor
     coherence: Tensor
-
-
-@dataclass(frozen=True)
-class ObjectiveWeights:
-    """Weights of the terms."""
-
-    sparsity: float = 1.0
-    variance: float = 1.0
-    coherence: float = 0.5
 
 
 def objective(

@@ -1,0 +1,1 @@
+"""Datasets by name: from a SPEC on the command line to records."""

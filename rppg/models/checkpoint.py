@@ -1,0 +1,74 @@
+"""Checkpoints: weights as safetensors, and beside them how they were made as JSON.
+
+`NAME.safetensors` holds the weights, `NAME.json` the format version, the network's configuration
+and whatever the trainer says of itself. Neither can execute code.
+"""
+
+import json
+from collections.abc import Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+
+from rppg.atomic import atomic_path
+from rppg.errors import InputError
+from rppg.models.fcus import FcusNet, ModelConfig
+
+FORMAT = 1
+
+
+def save_checkpoint(path: Path, net: FcusNet, made: Mapping[str, Any]) -> None:
+    """Write `path` (ending in `.safetensors`) and its `.json`.
+
+    Args:
+        made: how the network was trained; JSON values.
+    """
+    weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
+    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
+    if bad:
+        raise InputError(f"{path}: not saved, the weights {', '.join(bad)} are not finite")
+    about = {"format": FORMAT, "model": net.config.model_dump(mode="json"), "made": dict(made)}
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    with atomic_path(path) as temporary:
+        save_file(weights, temporary)
+
+
+def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
+    """The network of a checkpoint, in evaluation mode, and what its JSON tells.
+
+    Args:
+        path: the `.safetensors` file; None for the checkpoint that ships with the package.
+
+    Raises:
+        InputError: when a file is missing, damaged, or of another format or network.
+    """
+    if path is None:
+        path = Path(str(resources.files("rppg") / "checkpoints" / "fcus.safetensors"))
+    sidecar = path.with_suffix(".json")
+    for file in (path, sidecar):
+        if not file.is_file():
+            raise InputError(
+                f"{file}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it"
+            )
+    try:
+        about = json.loads(sidecar.read_text(encoding="utf-8"))
+        found = about["format"]
+        config = ModelConfig.model_validate(about["model"])
+    except (ValueError, KeyError, TypeError, ValidationError) as error:
+        reason = str(error).splitlines()[0]
+        raise InputError(f"{sidecar}: not a checkpoint's description ({reason})") from error
+    if found != FORMAT:
+        raise InputError(f"{sidecar}: format {found}, this version reads {FORMAT}; train it anew")
+    net = FcusNet(config)
+    try:
+        net.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise InputError(f"{path}: the weights do not fit the network ({reason})") from error
+    return net.eval(), about

@@ -1,0 +1,138 @@
+"""Synthetic recordings on disk: rendered once, in parallel, and read back when asked for.
+
+Pictures and ground truth lie in files of their own, so that whoever is given only the pictures
+cannot reach a label. A file's key covers the domain, the subject, the duration and the source code
+that renders it: a stale file is never read.
+"""
+
+import functools
+import hashlib
+import logging
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from pathlib import Path
+
+import numpy as np
+
+from rppg.atomic import atomic_path
+from rppg.errors import InputError
+from rppg.records import FaceCrops, Pulse, Record
+from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
+
+logger = logging.getLogger(__name__)
+
+SPLITS = {"train": 0, "validation": 100_000, "test": 200_000}
+"""First subject number of each split; the ranges never meet."""
+
+Progress = Callable[[int, int], None]
+
+
+def cache_folder() -> Path:
+    """`$RPPG_CACHE`, or `rppg` under the user's cache folder."""
+    if "RPPG_CACHE" in os.environ:
+        return Path(os.environ["RPPG_CACHE"])
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rppg"
+
+
+def find_domain(name: str) -> Domain:
+    """The domain called `name`, with or without its version (`webcam`, `webcam@1`)."""
+    domain = DOMAINS.get(name.partition("@")[0])
+    if domain is None or ("@" in name and domain.key != name):
+        known = ", ".join(d.key for d in DOMAINS.values())
+        raise InputError(f"no synthetic domain {name!r}; known: {known}")
+    return domain
+
+
+def synthetic_records(
+    name: str,
+    split: str,
+    count: int,
+    *,
+    duration_s: float = 20.0,
+    workers: int = 2,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """Records of the first `count` subjects of a domain's split, rendering what is missing.
+
+    Args:
+        name: a domain, `webcam`.
+        split: `train`, `validation` or `test`: disjoint subjects.
+        progress: called with the number of recordings ready and their total.
+    """
+    domain = find_domain(name)
+    if split not in SPLITS:
+        raise InputError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
+    numbers = range(SPLITS[split], SPLITS[split] + count)
+    files = {n: _file(domain, n, duration_s) for n in numbers}
+    missing = [n for n in numbers if not _complete(files[n])]
+    if missing:
+        logger.info("rendering %d recordings of %s", len(missing), domain.key)
+        _render_all(domain, missing, duration_s, files, workers, progress)
+    return [_record(domain, n, files[n]) for n in numbers]
+
+
+def _render_all(
+    domain: Domain,
+    numbers: Sequence[int],
+    duration_s: float,
+    files: dict[int, Path],
+    workers: int,
+    progress: Progress | None,
+) -> None:
+    # Threads serve: NumPy and torch leave the interpreter's lock while they render.
+    with ThreadPoolExecutor(workers) as pool:
+        jobs = [pool.submit(_render_one, domain, n, duration_s, files[n]) for n in numbers]
+        for done, job in enumerate(as_completed(jobs), 1):
+            job.result()
+            if progress:
+                progress(done, len(numbers))
+
+
+def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> None:
+    subject = draw_subject(domain, number, duration_s)
+    crops = render_crops(subject)
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with atomic_path(_truth(file)) as temporary:
+        np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
+    with atomic_path(file) as temporary:
+        np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
+
+
+def _record(domain: Domain, number: int, file: Path) -> Record:
+    def load_crops() -> FaceCrops:
+        with np.load(file, allow_pickle=False) as stored:
+            return FaceCrops(stored["frames"], stored["times_s"], stored["valid"])
+
+    def load_truth() -> Pulse:
+        with np.load(_truth(file), allow_pickle=False) as stored:
+            return Pulse(stored["times_s"], stored["bvp"])
+
+    return Record(
+        name=f"{domain.name}-{number}",
+        dataset=f"synthetic:{domain.key}",
+        subject=str(number),
+        load_crops=load_crops,
+        load_truth=load_truth,
+        metadata=cast_subject(domain, number).metadata,
+    )
+
+
+def _file(domain: Domain, number: int, duration_s: float) -> Path:
+    key = hashlib.sha256(f"{_code_digest()}/{domain!r}/{duration_s}".encode()).hexdigest()[:12]
+    return cache_folder() / "synthetic" / f"{domain.key}-{key}" / f"{number:06d}.npz"
+
+
+def _truth(file: Path) -> Path:
+    return file.with_name(f"{file.stem}.truth.npz")
+
+
+def _complete(file: Path) -> bool:
+    return file.exists() and _truth(file).exists()
+
+
+@functools.cache
+def _code_digest() -> str:
+    sources = sorted(Path(__file__).parent.glob("*.py"))
+    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()

@@ -1,0 +1,1 @@
+"""Training without labels, on `gradreg`'s three levels."""

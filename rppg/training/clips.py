@@ -1,0 +1,116 @@
+"""Training clips: cut from face crops, pooled to patches, augmented.
+
+Only `FaceCrops` come in: there is no label to be seen from here.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rppg.errors import InputError
+from rppg.models.fcus import ModelConfig
+from rppg.models.patches import pool_patches
+from rppg.records import FaceCrops
+from rppg.signals.resample import resample_frames, uniform_grid
+
+SPEED = (0.75, 1.33)
+"""Range of playback speeds: a pulse of 60 bpm becomes one of 45..80."""
+
+
+@dataclass(frozen=True)
+class ClipSet:
+    """Recordings as patches, and the clips in them.
+
+    Attributes:
+        recordings: one `(T, C, G, G)` uint8-scaled float tensor a recording, on a uniform clock.
+        clips: recording and first frame of each clip; an epoch sees each once.
+        frames: length of a clip.
+    """
+
+    recordings: Sequence[Tensor]
+    clips: Sequence[tuple[int, int]]
+    frames: int
+
+
+@dataclass(frozen=True)
+class Batch:
+    """`clips` `(B, T, C, G, G)`, and the `speed` `(B,)` at which they are played."""
+
+    clips: Tensor
+    speed: Tensor
+
+
+def to_patches(crops: FaceCrops, config: ModelConfig) -> Tensor:
+    """One recording as patches `(T, C, G, G)` at the network's frame rate."""
+    grid_s = uniform_grid(crops.times_s, config.fps)
+    frames = torch.from_numpy(resample_frames(crops.frames, crops.times_s, grid_s))
+    return pool_patches(frames.permute(0, 3, 1, 2)[None], config.grid)[0]
+
+
+def cut_clips(
+    recordings: Sequence[FaceCrops], config: ModelConfig, *, clip_s: float, stride_s: float
+) -> ClipSet:
+    """Cut recordings into clips, leaving out spans where the face was lost.
+
+    Raises:
+        InputError: when no recording holds a whole valid clip.
+    """
+    frames = round(clip_s * config.fps)
+    stride = max(1, round(stride_s * config.fps))
+    patches, clips = [], []
+    for number, crops in enumerate(recordings):
+        patches.append(to_patches(crops, config))
+        grid_s = torch.from_numpy(uniform_grid(crops.times_s, config.fps))
+        nearest = torch.searchsorted(torch.from_numpy(crops.times_s), grid_s).clamp(
+            max=len(crops.valid) - 1
+        )
+        lost = torch.cat([torch.zeros(1), (~torch.from_numpy(crops.valid))[nearest].cumsum(0)])
+        for start in range(0, len(patches[-1]) - frames + 1, stride):
+            if lost[start + frames] == lost[start]:
+                clips.append((number, start))
+    if not clips:
+        raise InputError(
+            f"the training data ({len(recordings)} recordings) holds no clip of {clip_s:g} s "
+            "with a face throughout; give longer recordings or a smaller clip_s"
+        )
+    return ClipSet(patches, clips, frames)
+
+
+def batches(clip_set: ClipSet, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """One epoch: every clip once, in random order; each mirrored, and played at a random speed.
+
+    A last batch with a single clip is joined to the one before it: the variance term compares
+    clips with each other.
+    """
+    order = torch.randperm(len(clip_set.clips), generator=generator)
+    parts = list(order.split(size))
+    if len(parts) > 1 and len(parts[-1]) == 1:
+        parts[-2:] = [torch.cat(parts[-2:])]
+    for part in parts:
+        low, high = SPEED
+        speed = low + (high - low) * torch.rand(len(part), generator=generator)
+        mirror = torch.rand(len(part), generator=generator) < 0.5
+        clips = [
+            _play(clip_set, *clip_set.clips[int(i)], float(s), bool(m))
+            for i, s, m in zip(part, speed, mirror, strict=True)
+        ]
+        yield Batch(torch.stack(clips), speed)
+
+
+def _play(clip_set: ClipSet, number: int, start: int, speed: float, mirror: bool) -> Tensor:
+    """One clip of full length at `speed`: frames between frames are interpolated.
+
+    Where the recording is too short for a faster clip, it is played faster from further back, and
+    where even that is too short, backwards and forwards.
+    """
+    recording = clip_set.recordings[number]
+    last = len(recording) - 1
+    first = max(0.0, min(float(start), last - speed * (clip_set.frames - 1)))
+    position = first + speed * torch.arange(clip_set.frames)
+    position = last - (position - last).abs()
+    left = position.floor().long().clamp(0, last - 1)
+    weight = (position - left)[:, None, None, None]
+    clip = torch.lerp(recording[left], recording[left + 1], weight)
+    return clip.flip(-1) if mirror else clip

@@ -1,0 +1,62 @@
+"""Everything a training run depends on, as data; written into every checkpoint."""
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from rppg.models.fcus import ModelConfig
+
+
+class Frozen(BaseModel):
+    """A section of the configuration: immutable, and strict about names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ObjectiveWeights(Frozen):
+    """Weights of the objective's terms."""
+
+    sparsity: float = 1.0
+    variance: float = 1.0
+    coherence: float = 0.5
+
+
+class MaskConfig(Frozen):
+    """Gradient level: the weak-amplitude check of each region and time span."""
+
+    low: float = Field(5e-5, ge=0, description="sensor floor, AC/DC amplitude")
+    high: float = Field(1e-2, gt=0, description="largest amplitude that a pulse can have")
+    quantile: float = Field(0.8, gt=0, le=1, description="adaptive bound: this share is kept")
+    span_s: float = Field(2.1, gt=0, description="length of a time span")
+
+
+class SmoothConfig(Frozen):
+    """Landscape level: sharpness-aware minimisation."""
+
+    rho: float = Field(0.02, ge=0)
+
+
+class ProjectConfig(Frozen):
+    """Feature level: the signatures keep out of the direction that light moves the channels in."""
+
+    energy: float = Field(0.9, gt=0, le=1)
+    max_fraction: float = Field(0.34, gt=0, le=1, description="cap on the share of dimensions")
+    observe_clips: int = Field(32, ge=1, description="clips whose background is observed")
+
+
+class TrainConfig(Frozen):
+    """A training run. `mask`, `smooth` and `project` are switched off by None."""
+
+    data: tuple[str, ...] = ("synthetic:webcam",)
+    subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
+    epochs: int = Field(1, ge=1)
+    seed: int = 0
+    batch_size: int = Field(8, ge=2)
+    clip_s: float = Field(10.0, ge=3)
+    stride_s: float = Field(5.0, gt=0)
+    lr: float = Field(3e-3, gt=0, description="of the attention network")
+    lr_physics: float = Field(1e-2, gt=0, description="of signatures, ridges and fusion")
+    weight_decay: float = Field(0.01, ge=0)
+    model: ModelConfig = ModelConfig()
+    objective: ObjectiveWeights = ObjectiveWeights()
+    mask: MaskConfig | None = MaskConfig()
+    smooth: SmoothConfig | None = SmoothConfig()
+    project: ProjectConfig | None = ProjectConfig()

@@ -1,0 +1,169 @@
+"""The training loop: one optimizer stack, one closure, one row of the log a step."""
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+import gradreg
+from rppg.errors import InputError
+from rppg.models.fcus import FcusNet
+from rppg.training.clips import Batch, ClipSet, batches
+from rppg.training.config import MaskConfig, TrainConfig
+from rppg.training.objective import Loss, objective
+
+LogRow = dict[str, float]
+OnStep = Callable[[LogRow], None]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained network and its log, one row a step."""
+
+    net: FcusNet
+    log: list[LogRow]
+
+
+def fit(
+    net: FcusNet, clip_set: ClipSet, config: TrainConfig, on_step: OnStep | None = None
+) -> Trained:
+    """Train `net` in place on clips, without labels.
+
+    Raises:
+        InputError: when the loss stays non-finite, naming the step.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    optimizer = build_optimizer(net, config)
+    if config.project is not None:
+        _observe_light(optimizer, net, clip_set, config.project.observe_clips, generator)
+    log: list[LogRow] = []
+    step, clips_seen, previous = 0, 0, None
+    started = time.monotonic()
+    net.train()
+    for epoch in range(config.epochs):
+        for batch in batches(clip_set, config.batch_size, generator):
+            loss, kept, gradient = _step(net, optimizer, batch, config)
+            if not math.isfinite(float(loss.total)):
+                raise InputError(
+                    f"the loss is {float(loss.total)} at step {step}; nothing was saved; "
+                    "lower lr, or look for damaged recordings with `rppg check`"
+                )
+            step, clips_seen = step + 1, clips_seen + len(batch.clips)
+            cosine = math.nan if previous is None else float(F.cosine_similarity(gradient, previous, 0))
+            previous = gradient
+            row = {
+                "step": step,
+                "epoch": epoch + 1,
+                "clips_seen": clips_seen,
+                "seconds": time.monotonic() - started,
+                "loss": float(loss.total),
+                "sparsity": float(loss.sparsity),
+                "variance": float(loss.variance),
+                "coherence": float(loss.coherence),
+                "kept": kept,
+                "gradient_norm": float(gradient.norm()),
+                "gradient_cosine": cosine,
+            }
+            log.append(row)
+            if on_step:
+                on_step(row)
+    net.eval()
+    return Trained(net, log)
+
+
+def steps_per_epoch(clip_set: ClipSet, config: TrainConfig) -> int:
+    """Steps that one epoch takes."""
+    full, rest = divmod(len(clip_set.clips), config.batch_size)
+    return max(1, full + (rest > 1))
+
+
+def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
+    """AdamW in gradreg's canonical stack, less the levels that are switched off."""
+    attention = list(net.attention.parameters())
+    known = {id(p) for p in attention}
+    physics = [p for p in net.parameters() if id(p) not in known]
+    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
+        [
+            {"params": attention, "lr": config.lr, "weight_decay": config.weight_decay},
+            {"params": physics, "lr": config.lr_physics, "weight_decay": 0.0},
+        ]
+    )
+    if config.project is not None:
+        optimizer = gradreg.NullSpaceProjector(
+            optimizer,
+            net,
+            energy=config.project.energy,
+            max_fraction=config.project.max_fraction,
+        )
+    if config.smooth is not None:
+        optimizer = gradreg.PerturbationSmoother(optimizer, rho=config.smooth.rho)
+    if config.mask is not None:
+        prior = gradreg.WeakAmplitude(
+            config.mask.low, config.mask.high, quantile=config.mask.quantile
+        )
+        optimizer = gradreg.PostVerificationMask(optimizer, prior=prior)
+    return optimizer
+
+
+def _step(
+    net: FcusNet, optimizer: Any, batch: Batch, config: TrainConfig
+) -> tuple[Loss, float, Tensor]:
+    """One optimizer step; its loss, kept fraction and gradient at the unperturbed weights."""
+    seen: list[tuple[Loss, Tensor, Tensor]] = []
+
+    def closure() -> Tensor:
+        optimizer.zero_grad()
+        output = net(batch.clips)
+        keep = torch.ones_like(output.regions)
+        if config.mask is not None:
+            evidence = span_amplitude(output.regions, config.mask, net.config.fps)
+            regions, keep = optimizer.verify(output.regions, evidence=evidence)
+            output = replace(output, regions=regions)
+        loss = objective(net, output, keep, batch.speed, config.objective)
+        loss.total.backward()
+        if not seen:  # a smoother calls again, at the perturbed weights
+            gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
+            seen.append((loss, keep.mean(), gradient))
+        return loss.total
+
+    optimizer.step(closure)
+    loss, kept, gradient = seen[0]
+    detached = Loss(*(term.detach() for term in (loss.total, loss.sparsity, loss.variance, loss.coherence)))
+    return detached, float(kept), gradient
+
+
+def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
+    """Amplitude `(B, R, T)` of each region around each moment: the mask's evidence.
+
+    The root mean square over a sliding span, in AC/DC units; a pulse's is 0.0002–0.01.
+    """
+    span = min(round(mask.span_s * fps) | 1, regions.shape[-1] | 1)
+    power = F.avg_pool1d(
+        regions.detach().square(), span, 1, span // 2, count_include_pad=False
+    )
+    return power.sqrt()
+
+
+def _observe_light(
+    optimizer: Any, net: FcusNet, clip_set: ClipSet, count: int, generator: torch.Generator
+) -> None:
+    """Tell the projector how light moves the channels: the background, where there is no blood.
+
+    Its in-band colour changes are the noise features of the signatures: training may not turn a
+    signature towards or away from them.
+    """
+    chosen = torch.randperm(len(clip_set.clips), generator=generator)[:count]
+    features = []
+    with torch.no_grad():
+        for index in chosen.tolist():
+            number, start = clip_set.clips[index]
+            clip = clip_set.recordings[number][start : start + clip_set.frames][None]
+            traces = net.background_traces(net.traces(clip)[0])  # (1, 3, C, T)
+            colours = traces.transpose(2, 3).flatten(0, 2)
+            features.append(colours / colours.square().mean().sqrt().clamp(min=1e-8))
+    optimizer.protect(net.signatures, torch.cat(features), dim=1)
