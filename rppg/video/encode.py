@@ -1,0 +1,195 @@
+"""Frames to video files, and through a codec and back."""
+
+import io
+import os
+import tempfile
+from collections.abc import Iterable, Sequence
+from fractions import Fraction
+from itertools import chain
+from pathlib import Path
+from typing import cast
+
+import av
+import av.error
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.errors import InputError
+
+CODECS = ("libx264", "mpeg4", "mjpeg", "ffv1")
+TICKS = 60_000
+"""Clock ticks per second in files with times of their own: 24, 25, 29.97, 30, 50, 60 fit exactly,
+and MPEG-4 allows no more than 65535."""
+
+
+def write_video(
+    path: str | Path,
+    frames: Iterable[NDArray[np.uint8]],
+    *,
+    fps: float | None = None,
+    times_s: Sequence[float] | NDArray[np.float64] | None = None,
+    codec: str = "libx264",
+    crf: int | None = None,
+    bit_rate: int | None = None,
+    pixel_format: str | None = None,
+) -> None:
+    """Encode frames to a file, which appears whole or not at all.
+
+    Args:
+        path: its suffix chooses the container (`.mp4`, `.mkv`, `.avi`, `.mov`).
+        frames: `(H, W, 3)` uint8 RGB, all of one size; read one at a time.
+        fps: constant frame rate in Hz. Exactly one of `fps` and `times_s` is given.
+        times_s: time of each frame in seconds, strictly increasing; the first is taken as 0.
+            Not for AVI, which has no place for them.
+        codec: one of `CODECS`; `ffv1` is lossless.
+        crf: quality of libx264, 0 (lossless) to 51; 23 if neither it nor `bit_rate` is given.
+        bit_rate: bits per second.
+        pixel_format: what the codec stores; by default 4:2:0 (4:4:4 for libx264 where a side is
+            odd), and RGB for ffv1.
+
+    Raises:
+        InputError: no frame, frames of other shapes, times that don't increase, an unknown
+            codec, or a container that can't hold it.
+    """
+    path = Path(path)
+    if (fps is None) == (times_s is None):
+        raise InputError(f"{path}: give either fps or times_s")
+    clock = None if times_s is None else np.asarray(times_s, dtype=np.float64)
+    if clock is not None and not (len(clock) > 0 and np.all(np.diff(np.rint(clock * TICKS)) > 0)):
+        raise InputError(f"{path}: the {len(clock)} times must increase by at least 1/{TICKS} s")
+    if clock is not None and path.suffix.lower() == ".avi":
+        raise InputError(f"{path}: AVI holds no times of frames; choose .mp4 or .mkv, or give fps")
+    descriptor, name = tempfile.mkstemp(
+        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
+    )
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        _encode(
+            str(temporary), frames, fps, clock, codec, _options(codec, crf), bit_rate, pixel_format
+        )
+        mask = os.umask(0)
+        os.umask(mask)
+        temporary.chmod(0o666 & ~mask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def roundtrip(
+    frames: NDArray[np.uint8],
+    fps: float,
+    codec: str = "libx264",
+    *,
+    crf: int | None = None,
+    bit_rate: int | None = None,
+    pixel_format: str | None = None,
+) -> NDArray[np.uint8]:
+    """Frames as they come back from a codec, in memory: `(T, H, W, 3)` uint8 → the same shape.
+
+    One thread encodes and decodes, so that the same frames give the same bytes. Arguments and
+    errors as in `write_video`.
+    """
+    file = io.BytesIO()
+    options = _options(codec, crf)
+    if codec == "libx264":  # its vector code looks beyond the picture's edge otherwise
+        options["x264-params"] = "threads=1:lookahead-threads=1:cpu-independent=1"
+    _encode(file, frames, fps, None, codec, options, bit_rate, pixel_format, threads=1)
+    file.seek(0)
+    out = np.empty_like(frames)
+    count = 0
+    with av.open(file, "r") as container:
+        stream = container.streams.video[0]
+        stream.codec_context.thread_count = 1
+        for picture in container.decode(stream):
+            out[count] = picture.to_ndarray(format="rgb24")
+            count += 1
+    if count != len(frames):
+        raise RuntimeError(f"{codec} returned {count} of {len(frames)} frames")
+    return out
+
+
+def _options(codec: str, crf: int | None) -> dict[str, str]:
+    if codec not in CODECS:
+        raise InputError(f"unknown codec {codec!r}; choose one of {', '.join(CODECS)}")
+    if codec not in av.codecs_available:
+        raise InputError(f"this PyAV has no {codec} encoder; choose another codec, such as mpeg4")
+    if crf is None:
+        return {}
+    if codec != "libx264":
+        raise InputError(f"crf is an option of libx264; give {codec} a bit_rate instead")
+    return {"crf": str(crf)}
+
+
+def _encode(
+    target: str | io.BytesIO,
+    frames: Iterable[NDArray[np.uint8]],
+    fps: float | None,
+    clock: NDArray[np.float64] | None,
+    codec: str,
+    options: dict[str, str],
+    bit_rate: int | None,
+    pixel_format: str | None,
+    threads: int = 0,
+) -> None:
+    pictures = iter(frames)
+    first = next(pictures, None)
+    if first is None:
+        raise InputError("no frames to encode; give at least one")
+    height, width = first.shape[:2]
+    if fps is None:
+        assert clock is not None
+        rate = Fraction((len(clock) - 1) / (clock[-1] - clock[0]) if len(clock) > 1 else 30)
+        rate = rate.limit_denominator(1001)
+        ticks = np.rint((clock - clock[0]) * TICKS).astype(np.int64)
+    else:
+        rate, ticks = Fraction(fps).limit_denominator(1001), None
+    try:
+        container = av.open(
+            target, "w", format="matroska" if isinstance(target, io.BytesIO) else None
+        )
+        with container:
+            stream = cast("av.VideoStream", container.add_stream(codec, rate=rate, options=options))
+            stream.width, stream.height = width, height
+            stream.pix_fmt = pixel_format or _pixel_format(codec, width, height)
+            if bit_rate:
+                stream.bit_rate = bit_rate
+            stream.codec_context.thread_count = threads
+            if ticks is not None:
+                stream.codec_context.time_base = Fraction(1, TICKS)
+            count = 0
+            for count, rgb in enumerate(chain([first], pictures), start=1):
+                _check(rgb, count, (height, width), ticks)
+                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+                picture = picture.reformat(format=stream.pix_fmt, threads=1)
+                picture.pts = count - 1 if ticks is None else int(ticks[count - 1])
+                picture.time_base = 1 / rate if ticks is None else Fraction(1, TICKS)
+                container.mux(stream.encode(picture))
+            container.mux(stream.encode())
+            if ticks is not None and count < len(ticks):
+                raise InputError(f"{len(ticks)} times but {count} frames; give a time per frame")
+    except (av.error.FFmpegError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{codec} can't write {width}x{height} pictures to {target} ({error}); choose another "
+            "container or codec"
+        ) from error
+
+
+def _pixel_format(codec: str, width: int, height: int) -> str:
+    if codec == "libx264" and (width % 2 or height % 2):
+        return "yuv444p"  # 4:2:0 needs even sides there
+    return {"mjpeg": "yuvj420p", "ffv1": "bgr0"}.get(codec, "yuv420p")
+
+
+def _check(
+    rgb: NDArray[np.uint8], count: int, size: tuple[int, int], ticks: NDArray[np.int64] | None
+) -> None:
+    if rgb.shape != (*size, 3) or rgb.dtype != np.uint8:
+        raise InputError(
+            f"frame {count - 1} is {rgb.dtype} {rgb.shape}; expected uint8 {(*size, 3)} like the "
+            "first"
+        )
+    if ticks is not None and count > len(ticks):
+        raise InputError(f"more frames than the {len(ticks)} times; give a time per frame")
