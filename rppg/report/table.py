@@ -1,0 +1,64 @@
+"""The score table for the terminal, and as CSV."""
+
+import csv
+import io
+import math
+
+from rich.box import SIMPLE_HEAD
+from rich.table import Table
+from rich.text import Text
+
+from rppg.evaluation import Evaluation, Scope
+from rppg.report.columns import COLUMNS, best, coverage, statistic
+
+
+def score_table(
+    evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None
+) -> Table:
+    """One row for each dataset and method (and each value of the metadata `by`); best in bold.
+
+    Only the columns that fit a terminal; `scores_csv` has them all.
+    """
+    scores = evaluation.summary(scope, by=by)
+    columns = [column for column in COLUMNS if column.in_terminal]
+    marked = {column.field: best(column, scores) for column in columns}
+    window_s = evaluation.settings.get("window_s", "?")
+    title = f"windows of {window_s} s" if scope == "windows" else "whole clips"
+    table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", overflow="fold")
+    for heading in (*(column.title for column in columns), "coverage", "n"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    part: tuple[str, str] | None = None
+    for row in scores:
+        if (row.dataset, row.group) != part:
+            if part is not None:
+                table.add_section()
+            part = (row.dataset, row.group)
+            table.add_row(Text(" · ".join(name for name in part if name), style="bold"))
+        key = (row.dataset, row.group, row.method)
+        cells = [
+            Text(statistic(column, row), style="bold green" if key in marked[column.field] else "")
+            for column in columns
+        ]
+        table.add_row(Text(f"  {row.method}"), *cells, coverage(row), str(row.n))
+    return table
+
+
+def scores_csv(evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None) -> str:
+    """The same as CSV: each metric with `_se`, `_low` and `_high`; a missing value is empty."""
+    out = io.StringIO()
+    writer = csv.writer(out, lineterminator="\n")
+    parts = ("", "_se", "_low", "_high")
+    metrics = [column.field + part for column in COLUMNS for part in parts]
+    limits = ["bias_bpm", "limits_low_bpm", "limits_high_bpm"]
+    head = ["dataset", *([by] if by is not None else []), "method"]
+    writer.writerow([*head, "n", "subjects", "coverage", *metrics, *limits])
+    for row in evaluation.summary(scope, by=by):
+        found = [column.get(row) for column in COLUMNS]
+        values = [row.coverage]
+        values += [value for s in found for value in (s.value, s.se, s.low, s.high)]
+        values += [row.agreement.bias_bpm, row.agreement.low_bpm, row.agreement.high_bpm]
+        names = [row.dataset, *([row.group] if by is not None else []), row.method]
+        cells = [f"{value:.6g}" if math.isfinite(value) else "" for value in values]
+        writer.writerow([*names, row.n, row.n_subjects, *cells])
+    return out.getvalue()
