@@ -44,8 +44,9 @@ def detrend(x: ArrayLike, fps: float) -> Array:
         _bands(n, smoothing**2), rows.T, lower=True, overwrite_b=False, check_finite=False
     )
     z = rows - trend.T
-    rounding = 1e-7 * np.max(np.abs(rows), axis=-1, keepdims=True, initial=0.0)
-    z = np.where(np.max(np.abs(z), axis=-1, keepdims=True, initial=0.0) <= rounding, 0.0, z)
+    largest = [np.max(np.abs(y), axis=-1, keepdims=True, initial=0) for y in (z, rows, signal)]
+    is_rounding = largest[0] <= np.maximum(1e-7 * largest[1], 1e-12 * largest[2].reshape(-1, 1))
+    z = np.where(is_rounding, 0.0, z)
     return np.asarray(z.reshape(signal.shape))
 
 

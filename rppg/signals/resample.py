@@ -34,7 +34,7 @@ def resample(values: ArrayLike, times_s: ArrayLike, grid_s: ArrayLike) -> Array:
     Linear interpolation by timestamps. Where the source is clearly denser than the grid (a contact
     sensor at 256 Hz), each grid point takes the mean of the interpolated signal over its own cell,
     so that mains hum does not alias into the band of the pulse. Outside of `times_s` the end
-    values are held; NaN spreads to the points it touches.
+    values are held. NaN spreads to the points it touches (from a denser source, to all after it).
 
     Raises:
         InputError: `values` and `times_s` disagree in length; times that do not increase.
@@ -43,11 +43,11 @@ def resample(values: ArrayLike, times_s: ArrayLike, grid_s: ArrayLike) -> Array:
     times = _clock(times_s)
     grid = np.asarray(grid_s, dtype=np.float64)
     _check_length(x.shape[-1] if x.ndim else 0, len(times))
+    level = np.nan_to_num(x[..., :1])  # a constant stays one, without rounding
     step = float(np.median(np.diff(grid))) if len(grid) > 1 else 0.0
     if np.median(np.diff(times)) < 0.75 * step:
-        return _cell_means(x, times, grid, step)
-    left, weight = _bracket(times, grid)
-    return np.asarray(x[..., left] * (1 - weight) + x[..., left + 1] * weight)
+        return level + _cell_means(x - level, times, grid, step)
+    return level + _interpolate(x - level, times, grid)
 
 
 def resample_frames(
@@ -102,6 +102,11 @@ def _bracket(times: Array, grid: Array) -> tuple[NDArray[np.intp], Array]:
     return left, np.clip(weight, 0.0, 1.0)
 
 
+def _interpolate(x: Array, times: Array, grid: Array) -> Array:
+    left, weight = _bracket(times, grid)
+    return np.asarray(x[..., left] * (1 - weight) + x[..., left + 1] * weight)
+
+
 def _cell_means(x: Array, times: Array, grid: Array, step: float) -> Array:
     """Mean of the piecewise linear signal over `step` around each grid point, by its integral."""
     areas = np.diff(times) * (x[..., 1:] + x[..., :-1]) / 2
@@ -118,6 +123,4 @@ def _cell_means(x: Array, times: Array, grid: Array, step: float) -> Array:
     width = high - low
     inside = width > 1e-9 * step
     mean = (integral_at(high) - integral_at(low)) / np.where(inside, width, 1.0)
-    left, weight = _bracket(times, grid)
-    held = x[..., left] * (1 - weight) + x[..., left + 1] * weight
-    return np.where(inside, mean, held)
+    return np.where(inside, mean, _interpolate(x, times, grid))

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.fft import next_fast_len
+from scipy.fft import next_fast_len, rfftfreq
 from scipy.signal import periodogram
 
 from rppg.errors import InputError
@@ -31,6 +31,8 @@ def power_spectrum(x: ArrayLike, fps: float, resolution_bpm: float = 0.1) -> tup
     if n == 0:
         raise InputError("the signal is empty; give at least one sample")
     size = next_fast_len(max(n, int(np.ceil(fps * 60.0 / resolution_bpm))), real=True)
+    if signal.size == 0:  # no rows at all: SciPy's answer would have the wrong shape
+        return rfftfreq(size, 1 / fps), np.zeros((*signal.shape[:-1], size // 2 + 1))
     shifted = signal - signal[..., :1]  # a constant becomes exactly 0, without rounding
     frequencies, power = periodogram(shifted, fps, window="hann", nfft=size, detrend="constant")
     return np.asarray(frequencies, dtype=np.float64), np.asarray(power, dtype=np.float64)
