@@ -3,7 +3,7 @@
 from rppg.evaluation.estimators import ConstantGuess, Estimator, classical, constant_guess
 from rppg.evaluation.export import to_csv, to_json
 from rppg.evaluation.metrics import BlandAltman, Statistic
-from rppg.evaluation.protocol import Measured, Protocol, evaluate, measure
+from rppg.evaluation.protocol import TOOLBOX, Measured, Protocol, evaluate, measure
 from rppg.evaluation.results import (
     Difference,
     Evaluation,
@@ -16,6 +16,7 @@ from rppg.evaluation.results import (
 )
 
 __all__ = [
+    "TOOLBOX",
     "BlandAltman",
     "ConstantGuess",
     "Difference",

@@ -3,11 +3,13 @@
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
+from rppg.evaluation import toolbox
 from rppg.evaluation.estimators import ConstantGuess, Estimator
 from rppg.evaluation.metrics import snr_db
 from rppg.evaluation.results import Evaluation, Failure, Row, Waveform
@@ -17,6 +19,7 @@ from rppg.signals import (
     RateCourse,
     bandpass,
     detrend,
+    heart_rate_bpm,
     rate_course,
     resample,
     resample_frames,
@@ -31,6 +34,7 @@ class Protocol:
     """Settings of an evaluation.
 
     Attributes:
+        name: `default`, or `toolbox` for rPPG-Toolbox's filter, spectrum, SNR and standard errors.
         fps: rate of the common grid in Hz.
         low_hz: lower end of the pulse's band.
         high_hz: its upper end.
@@ -43,6 +47,7 @@ class Protocol:
         examples: records of each dataset whose waveforms are kept.
     """
 
+    name: Literal["default", "toolbox"] = "default"
     fps: float = 30.0
     low_hz: float = 0.6
     high_hz: float = 3.3
@@ -66,6 +71,10 @@ class Protocol:
             )
         if self.stride_s <= 0:
             raise InputError(f"stride_s is {self.stride_s}; give a positive number of seconds")
+
+
+TOOLBOX = Protocol(name="toolbox", order=1)
+"""As rPPG-Toolbox's code does; its paper has `replace(TOOLBOX, low_hz=0.75, high_hz=2.5)`."""
 
 
 @dataclass(frozen=True)
@@ -163,13 +172,11 @@ def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None =
 
     Prediction and label both pass here. `valid` `(T,)` is False where the source was missing.
     """
-    clean = bandpass(
-        detrend(bvp, protocol.fps),
-        protocol.fps,
-        protocol.low_hz,
-        protocol.high_hz,
-        protocol.order,
-    )
+    fps, band = protocol.fps, (protocol.low_hz, protocol.high_hz)
+    if protocol.name == "toolbox":
+        clean = toolbox.clean(bvp, fps, *band, protocol.order)
+    else:
+        clean = bandpass(detrend(bvp, fps), fps, *band, protocol.order)
 
     def course(length_s: float, stride_s: float) -> RateCourse:
         return rate_course(
@@ -181,6 +188,7 @@ def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None =
             low_hz=protocol.low_hz,
             high_hz=protocol.high_hz,
             min_valid=protocol.min_valid,
+            rate=toolbox.heart_rate_bpm if protocol.name == "toolbox" else heart_rate_bpm,
         )
 
     whole_s = len(clean) / protocol.fps
@@ -240,6 +248,13 @@ def _estimate(name: str, estimator: Estimator, trial: _Trial, protocol: Protocol
     return bvp
 
 
+def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
+    if protocol.name == "toolbox":
+        band = (protocol.low_hz, protocol.high_hz)
+        return float(toolbox.snr_db(bvp, protocol.fps, hr_true_bpm, *band))
+    return float(snr_db(bvp, protocol.fps, hr_true_bpm))
+
+
 def _rows(
     trial: _Trial,
     method: str,
@@ -273,7 +288,7 @@ def _rows(
                 row,
                 hr_pred_bpm=float(rates.hr_bpm[k]),
                 quality=float(rates.quality[k]),
-                snr_db=float(snr_db(bvp, fps, truth.hr_bpm[k])),
+                snr_db=_snr_db(bvp, row.hr_true_bpm, protocol),
                 correlation=lagged_correlation(bvp_true, bvp, fps),
                 sine_correlation=sine_correlation(bvp_true, fps, row.hr_true_bpm),
                 macc=macc(bvp_true, bvp),

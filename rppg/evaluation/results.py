@@ -1,14 +1,14 @@
 """What an evaluation gives: rows, waveforms, failures, and their summary."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.evaluation import metrics
+from rppg.evaluation import metrics, toolbox
 from rppg.evaluation.metrics import BlandAltman, Statistic
 
 Array = NDArray[np.float64]
@@ -184,7 +184,10 @@ class Evaluation:
             groups,
             key=lambda k: (self.datasets.index(k[0]), k[2], self.methods.index(k[1])),
         )
-        return [_scores(*key, groups[key]) for key in order]
+        table = [_scores(*key, groups[key]) for key in order]
+        if self.settings.get("name") == "toolbox":
+            table = [_as_toolbox(s, groups[key]) for s, key in zip(table, order, strict=True)]
+        return table
 
 
 def paired_difference(
@@ -243,3 +246,15 @@ def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Score
         beat_error_ms=metrics.mean([row.beat_error_ms for row in rows], subjects),
         agreement=metrics.bland_altman(true, predicted),
     )
+
+
+def _as_toolbox(scores: Scores, rows: Sequence[Row]) -> Scores:
+    """The same scores with rPPG-Toolbox's standard errors."""
+    errors = toolbox.standard_errors(
+        np.array([row.hr_true_bpm for row in rows]),
+        np.array([row.hr_pred_bpm for row in rows]),
+        [row.snr_db for row in rows],
+        [row.macc for row in rows],
+    )
+    changed = {name: replace(getattr(scores, name), se=se) for name, se in errors.items()}
+    return replace(scores, **changed)

@@ -1,5 +1,6 @@
 """Heart rate over time: one estimate with a quality index for each window."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -40,14 +41,15 @@ def rate_course(
     low_hz: float = LOW_HZ,
     high_hz: float = HIGH_HZ,
     min_valid: float = 0.5,
+    rate: Callable[[Array, float, float, float], Array] = heart_rate_bpm,
 ) -> RateCourse:
     """Heart rate of a filtered BVP `(T,)` in sliding windows.
 
     A window with a share of valid samples (`valid` `(T,)`, the face was in view) under `min_valid`
-    has no heart rate, and quality 0.
+    has no heart rate, and quality 0. `rate` takes windows, rate in Hz and the band in Hz.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    rates = heart_rate_bpm(windows, fps, low_hz, high_hz)
+    rates = rate(windows, fps, low_hz, high_hz)
     index = quality(windows, fps, low_hz, high_hz)
     if valid is not None:
         enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
