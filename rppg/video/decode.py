@@ -15,6 +15,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
@@ -130,6 +131,7 @@ def _span(
     first = last = None
     decoded = damaged = unordered = 0
     ended = True
+    reformatter = VideoReformatter()  # one for all frames: each sets up tables of its own
     for frame, pts in _decode(path, container, stream, start_s):
         decoded += 1
         if pts is not None and stream.time_base is not None:
@@ -150,7 +152,7 @@ def _span(
             ended = False
             break
         last = time
-        yield Frame(time - first, _rgb(frame, reduce))
+        yield Frame(time - first, _rgb(frame, reduce, reformatter))
     _warn(path, decoded, damaged, "are damaged")
     _warn(path, decoded, unordered, "have a time not after the frame before")
     if ended:
@@ -234,17 +236,16 @@ def _quarter_turns(frame: "av.VideoFrame") -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _rgb(frame: "av.VideoFrame", reduce: int) -> NDArray[np.uint8]:
-    if reduce == 1:
-        pixels = frame.to_ndarray(format="rgb24")
-    else:
-        pixels = frame.to_ndarray(
-            format="rgb24",
-            width=max(1, frame.width // reduce),
-            height=max(1, frame.height // reduce),
-            interpolation="AREA",
-        )
-    rgb = np.asarray(pixels, dtype=np.uint8)
+def _rgb(frame: "av.VideoFrame", reduce: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    picture = reformatter.reformat(
+        frame,
+        format="rgb24",
+        width=max(1, frame.width // reduce),
+        height=max(1, frame.height // reduce),
+        interpolation="AREA",
+        threads=1,
+    )
+    rgb = np.asarray(picture.to_ndarray(), dtype=np.uint8)
     turns = _quarter_turns(frame)
     return np.ascontiguousarray(np.rot90(rgb, turns)) if turns else rgb
 

@@ -12,6 +12,7 @@ from typing import cast
 import av
 import av.error
 import numpy as np
+from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
@@ -101,8 +102,9 @@ def roundtrip(
     with av.open(file, "r") as container:
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
+        reformatter = VideoReformatter()
         for picture in container.decode(stream):
-            out[count] = picture.to_ndarray(format="rgb24")
+            out[count] = reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
             count += 1
     if count != len(frames):
         raise RuntimeError(f"{codec} returned {count} of {len(frames)} frames")
@@ -157,11 +159,12 @@ def _encode(
             stream.codec_context.thread_count = threads
             if ticks is not None:
                 stream.codec_context.time_base = Fraction(1, TICKS)
+            reformatter = VideoReformatter()
             count = 0
             for count, rgb in enumerate(chain([first], pictures), start=1):
                 _check(rgb, count, (height, width), ticks)
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-                picture = picture.reformat(format=stream.pix_fmt, threads=1)
+                picture = reformatter.reformat(picture, format=stream.pix_fmt, threads=1)
                 picture.pts = count - 1 if ticks is None else int(ticks[count - 1])
                 picture.time_base = 1 / rate if ticks is None else Fraction(1, TICKS)
                 container.mux(stream.encode(picture))

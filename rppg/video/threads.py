@@ -1,0 +1,24 @@
+"""One torch thread for work in small pieces."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """Torch uses one thread inside, and as many as before afterwards.
+
+    Pieces of a millisecond gain nothing from threads, and lose much to them where the video decoder
+    keeps the other cores busy.
+    """
+    threads = torch.get_num_threads()
+    if threads == 1:
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
