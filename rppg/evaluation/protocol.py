@@ -201,14 +201,14 @@ def _prepare(record: Record, protocol: Protocol) -> _Trial:
     truth = _finite(record.load_truth(), record)
     crops = record.load_crops()
     start = max(truth.times_s[0], crops.times_s[0])
-    end = min(truth.times_s[-1], crops.times_s[-1])
+    end = min(_end_s(truth.times_s), _end_s(crops.times_s))
     if end - start < 2 / protocol.low_hz:
         raise InputError(
             f"{record.name}: video ({crops.times_s[0]:.1f}–{crops.times_s[-1]:.1f} s) and ground "
             f"truth ({truth.times_s[0]:.1f}–{truth.times_s[-1]:.1f} s) share "
             f"{max(0.0, end - start):.1f} s; at least {2 / protocol.low_hz:.1f} s are needed"
         )
-    grid = uniform_grid([start, end], protocol.fps)
+    grid = uniform_grid([start, end - 1 / protocol.fps], protocol.fps)
     labelled = _covered(truth.times_s, grid, protocol.max_gap_s)
     in_view = _covered(crops.times_s, grid, protocol.max_gap_s)
     in_view &= resample(crops.valid, crops.times_s, grid) > 0.5
@@ -230,6 +230,11 @@ def _finite(truth: Pulse, record: Record) -> Pulse:
             f"{len(keep)}; check its file"
         )
     return Pulse(truth.times_s[keep], truth.bvp[keep])
+
+
+def _end_s(times_s: Array) -> float:
+    """When the last sample's own interval ends: 400 frames at 20 fps last 20 s, not 19.95 s."""
+    return float(times_s[-1] + np.median(np.diff(times_s)))
 
 
 def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool_]:

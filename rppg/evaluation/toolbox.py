@@ -34,7 +34,7 @@ def spectrum(bvp: ArrayLike, fps: float) -> tuple[Array, Array]:
     x = np.asarray(bvp, dtype=np.float64)
     size = 1 << max(0, x.shape[-1] - 1).bit_length()
     if x.size == 0:
-        return np.fft.rfftfreq(size, 1 / fps), np.zeros((*x.shape[:-1], size // 2 + 1))
+        return np.arange(size // 2 + 1) * fps / size, np.zeros((*x.shape[:-1], size // 2 + 1))
     frequencies, power = periodogram(x, fps, nfft=size, detrend=False)
     return np.asarray(frequencies, dtype=np.float64), np.asarray(power, dtype=np.float64)
 
