@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook
 from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
@@ -201,18 +202,20 @@ class NullSpaceProjector(OptimizerWrapper):
     def _observe(self, kind: Literal["noise", "signal"], mask: Tensor | None) -> Iterator[None]:
         seen: dict[Tensor, Moment] = {}
 
-        def hook(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        watched = set(self._layers.values())
+
+        def look(module: nn.Module, args: Any, kwargs: dict[str, Any], _: Any) -> None:
+            if module not in watched:
+                return
             x = args[0] if args else kwargs["input"]
+            weight: Any = module.weight
             for features in feature_chunks(module, x.detach()):
-                weight: Any = module.weight
                 if weight not in seen:
                     seen[weight] = Moment(features.shape[2], features.shape[3], weight.device)
                 seen[weight].add(features, _rows(mask, features))
 
-        handles = [
-            layer.register_forward_pre_hook(hook, with_kwargs=True)
-            for layer in self._layers.values()
-        ]
+        # A hook on no module in particular: a copy made meanwhile carries none away.
+        handle = register_module_forward_hook(look, with_kwargs=True)
         devices = {p.device for p in self.parameters if p.device.type == "cuda"}
         try:
             with (
@@ -222,8 +225,7 @@ class NullSpaceProjector(OptimizerWrapper):
             ):
                 yield
         finally:
-            for handle in handles:
-                handle.remove()
+            handle.remove()
         if not seen:
             layers = ", ".join(self._layers) or "none"
             raise RuntimeError(
