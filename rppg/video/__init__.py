@@ -1,0 +1,19 @@
+"""Video files: decoding by timestamps, the face, its track, and crops that follow it."""
+
+from rppg.video.blazeface import Face, detect
+from rppg.video.crop import read_crops
+from rppg.video.decode import Frame, VideoInfo, probe, read_frames
+from rppg.video.encode import CODECS, roundtrip, write_video
+
+__all__ = [
+    "CODECS",
+    "Face",
+    "Frame",
+    "VideoInfo",
+    "detect",
+    "probe",
+    "read_crops",
+    "read_frames",
+    "roundtrip",
+    "write_video",
+]

@@ -121,9 +121,9 @@ def _gather(path: Path, cuts: Iterator[Cut], size: int) -> FaceCrops:
     crops: list[NDArray[np.uint8]] = []
     boxes: list[Box] = []
     valid: list[bool] = []
-    for time_s, crop, box, there in cuts:
+    for time_s, crop, box, seen in cuts:
         times.append(time_s)
-        valid.append(there)
+        valid.append(seen)
         if crop is not None and box is not None:
             crops.append(crop)
             boxes.append(box)

@@ -31,6 +31,7 @@ def write_video(
     times_s: Sequence[float] | NDArray[np.float64] | None = None,
     codec: str = "libx264",
     crf: int | None = None,
+    qscale: int | None = None,
     bit_rate: int | None = None,
     pixel_format: str | None = None,
 ) -> None:
@@ -43,8 +44,9 @@ def write_video(
         times_s: time of each frame in seconds, strictly increasing; the first is taken as 0.
             Not for AVI, which has no place for them.
         codec: one of `CODECS`; `ffv1` is lossless.
-        crf: quality of libx264, 0 (lossless) to 51; 23 if neither it nor `bit_rate` is given.
-        bit_rate: bits per second.
+        crf: quality of libx264, 0 (best) to 51; 23 if neither it nor `bit_rate` is given.
+        qscale: quantiser of mpeg4 and mjpeg, 1 (best) to 31.
+        bit_rate: bits per second to aim at; short clips miss it.
         pixel_format: what the codec stores; by default 4:2:0 (4:4:4 for libx264 where a side is
             odd), and RGB for ffv1.
 
@@ -55,6 +57,8 @@ def write_video(
     path = Path(path)
     if (fps is None) == (times_s is None):
         raise InputError(f"{path}: give either fps or times_s")
+    if fps is not None and not 0 < fps < 10_000:
+        raise InputError(f"{path}: {fps} frames a second; give a positive rate such as 30")
     clock = None if times_s is None else np.asarray(times_s, dtype=np.float64)
     if clock is not None and not (len(clock) > 0 and np.all(np.diff(np.rint(clock * TICKS)) > 0)):
         raise InputError(f"{path}: the {len(clock)} times must increase by at least 1/{TICKS} s")
@@ -67,7 +71,14 @@ def write_video(
     temporary = Path(name)
     try:
         _encode(
-            str(temporary), frames, fps, clock, codec, _options(codec, crf), bit_rate, pixel_format
+            str(temporary),
+            frames,
+            fps,
+            clock,
+            codec,
+            _options(codec, crf, qscale),
+            bit_rate,
+            pixel_format,
         )
         mask = os.umask(0)
         os.umask(mask)
@@ -83,6 +94,7 @@ def roundtrip(
     codec: str = "libx264",
     *,
     crf: int | None = None,
+    qscale: int | None = None,
     bit_rate: int | None = None,
     pixel_format: str | None = None,
 ) -> NDArray[np.uint8]:
@@ -92,7 +104,7 @@ def roundtrip(
     errors as in `write_video`.
     """
     file = io.BytesIO()
-    options = _options(codec, crf)
+    options = _options(codec, crf, qscale)
     if codec == "libx264":  # its vector code looks beyond the picture's edge otherwise
         options["x264-params"] = "threads=1:lookahead-threads=1:cpu-independent=1"
     _encode(file, frames, fps, None, codec, options, bit_rate, pixel_format, threads=1)
@@ -111,16 +123,17 @@ def roundtrip(
     return out
 
 
-def _options(codec: str, crf: int | None) -> dict[str, str]:
+def _options(codec: str, crf: int | None, qscale: int | None) -> dict[str, str]:
     if codec not in CODECS:
         raise InputError(f"unknown codec {codec!r}; choose one of {', '.join(CODECS)}")
     if codec not in av.codecs_available:
         raise InputError(f"this PyAV has no {codec} encoder; choose another codec, such as mpeg4")
-    if crf is None:
-        return {}
-    if codec != "libx264":
-        raise InputError(f"crf is an option of libx264; give {codec} a bit_rate instead")
-    return {"crf": str(crf)}
+    if crf is not None and codec != "libx264":
+        raise InputError(f"crf is an option of libx264; give {codec} qscale or bit_rate instead")
+    if qscale is not None and codec not in ("mpeg4", "mjpeg"):
+        raise InputError(f"qscale is an option of mpeg4 and mjpeg; give {codec} something else")
+    options = {} if crf is None else {"crf": str(crf)}
+    return options if qscale is None else options | {"qmin": str(qscale), "qmax": str(qscale)}
 
 
 def _encode(
@@ -146,10 +159,17 @@ def _encode(
         ticks = np.rint((clock - clock[0]) * TICKS).astype(np.int64)
     else:
         rate, ticks = Fraction(fps).limit_denominator(1001), None
+    kind = "Matroska" if isinstance(target, io.BytesIO) else f"{Path(target).suffix} files"
+    mend = f"can't write {width}x{height} pictures to {kind}; choose another container or codec"
     try:
         container = av.open(
             target, "w", format="matroska" if isinstance(target, io.BytesIO) else None
         )
+    except (av.error.FFmpegError, ValueError) as error:
+        raise InputError(f"{codec} {mend} ({error})") from error
+    reformatter = VideoReformatter()  # one for all frames: each sets up tables of its own
+    count = 0
+    try:
         with container:
             stream = cast("av.VideoStream", container.add_stream(codec, rate=rate, options=options))
             stream.width, stream.height = width, height
@@ -159,8 +179,6 @@ def _encode(
             stream.codec_context.thread_count = threads
             if ticks is not None:
                 stream.codec_context.time_base = Fraction(1, TICKS)
-            reformatter = VideoReformatter()
-            count = 0
             for count, rgb in enumerate(chain([first], pictures), start=1):
                 _check(rgb, count, (height, width), ticks)
                 picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
@@ -169,15 +187,10 @@ def _encode(
                 picture.time_base = 1 / rate if ticks is None else Fraction(1, TICKS)
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
-            if ticks is not None and count < len(ticks):
-                raise InputError(f"{len(ticks)} times but {count} frames; give a time per frame")
-    except (av.error.FFmpegError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
-        raise InputError(
-            f"{codec} can't write {width}x{height} pictures to {target} ({error}); choose another "
-            "container or codec"
-        ) from error
+    except av.error.FFmpegError as error:
+        raise InputError(f"{codec} {mend} ({error.strerror})") from error
+    if ticks is not None and count < len(ticks):
+        raise InputError(f"{len(ticks)} times but {count} frames; give a time per frame")
 
 
 def _pixel_format(codec: str, width: int, height: int) -> str:

@@ -133,15 +133,47 @@ class FaceTrack:
         frames, self._due = self._due, []
         if not frames:
             return
-        if self._seen is None:
-            views = [whole(frame.rgb) for frame in frames]
-        else:
-            views = [_around(self._seen)] * len(frames)
-        for frame, faces in zip(frames, look([f.rgb for f in frames], views), strict=True):
-            face = self._choose(frame, faces) or self._search(frame)
+        self._known = frames[-1].time_s
+        while self._seen is None:
+            self._seen = self._search(frames[0])
+            if self._seen is None:
+                frames = frames[1:]
+                if not frames:
+                    return
+        for frame, faces in zip(frames, _look_around(self._seen, frames), strict=True):
+            face = self._same(faces)
+            if face is None and (rough := self._search(frame)) is not None:
+                # The box differs by some percent from view to view; keep to the one around it.
+                face = max(_look_around(rough, [frame])[0], key=_score, default=rough)
             if face is not None:
                 self._add(frame.time_s, face)
-        self._known = frames[-1].time_s
+
+    def _same(self, faces: Sequence[Face]) -> Face | None:
+        """Of these faces the one that overlaps the last sighting most, if any does."""
+        if self._seen is None:
+            return None
+        box = self._seen.box
+        best = max(faces, key=lambda face: overlap(face.box, box), default=None)
+        return best if best is not None and overlap(best.box, box) > 0 else None
+
+    def _search(self, frame: Frame) -> Face | None:
+        """Look everywhere; thoroughly once in `LOST_S` while there is no face: it takes long."""
+        lost = frame.time_s - self._seen_s > LOST_S
+        if lost and frame.time_s - self._searched < LOST_S:
+            (faces,) = look([frame.rgb], [whole(frame.rgb)])
+        else:
+            self._searched = frame.time_s
+            (faces,) = detect([frame.rgb])
+        if len(faces) > 1 and not self._several:
+            self._several = True
+            log.warning(
+                "%d faces at %.1f s; the largest and most central is followed",
+                len(faces),
+                frame.time_s,
+            )
+        if not lost:  # whoever doesn't overlap is someone else
+            return self._same(faces)
+        return self._same(faces) or max(faces, key=lambda f: _prominence(f, frame), default=None)
 
     def _add(self, time_s: float, face: Face) -> None:
         x, y, side, _ = face_box(face)
@@ -166,31 +198,6 @@ class FaceTrack:
         far = np.abs(self._boxes[k] - middle).max() > SPIKE * middle[2]
         return np.asarray(middle if far else self._boxes[k])
 
-    def _search(self, frame: Frame) -> Face | None:
-        """Look everywhere; once in `LOST_S` only while there is no face, for it takes long."""
-        lost = frame.time_s - self._seen_s > LOST_S
-        if lost and frame.time_s - self._searched < LOST_S:
-            return None
-        self._searched = frame.time_s
-        return self._choose(frame, detect([frame.rgb])[0])
-
-    def _choose(self, frame: Frame, faces: Sequence[Face]) -> Face | None:
-        if len(faces) > 1 and not self._several:
-            self._several = True
-            log.warning(
-                "%d faces at %.1f s; following one, the largest and most central",
-                len(faces),
-                frame.time_s,
-            )
-        seen = self._seen
-        if seen is not None:
-            best = max(faces, key=lambda face: overlap(face.box, seen.box), default=None)
-            if best is not None and overlap(best.box, seen.box) > 0:
-                return best
-            if frame.time_s - self._seen_s <= LOST_S:
-                return None  # someone else
-        return max(faces, key=lambda face: _prominence(face, frame), default=None)
-
 
 def _up(face: Face) -> Array:
     """Unit vector from the mouth to the eyes, in pixels (y down)."""
@@ -207,9 +214,17 @@ def _around(face: Face) -> View:
     return View(round(x + width / 2 - side / 2), round(y + height / 2 - side / 2), side, turns)
 
 
+def _score(face: Face) -> float:
+    return face.score
+
+
+def _look_around(face: Face, frames: Sequence[Frame]) -> list[list[Face]]:
+    return look([frame.rgb for frame in frames], [_around(face)] * len(frames))
+
+
 def _prominence(face: Face, frame: Frame) -> float:
     """Size of a face, halved at the picture's edge."""
     x, y, width, height = face.box
     tall, wide = frame.rgb.shape[:2]
     off = max(abs((x + width / 2) / wide - 0.5), abs((y + height / 2) / tall - 0.5))
-    return max(width, height) * (1 - off)
+    return float(max(width, height) * (1 - off))
