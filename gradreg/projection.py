@@ -118,10 +118,10 @@ class NullSpaceProjector(OptimizerWrapper):
 
     def before_update(self) -> None:
         """Bring the bases up to date and copy the weights that have one."""
-        if self._stale and (
-            self._since_refresh is None or self._since_refresh >= self.refresh_every
-        ):
-            self._refresh()
+        if self._due():
+            for site in self._sites.values():
+                site.basis = site.draw(self.energy, self.max_fraction)
+            self._stale, self._since_refresh = False, 0
         if self._since_refresh is not None:
             self._since_refresh += 1
         if self.strength > 0:
@@ -145,34 +145,32 @@ class NullSpaceProjector(OptimizerWrapper):
         """Let go of the copies."""
         self._before = []
 
-    def basis(self, parameter: Tensor) -> Tensor:
-        """Return U of a parameter, (groups, d, r), orthonormal columns, padded with zero columns.
+    def _due(self) -> bool:
+        return self._stale and (
+            self._since_refresh is None or self._since_refresh >= self.refresh_every
+        )
 
-        It reflects everything observed so far; a rank of 0 means that nothing is projected.
+    def basis(self, parameter: Tensor) -> Tensor:
+        """Return the U that the next step will use, (groups, d, r).
+
+        Its columns are orthonormal, padded with zero columns where groups differ in rank. Rank 0
+        means that nothing is projected.
         """
-        if self._stale:
-            self._refresh()
         if parameter not in self._sites:
             raise KeyError(
                 f"nothing was observed for this parameter of shape {tuple(parameter.shape)}: run "
                 "its layer inside observe_noise(), or use protect()"
             )
-        return self._sites[parameter].basis
+        site = self._sites[parameter]
+        return site.draw(self.energy, self.max_fraction) if self._due() else site.basis
 
     @torch.no_grad()
     def clear(self) -> None:
         """Remove the present response to noise once: W ← W - W U Uᵀ."""
-        if self._stale:
-            self._refresh()
         for parameter, site in self._sites.items():
             matrix = site.matrix(parameter)
-            basis = site.basis.to(matrix.dtype)
+            basis = self.basis(parameter).to(matrix.dtype)
             site.subtract(parameter, matrix @ basis @ basis.mT, 1.0)
-
-    def _refresh(self) -> None:
-        for site in self._sites.values():
-            site.refresh(self.energy, self.max_fraction)
-        self._stale, self._since_refresh = False, 0
 
     # ---- Observation ----------------------------------------------------------------------------
 
@@ -365,8 +363,8 @@ class _Site:
             change = matrix.reshape(target.shape)
         target.sub_(change.to(parameter.dtype), alpha=factor)
 
-    def refresh(self, energy: float, max_fraction: float) -> None:
-        """Draw the basis from the moments, group by group, padded with zero columns."""
+    def draw(self, energy: float, max_fraction: float) -> Tensor:
+        """Return the basis of the moments, group by group, padded with zero columns."""
         noise, signal = self.noise.mean, self.signal.mean
         cap = int(max_fraction * noise.shape[-1])
         contrastive = bool(self.signal.count > 0)
@@ -375,9 +373,8 @@ class _Site:
             for n, s in zip(noise, signal, strict=True)
         ]
         rank = max(basis.shape[1] for basis in bases)
-        self.basis = torch.stack(
-            [nn.functional.pad(basis, (0, rank - basis.shape[1])) for basis in bases]
-        )
+        padded = [nn.functional.pad(basis, (0, rank - basis.shape[1])) for basis in bases]
+        return torch.stack(padded)
 
     def state_dict(self) -> dict[str, Any]:
         """Return moments and basis."""

@@ -24,7 +24,9 @@ WRAPPERS: dict[str, Callable[[torch.optim.Optimizer, nn.Module], gradreg.Optimiz
         opt, gradreg.WeakAmplitude(0.0, 1.5, adaptive=0.7)
     ),
     "smooth": lambda opt, model: gradreg.PerturbationSmoother(opt, rho=0.05, model=model),
-    "project": lambda opt, model: gradreg.NullSpaceProjector(opt, model, max_fraction=0.6),
+    "project": lambda opt, model: gradreg.NullSpaceProjector(
+        opt, model, max_fraction=0.6, refresh_every=3
+    ),
 }
 
 NEUTRAL: dict[str, Callable[[torch.optim.Optimizer, nn.Module], gradreg.OptimizerWrapper]] = {
@@ -109,10 +111,10 @@ def train(
     scheduler: Any = None,
     observe: bool = True,
 ) -> list[float]:
-    """Train on the given batches; a projector observes noise on every fourth."""
+    """Train on the given batches; a projector observes noise on every second."""
     losses = []
     for step in steps:
-        if observe and step % 4 == 0 and has(opt, gradreg.NullSpaceProjector):
+        if observe and step % 2 == 0 and has(opt, gradreg.NullSpaceProjector):
             with opt.observe_noise():
                 model(batch(500 + step, next(model.parameters()).dtype)[0][:2])
         losses.append(opt.step(make_closure(model, opt, step)).item())
