@@ -118,15 +118,16 @@ def _tracked(track: FaceTrack, frame: Frame, info: VideoInfo, size: int) -> Cut:
 
 def _gather(path: Path, cuts: Iterator[Cut], size: int) -> FaceCrops:
     times: list[float] = []
-    crops: list[NDArray[np.uint8]] = []
     boxes: list[Box] = []
     valid: list[bool] = []
+    pixels = bytearray()  # grows in place, where many small arrays would leave gaps in memory
     for time_s, crop, box, seen in cuts:
         times.append(time_s)
         valid.append(seen)
         if crop is not None and box is not None:
-            crops.append(crop)
-            boxes.append(box)
+            missing = len(times) - len(boxes)  # 1, and more where the face comes late
+            pixels += crop.tobytes() * missing
+            boxes += [box] * missing
     clock = np.array(times)
     length = clock[-1] * len(clock) / max(len(clock) - 1, 1)
     if length < LEAST_S - 1e-3:
@@ -134,10 +135,7 @@ def _gather(path: Path, cuts: Iterator[Cut], size: int) -> FaceCrops:
             f"{path}: {length:.1f} s of video; a pulse needs at least {LEAST_S:g} s, record or "
             "read a longer part"
         )
-    unseen = len(times) - len(crops)
-    frames = np.empty((len(times), size, size, 3), dtype=np.uint8)
-    frames[:unseen] = crops[0]
-    frames[unseen:] = crops
+    frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
     there = np.array(valid)
     holes = np.flatnonzero(np.diff(clock) > HOLE_S)
     there[holes] = there[holes + 1] = False
@@ -145,7 +143,7 @@ def _gather(path: Path, cuts: Iterator[Cut], size: int) -> FaceCrops:
         log.warning("%s: no frames from %.1f s to %.1f s", path, clock[hole], clock[hole + 1])
     if not there.all():
         log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * (1 - there.mean()))
-    return FaceCrops(frames, clock, there, np.array([boxes[0]] * unseen + boxes))
+    return FaceCrops(frames, clock, there, np.array(boxes))
 
 
 def _around(face: Box) -> Box:
