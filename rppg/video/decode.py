@@ -7,7 +7,7 @@ and never from counting frames. Memory is bounded by a few frames, whatever the 
 import logging
 from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -126,7 +126,8 @@ def _span(
     fps = float(stream.average_rate or stream.guessed_rate or 30)
     origin = float((stream.start_time or 0) * (stream.time_base or Fraction(1)))
     if start_s > 0 and stream.time_base:
-        container.seek(int((origin + start_s) / stream.time_base), stream=stream)
+        with suppress(av.error.FFmpegError):  # else decode from the beginning
+            container.seek(int((origin + start_s) / stream.time_base), stream=stream)
     slack = 0.25 / fps  # a start of 0.1 s means the frame at 0.0999
     first = last = None
     decoded = damaged = unordered = 0
@@ -200,13 +201,13 @@ def _open(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.Video
         raise InputError(f"{path}: the file is empty (0 bytes); copy or record it again")
     try:
         container = av.open(str(path), metadata_errors="replace")
+    except PermissionError as error:
+        raise InputError(f"{path}: no permission to read it; change its rights") from error
     except av.error.FFmpegError as error:
         raise InputError(
             f"{path}: not a video, or cut off before its index ({error.strerror}); name a video "
             "file such as .mp4, .avi, .mkv or .mov, or copy it again"
         ) from error
-    except OSError as error:
-        raise InputError(f"{path}: can't be read ({error.strerror}); check its rights") from error
     with container:
         if container.format.name == "tty":  # FFmpeg plays any text as a film of its letters
             raise InputError(f"{path}: a text, not a video; name a video file")
