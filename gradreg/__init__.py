@@ -7,6 +7,7 @@ feature    NullSpaceProjector     weight updates stay out of the noise features'
 """
 
 from gradreg.masking import MaskStats, MaskStep, PostVerificationMask
+from gradreg.one_pass import OnePassSmoother
 from gradreg.perturbations import SAM, Gaussian, Perturbation
 from gradreg.priors import MedianOutlier, Prior, WeakAmplitude
 from gradreg.projection import NullSpaceProjector
@@ -23,6 +24,7 @@ __all__ = [
     "MaskStep",
     "MedianOutlier",
     "NullSpaceProjector",
+    "OnePassSmoother",
     "OptimizerWrapper",
     "Perturbation",
     "PerturbationSmoother",

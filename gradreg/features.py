@@ -9,11 +9,13 @@ response W x and its order of entries the same as in the weight.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.utils import parametrize
 
 LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
 """Layers whose input can be unfolded."""
@@ -87,3 +89,43 @@ def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int]:
         else:
             pads += [module.padding[i], module.padding[i]]
     return pads
+
+
+def choose_layers(
+    model: nn.Module,
+    parameters: Sequence[Tensor],
+    include: Sequence[str] | None = None,
+    exclude: Sequence[str] = (),
+) -> dict[str, nn.Module]:
+    """Return the model's layers, by name, whose weight is among the parameters.
+
+    Args:
+        model: where to look.
+        parameters: those that are optimized.
+        include: name patterns, as in `"encoder.*"`; None means all.
+        exclude: name patterns of the layers to leave out.
+
+    Raises:
+        ValueError: a pattern without a match, or a parametrized layer.
+    """
+    known = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
+    for pattern in [*(include or ()), *exclude]:
+        if not any(fnmatchcase(name, pattern) for name in known):
+            raise ValueError(
+                f"no layer's name matches {pattern!r}: the model has {', '.join(known) or 'none'}"
+            )
+    held = set(parameters)
+    chosen: dict[str, nn.Module] = {}
+    for name, module in known.items():
+        if include is not None and not any(fnmatchcase(name, p) for p in include):
+            continue
+        if any(fnmatchcase(name, p) for p in exclude):
+            continue
+        if parametrize.is_parametrized(module, "weight"):
+            raise ValueError(
+                f"the weight of layer {name!r} is parametrized, so it isn't the parameter that is "
+                "optimized: leave the layer out with exclude=, or remove the parametrization"
+            )
+        if module.weight in held:
+            chosen[name] = module
+    return chosen

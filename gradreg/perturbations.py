@@ -10,8 +10,9 @@ which yields, for each further pass, one offset a parameter. `rhos` holds one ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from typing import Protocol
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -110,6 +111,27 @@ class Gaussian:
             yield offset
             if self.antithetic:
                 yield [-e for e in offset]
+
+
+def radius_of(rho: float) -> float:
+    """Return rho as a float.
+
+    Raises:
+        ValueError: it is negative or not finite.
+    """
+    if not (math.isfinite(rho) and rho >= 0):
+        raise ValueError(f"expected a finite radius rho >= 0, found {rho}")
+    return float(rho)
+
+
+def radii(groups: Sequence[Mapping[str, Any]], rho: float) -> dict[Tensor, float]:
+    """Return the radius of each parameter to be perturbed; a group may have its own."""
+    return {
+        p: radius
+        for group in groups
+        if (radius := radius_of(group.get("perturbation_rho", rho))) > 0
+        for p in group["params"]
+    }
 
 
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:

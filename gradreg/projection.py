@@ -4,18 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_hook
-from torch.nn.utils import parametrize
 from torch.optim import Optimizer
 
-from gradreg.features import LAYERS, feature_chunks
+from gradreg.features import choose_layers, feature_chunks
+from gradreg.protected import ProtectedWeight
 from gradreg.statistics import unchanged_statistics
-from gradreg.subspace import Moment, contrastive_basis, energy_basis
+from gradreg.subspace import Moment
 from gradreg.wrapper import OptimizerWrapper
 
 
@@ -108,11 +107,15 @@ class NullSpaceProjector(OptimizerWrapper):
         self.energy, self.max_fraction, self.strength = energy, max_fraction, strength
         self.refresh_every, self.forgetting, self.mode = refresh_every, forgetting, mode
         self.max_size = max_size
-        self._layers = self._choose(include, exclude)
-        self._sites: dict[Tensor, _Site] = {}
+        self._layers = (
+            {}
+            if self.model is None
+            else choose_layers(self.model, self.parameters, include, exclude)
+        )
+        self._sites: dict[Tensor, ProtectedWeight] = {}
         self._since_refresh: int | None = None  # None: never yet
         self._stale = False
-        self._before: list[tuple[Tensor, _Site, Tensor]] = []
+        self._before: list[tuple[Tensor, ProtectedWeight, Tensor]] = []
 
     # ---- The projection -------------------------------------------------------------------------
 
@@ -272,7 +275,7 @@ class NullSpaceProjector(OptimizerWrapper):
                     f"more than max_size = {self.max_size}: exclude its layer, or raise max_size "
                     f"(its moment takes {8e-6 * groups * size**2:.0f} MB)"
                 )
-            self._sites[parameter] = _Site(dim, moment.total.shape, parameter.device)
+            self._sites[parameter] = ProtectedWeight(dim, moment.total.shape, parameter.device)
         site = self._sites[parameter]
         if site.dim != dim:
             raise ValueError(
@@ -282,34 +285,6 @@ class NullSpaceProjector(OptimizerWrapper):
             )
         getattr(site, kind).merge(moment, self.forgetting)
         self._stale = True
-
-    def _choose(
-        self, include: Sequence[str] | None, exclude: Sequence[str]
-    ) -> dict[str, nn.Module]:
-        if self.model is None:
-            return {}
-        known = {n: m for n, m in self.model.named_modules() if isinstance(m, LAYERS)}
-        for pattern in [*(include or ()), *exclude]:
-            if not any(fnmatchcase(name, pattern) for name in known):
-                raise ValueError(
-                    f"no layer's name matches {pattern!r}: the model has {', '.join(known)}"
-                )
-        held = set(self.parameters)
-        chosen: dict[str, nn.Module] = {}
-        for name, module in known.items():
-            if include is not None and not any(fnmatchcase(name, p) for p in include):
-                continue
-            if any(fnmatchcase(name, p) for p in exclude):
-                continue
-            if parametrize.is_parametrized(module, "weight"):
-                raise ValueError(
-                    f"the weight of layer {name!r} is parametrized, so it isn't the parameter "
-                    "that is optimized: leave the layer out with exclude=, or remove the "
-                    "parametrization"
-                )
-            if module.weight in held:
-                chosen[name] = module
-        return chosen
 
     # ---- State ----------------------------------------------------------------------------------
 
@@ -327,72 +302,9 @@ class NullSpaceProjector(OptimizerWrapper):
         parameters = self.parameters
         self._since_refresh, self._stale = state["since_refresh"], state["stale"]
         self._sites = {
-            parameters[i]: _Site.from_state(site, parameters[i].device)
+            parameters[i]: ProtectedWeight.from_state(site, parameters[i].device)
             for i, site in state["sites"].items()
         }
-
-
-class _Site:
-    """What is known of one parameter: its moments, its basis, and how to see it as a matrix.
-
-    `dim` is None for a layer's weight (out, in/groups, ...), else the dimension that meets the
-    features. As a matrix it is (groups, rows, d).
-    """
-
-    def __init__(self, dim: int | None, shape: Sequence[int], device: torch.device) -> None:
-        groups, size = shape[0], shape[1]
-        self.dim, self.groups = dim, groups
-        self.noise = Moment(groups, size, device)
-        self.signal = Moment(groups, size, device)
-        self.basis = torch.zeros(groups, size, 0, dtype=torch.float64, device=device)
-
-    def matrix(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the parameter's shape as (groups, rows, d), float32 at least."""
-        tensor = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
-        if self.dim is None:
-            return tensor.reshape(self.groups, -1, tensor[0].numel())
-        return tensor.movedim(self.dim, -1).reshape(1, -1, tensor.shape[self.dim])
-
-    def subtract(self, parameter: Tensor, matrix: Tensor, factor: float) -> None:
-        """Subtract a multiple of (groups, rows, d) from the parameter, in place."""
-        if self.dim is None:
-            target = parameter.view(matrix.shape) if parameter.is_contiguous() else parameter
-            change = matrix if target is not parameter else matrix.reshape(parameter.shape)
-        else:
-            target = parameter.movedim(self.dim, -1)
-            change = matrix.reshape(target.shape)
-        target.sub_(change.to(parameter.dtype), alpha=factor)
-
-    def draw(self, energy: float, max_fraction: float) -> Tensor:
-        """Return the basis of the moments, group by group, padded with zero columns."""
-        noise, signal = self.noise.mean, self.signal.mean
-        cap = int(max_fraction * noise.shape[-1])
-        contrastive = bool(self.signal.count > 0)
-        bases = [
-            contrastive_basis(n, s, energy, cap) if contrastive else energy_basis(n, energy, cap)
-            for n, s in zip(noise, signal, strict=True)
-        ]
-        rank = max(basis.shape[1] for basis in bases)
-        padded = [nn.functional.pad(basis, (0, rank - basis.shape[1])) for basis in bases]
-        return torch.stack(padded)
-
-    def state_dict(self) -> dict[str, Any]:
-        """Return moments and basis."""
-        return {
-            "dim": self.dim,
-            "noise": self.noise.state_dict(),
-            "signal": self.signal.state_dict(),
-            "basis": self.basis,
-        }
-
-    @classmethod
-    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> _Site:
-        """Restore what `state_dict` returned."""
-        site = cls(state["dim"], state["noise"]["total"].shape, device)
-        site.noise = Moment.from_state(state["noise"], device)
-        site.signal = Moment.from_state(state["signal"], device)
-        site.basis = state["basis"].to(device, copy=True)
-        return site
 
 
 def _shrinkage(response: Tensor, change: Tensor) -> Tensor:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradreg.perturbations import SAM, Perturbation
+from gradreg.perturbations import SAM, Perturbation, radii, radius_of
 from gradreg.statistics import unchanged_statistics
 from gradreg.wrapper import Closure, OptimizerWrapper
 
@@ -72,7 +71,7 @@ class PerturbationSmoother(OptimizerWrapper):
         replay_rng: bool = False,
     ) -> None:
         super().__init__(optimizer)
-        self.rho = rho if callable(rho) else _radius(rho)
+        self.rho = rho if callable(rho) else radius_of(rho)
         self.perturbation: Perturbation = SAM() if perturbation is None else perturbation
         self.model, self.replay_rng = model, replay_rng
         self._steps = 0
@@ -112,20 +111,14 @@ class PerturbationSmoother(OptimizerWrapper):
             raise RuntimeError(
                 "PerturbationSmoother expects a closure that it can call again at the perturbed "
                 "weights, found step() without one: use opt.step(closure), with a GradScaler "
-                "opt.step(closure, scaler=scaler), or rho = 0"
+                "opt.step(closure, scaler=scaler), or OnePassSmoother, which needs no closure"
             )
 
     def _moving(self) -> tuple[list[Tensor], list[float]]:
         """Return the parameters that the perturbation moves, and the radius of each."""
-        rho = _radius(self.rho(self._steps)) if callable(self.rho) else self.rho
-        moving = [
-            (p, radius)
-            for group in self.param_groups
-            if (radius := _radius(group.get("perturbation_rho", rho))) > 0
-            for p in group["params"]
-            if p.grad is not None
-        ]
-        return [p for p, _ in moving], [radius for _, radius in moving]
+        rho = self.rho(self._steps) if callable(self.rho) else self.rho
+        moving = {p: r for p, r in radii(self.param_groups, rho).items() if p.grad is not None}
+        return list(moving), list(moving.values())
 
     def _random_state(self) -> Callable[[], None]:
         """Return a function that puts the random generators back to where they are now."""
@@ -168,12 +161,6 @@ class PerturbationSmoother(OptimizerWrapper):
     def unperturbed(self) -> Iterator[None]:
         """Give the clean weights inside the context: with two passes they always are."""
         yield
-
-
-def _radius(rho: float) -> float:
-    if not (math.isfinite(rho) and rho >= 0):
-        raise ValueError(f"expected a finite radius rho >= 0, found {rho}")
-    return float(rho)
 
 
 def _dense(parameter: Tensor) -> Tensor:

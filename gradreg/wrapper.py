@@ -203,16 +203,16 @@ class OptimizerWrapper(Optimizer):
         self._below("protect", "NullSpaceProjector").protect(parameter, features, dim)
 
     def eval(self) -> None:
-        """See `PerturbationSmoother.eval`."""
-        self._below("eval", "PerturbationSmoother").eval()
+        """See `OnePassSmoother.eval`."""
+        self._below("eval", "OnePassSmoother").eval()
 
     def train(self) -> None:
-        """See `PerturbationSmoother.train`."""
-        self._below("train", "PerturbationSmoother").train()
+        """See `OnePassSmoother.train`."""
+        self._below("train", "OnePassSmoother").train()
 
     def unperturbed(self) -> AbstractContextManager[None]:
-        """See `PerturbationSmoother.unperturbed`."""
-        return self._below("unperturbed", "PerturbationSmoother").unperturbed()
+        """See `OnePassSmoother.unperturbed`."""
+        return self._below("unperturbed", "OnePassSmoother").unperturbed()
 
     # ---- The step -----------------------------------------------------------------------------
 

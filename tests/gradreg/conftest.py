@@ -24,6 +24,7 @@ WRAPPERS: dict[str, Callable[[torch.optim.Optimizer, nn.Module], gradreg.Optimiz
         opt, gradreg.WeakAmplitude(0.0, 1.5, adaptive=0.7)
     ),
     "smooth": lambda opt, model: gradreg.PerturbationSmoother(opt, rho=0.05, model=model),
+    "one pass": lambda opt, model: gradreg.OnePassSmoother(opt, rho=0.1),
     "project": lambda opt, model: gradreg.NullSpaceProjector(
         opt, model, max_fraction=0.6, refresh_every=3
     ),
@@ -33,6 +34,7 @@ NEUTRAL: dict[str, Callable[[torch.optim.Optimizer, nn.Module], gradreg.Optimize
     "mask": lambda opt, model: gradreg.PostVerificationMask(opt, torch.ones_like),
     "smooth": lambda opt, model: gradreg.PerturbationSmoother(opt, rho=0.0, model=model),
     "project": lambda opt, model: gradreg.NullSpaceProjector(opt, model, strength=0.0),
+    "one pass": lambda opt, model: gradreg.OnePassSmoother(opt, rho=0.0),
     "project nothing": lambda opt, model: gradreg.NullSpaceProjector(opt, model, max_fraction=0.0),
 }
 

@@ -18,11 +18,19 @@ import gradreg
 
 NAMES = ["SGD", "SGD foreach", "Adam", "AdamW", "RMSprop"]
 LEVELS = ["mask", "smooth", "project"]
-NEUTRAL = ["mask", "smooth", "project", "project nothing"]
-ORDERS = list(itertools.permutations(LEVELS))
+NEUTRAL = ["mask", "smooth", "one pass", "project", "project nothing"]
+ORDERS = [
+    *itertools.permutations(LEVELS),
+    *itertools.permutations(["mask", "one pass", "project"]),
+]
 
 names = st.sampled_from(NAMES)
-any_levels = st.lists(st.sampled_from(LEVELS), unique=True, min_size=1).map(tuple)
+any_levels = st.one_of(
+    *(
+        st.lists(st.sampled_from(["mask", smoother, "project"]), unique=True, min_size=2)
+        for smoother in ("smooth", "one pass")
+    )
+).map(tuple)
 
 
 # ---- 1. Transparency ---------------------------------------------------------------------------
@@ -276,9 +284,9 @@ def test_groups_state_and_defaults_are_the_base_optimizers(lab):
         ("observe_noise", (), "NullSpaceProjector"),
         ("observe_signal", (), "NullSpaceProjector"),
         ("protect", (torch.ones(1), torch.ones(1)), "NullSpaceProjector"),
-        ("eval", (), "PerturbationSmoother"),
-        ("train", (), "PerturbationSmoother"),
-        ("unperturbed", (), "PerturbationSmoother"),
+        ("eval", (), "OnePassSmoother"),
+        ("train", (), "OnePassSmoother"),
+        ("unperturbed", (), "OnePassSmoother"),
     ],
 )
 def test_a_method_of_an_absent_level_names_the_wrapper_to_add(lab, method, arguments, level):

@@ -1,0 +1,135 @@
+"""The one-pass smoother: clean steps, perturbed rest, and no way to lose either."""
+
+import copy
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from gradreg import NullSpaceProjector, OnePassSmoother
+
+seeds = st.integers(0, 2**31)
+
+
+@given(seeds, st.floats(0, 2), st.floats(0, 0.99), st.booleans())
+def test_the_trajectory_is_that_of_the_papers_equations(seed, rho, beta, closed):
+    torch.manual_seed(seed)
+    target, a = torch.randn(4).double(), torch.randn(4, 4).double()
+    w = nn.Parameter(torch.randn(4).double())
+    opt = OnePassSmoother(torch.optim.SGD([w], lr=0.01), rho, beta=beta)
+    clean = w.detach().clone()
+    perturbed, v = clean.clone(), torch.zeros(4).double()
+    for _ in range(4):
+
+        def closure():
+            opt.zero_grad()
+            loss = (a @ (w - target)).square().sum()
+            loss.backward()
+            return loss
+
+        opt.step(closure) if closed else (closure(), opt.step())
+        gradient = 2 * a.T @ (a @ (perturbed - target))
+        v = beta * v + gradient
+        clean = clean - 0.01 * gradient
+        perturbed = clean - rho * v / v.norm()
+        torch.testing.assert_close(w.detach(), perturbed)
+        with opt.unperturbed():
+            torch.testing.assert_close(w.detach(), clean)
+
+
+def test_clean_weights_come_back_bit_by_bit_and_so_do_perturbed_ones(lab):
+    model = lab.make_net()
+    opt = lab.stack(model, "AdamW", ("project", "one pass", "mask"))
+    lab.train(model, opt, range(3))
+    resting = lab.state_of(model, opt)
+    with opt.unperturbed():
+        clean = lab.state_of(model, opt)
+    assert not lab.same(resting, clean)
+    assert lab.same(resting, lab.state_of(model, opt))
+    opt.eval()
+    opt.eval()
+    with opt.unperturbed():
+        assert lab.same(clean, lab.state_of(model, opt))
+    assert lab.same(clean, lab.state_of(model, opt))
+    with pytest.raises(RuntimeError, match=r"call opt\.train\(\)"):
+        opt.step(lab.make_closure(model, opt, 3))
+    opt.train()
+    assert lab.same(resting, lab.state_of(model, opt))
+    bare = opt.unwrap()
+    assert bare is opt.base
+    assert lab.same(clean, lab.state_of(model, bare))
+
+
+def test_saved_with_clean_weights_it_goes_on_bit_exactly_after_train(lab):
+    model = lab.make_net()
+    opt = lab.stack(model, "Adam", ("one pass",))
+    lab.train(model, opt, range(3))
+    with opt.unperturbed():
+        saved = copy.deepcopy((opt.state_dict(), model.state_dict()))
+    fresh = lab.make_net(seed=1)
+    resumed = lab.stack(fresh, "Adam", ("one pass",))
+    resumed.load_state_dict(saved[0])
+    fresh.load_state_dict(saved[1])
+    resumed.train()
+    lab.train(model, opt, range(3, 6))
+    lab.train(fresh, resumed, range(3, 6))
+    assert lab.same(lab.state_of(model, opt), lab.state_of(fresh, resumed))
+
+
+def test_weights_written_to_while_perturbed_are_an_error_not_a_loss(lab):
+    model = lab.make_net()
+    opt = lab.stack(model, "SGD", ("one pass",))
+    lab.train(model, opt, range(2))
+    state = copy.deepcopy(opt.state_dict())
+    model.load_state_dict(lab.make_net(seed=5).state_dict())
+    with pytest.raises(RuntimeError, match=r"with opt\.unperturbed\(\)"):
+        lab.train(model, opt, range(2, 3))
+    other = lab.make_net(seed=6)
+    resumed = lab.stack(other, "SGD", ("one pass",))
+    resumed.load_state_dict(state)
+    with pytest.raises(RuntimeError, match="load the model together"):
+        lab.train(other, resumed, range(2, 3))
+
+
+def test_a_broken_closure_leaves_the_perturbed_weights(lab):
+    model = lab.make_net()
+    opt = lab.stack(model, "SGD", ("one pass",))
+    lab.train(model, opt, range(2))
+    before = lab.state_of(model, opt)
+
+    def broken():
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        opt.step(broken)
+    assert lab.same(before, lab.state_of(model, opt))
+    lab.train(model, opt, range(2, 3))
+
+
+@pytest.mark.parametrize("outside", [True, False])
+def test_a_projector_measures_between_clean_weights(outside):
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.randn(4, 6).double())
+    opt = torch.optim.AdamW([w], lr=0.05)
+    for wrapper in (OnePassSmoother, NullSpaceProjector)[:: 1 if outside else -1]:
+        opt = wrapper(opt, 0.5) if wrapper is OnePassSmoother else wrapper(opt, None, energy=1.0)
+    noise = torch.randn(9, 2).double() @ torch.randn(2, 6).double()
+    opt.protect(w, noise)
+    before = noise @ w.detach().T
+    x = torch.randn(8, 6).double()
+    for _ in range(10):
+        opt.zero_grad()
+        (x @ w.T).square().sum().backward()
+        opt.step()
+    with opt.unperturbed():
+        torch.testing.assert_close(noise @ w.detach().T, before)
+
+
+def test_options_out_of_range_are_named():
+    w = [nn.Parameter(torch.zeros(1))]
+    with pytest.raises(ValueError, match="radius rho"):
+        OnePassSmoother(torch.optim.SGD(w), -1.0)
+    with pytest.raises(ValueError, match="0 <= beta < 1, found 1"):
+        OnePassSmoother(torch.optim.SGD(w), beta=1.0)
