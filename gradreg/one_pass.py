@@ -196,8 +196,8 @@ class OnePassSmoother(OptimizerWrapper):
         return {
             "steps": self._steps,
             "training": self._training,
-            "velocity": {index[p]: v for p, v in self._velocity.items()},
-            "clean": {index[p]: w for p, w in self._clean.items()},
+            "velocity": {str(index[p]): v for p, v in self._velocity.items()},
+            "clean": {str(index[p]): w for p, w in self._clean.items()},
         }
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
@@ -205,7 +205,7 @@ class OnePassSmoother(OptimizerWrapper):
         parameters = self.parameters
         for name in ("velocity", "clean"):
             values = {
-                parameters[i]: value.to(parameters[i], copy=True)
+                parameters[int(i)]: value.to(parameters[int(i)], copy=True)
                 for i, value in state[name].items()
             }
             setattr(self, f"_{name}", values)

@@ -294,7 +294,7 @@ class NullSpaceProjector(OptimizerWrapper):
         return {
             "since_refresh": self._since_refresh,
             "stale": self._stale,
-            "sites": {index[p]: site.state_dict() for p, site in self._sites.items()},
+            "sites": {str(index[p]): site.state_dict() for p, site in self._sites.items()},
         }
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
@@ -302,7 +302,7 @@ class NullSpaceProjector(OptimizerWrapper):
         parameters = self.parameters
         self._since_refresh, self._stale = state["since_refresh"], state["stale"]
         self._sites = {
-            parameters[i]: ProtectedWeight.from_state(site, parameters[i].device)
+            parameters[int(i)]: ProtectedWeight.from_state(site, parameters[int(i)].device)
             for i, site in state["sites"].items()
         }
 

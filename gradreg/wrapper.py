@@ -36,6 +36,18 @@ Closure = Callable[[], Any]
 Prior = Callable[[Tensor], Tensor]
 
 
+def _by_index(state: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Undo what distributed checkpointing does to an optimizer's state.
+
+    It loads tensors in place under the parameter's index, other values under that as a string.
+    """
+    merged: dict[Any, Any] = {}
+    for key, value in state.items():
+        index = int(key) if isinstance(key, str) and key.isdigit() else key
+        merged[index] = {**merged.get(index, {}), **value} if isinstance(value, dict) else value
+    return merged
+
+
 class _SkippedError(Exception):
     """Raised inside the closure that the base optimizer calls; caught by the outermost step."""
 
@@ -144,7 +156,10 @@ class OptimizerWrapper(Optimizer):
         """Run at the end of every step: taken, skipped or broken off by an exception."""
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return this level's state: tensors and primitives only, parameters by index."""
+        """Return this level's state: tensors and primitives only, parameters by index.
+
+        Keys are strings, or distributed checkpointing loses what belongs to them.
+        """
         return {}
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
@@ -352,6 +367,7 @@ class OptimizerWrapper(Optimizer):
                 "wrappers lacks: it is dropped",
                 stacklevel=2,
             )
+        rest["state"] = _by_index(rest["state"])
         self.inner.load_state_dict(rest)
         if own is not None:
             self.set_extra_state(own)

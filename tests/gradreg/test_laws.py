@@ -467,6 +467,23 @@ def test_distributed_checkpointing_initialises_a_fresh_optimizer(lab, order):
     assert repr(opt.state_dict()["gradreg"]) == repr(fresh)
 
 
+@pytest.mark.parametrize("order", ORDERS)
+def test_the_wrapper_is_an_entry_of_a_distributed_checkpoint(lab, order, tmp_path):
+    import torch.distributed.checkpoint as dcp
+
+    model, fresh = lab.make_net(), lab.make_net(seed=1)
+    opt, resumed = lab.stack(model, "Adam", order), lab.stack(fresh, "Adam", order)
+    lab.train(model, opt, range(4))
+    lab.train(fresh, resumed, range(7, 9))  # it loads into state that is there
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save({"model": model, "opt": opt}, checkpoint_id=tmp_path, no_dist=True)
+        dcp.load({"model": fresh, "opt": resumed}, checkpoint_id=tmp_path, no_dist=True)
+    lab.train(model, opt, range(4, 8))
+    lab.train(fresh, resumed, range(4, 8))
+    assert lab.same(lab.state_of(model, opt), lab.state_of(fresh, resumed))
+
+
 def test_lbfgs_moves_on_after_a_skip(lab):
     w = nn.Parameter(torch.tensor([2.0, -3.0]))
     opt = gradreg.PostVerificationMask(
