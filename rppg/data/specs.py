@@ -5,7 +5,6 @@ from pathlib import Path
 from rppg.errors import InputError
 from rppg.records import FaceCrops, Record
 from rppg.synthetic.cache import Progress, synthetic_records
-from rppg.video.crop import read_crops
 
 VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
 
@@ -41,6 +40,8 @@ def open_dataset(
 
 def _video_record(file: Path, name: Path, folder: Path) -> Record:
     def load() -> FaceCrops:
+        from rppg.video.crop import read_crops
+
         return read_crops(file)
 
     return Record(name=str(name), dataset=str(folder), subject=str(name), load_crops=load)

@@ -85,6 +85,7 @@ class FcusNet(nn.Module):
         self.log_ridge = nn.Parameter(torch.tensor(math.log(3e-3)))
         self.log_pooled = nn.Parameter(torch.tensor(math.log(1.0)))
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(8.0)))
+        self.loudness = nn.Parameter(torch.tensor(0.3))
         self.fusion_power = nn.Parameter(torch.tensor(2.0))
         self.register_buffer(
             "cells", region_cells(config.grid, config.regions).flatten(1), persistent=False
@@ -149,11 +150,18 @@ class FcusNet(nn.Module):
         return band_limit(bf.join_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
 
     def _choose(self, candidates: Tensor, attention: Tensor) -> Tensor:
-        """Weights `(B, K)` of the signatures: the sparser a candidate's spectrum, the more."""
+        """Weights `(B, K)` of the signatures in the mixture.
+
+        A candidate counts the more, the sparser its spectrum, and a little the larger its
+        amplitude: the gain on a signature is one, so a wrong signature lets the beamformer take
+        part of the pulse for noise and cancel it.
+        """
         if candidates.shape[1] == 1:
             return candidates.new_ones(len(candidates), 1)
         fused = fuse(candidates, attention[:, None], self.fusion_power)
-        return torch.softmax(self.log_sharpness.exp() * concentration(fused), 1)
+        loudness = fused.square().mean(-1).sqrt().clamp(min=1e-8).log()
+        score = concentration(fused) + self.loudness * loudness
+        return torch.softmax(self.log_sharpness.exp() * score, 1)
 
     def fuse(self, output: FcusOutput, keep: Tensor | None = None) -> Tensor:
         """BVP `(B, T)` of the face; `keep` `(B, R, T)` in 0..1 weighs the regions' samples."""

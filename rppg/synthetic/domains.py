@@ -1,4 +1,4 @@
-"""What makes each synthetic domain what it is: people, motion, light, camera, codec.
+"""What makes each synthetic domain what it is: people, motion, light, camera.
 
 A domain is data. Changing any number of a published domain means a new version: `version` is part
 of the random seed, of the cache's key and of every checkpoint and result.
@@ -80,14 +80,6 @@ class Motion:
 
 
 @dataclass(frozen=True)
-class Codec:
-    """A codec that the crops pass through: an encoder's name and its constant quality."""
-
-    name: str
-    crf: int
-
-
-@dataclass(frozen=True)
 class Domain:
     """A synthetic domain: everything a recording of it is drawn from."""
 
@@ -103,7 +95,6 @@ class Domain:
     fps: float = 30.0
     jitter_s: float = 0.0
     crop_size: int = 36
-    codec: Codec | None = None
 
     @property
     def key(self) -> str:
@@ -133,12 +124,11 @@ WEBCAM = Domain(
     version=1,
     mirrors="UBFC-rPPG",
     hr_bpm=(55, 130),
-    pulse=(0.004, 0.009),
+    pulse=(0.003, 0.008),
     skin_types=(1, 2, 3, 4),
     motions=(Motion("mild", sway=0.015, jerk=0.0015, turn=0.025, shake=0.003, talk=0.005),),
-    light=Light(second=0.25, cuts=0.06, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
+    light=Light(second=0.25, cuts=0.07, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
     cameras=(Camera(signature=(0.55, 0.70, 0.35), auto_exposure=0.3, noise_levels=0.4),),
-    codec=Codec("libx264", 8),
 )
 
 WILD = Domain(
@@ -161,7 +151,6 @@ WILD = Domain(
     ),
     fps=25.0,
     jitter_s=0.004,
-    codec=Codec("libx264", 16),
 )
 
 DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (LAB, WEBCAM, WILD)}

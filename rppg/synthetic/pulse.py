@@ -39,8 +39,8 @@ def bvp(rng: np.random.Generator, times_s: Array, beats_s: Array) -> Array:
     number = np.arange(len(beats_s), dtype=np.float64)
     phase = np.interp(times_s, beats_s, number)
     systole_at, notch_at = rng.uniform(0.22, 0.30), rng.uniform(0.55, 0.65)
-    systole_width, notch_width = rng.uniform(0.10, 0.13), rng.uniform(0.11, 0.15)
-    notch_height = rng.uniform(0.2, 0.45)
+    systole_width, notch_width = rng.uniform(0.12, 0.15), rng.uniform(0.13, 0.16)
+    notch_height = rng.uniform(0.15, 0.35)
     wave = np.zeros_like(times_s)
     for beat in (-1.0, 0.0, 1.0):
         position = phase % 1.0 + beat

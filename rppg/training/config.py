@@ -24,7 +24,7 @@ class MaskConfig(Frozen):
 
     low: float = Field(5e-5, ge=0, description="sensor floor, AC/DC amplitude")
     high: float = Field(1e-2, gt=0, description="largest amplitude that a pulse can have")
-    quantile: float = Field(0.8, gt=0, le=1, description="adaptive bound: this share is kept")
+    quantile: float = Field(0.8, gt=0, lt=1, description="adaptive bound: this share is kept")
     span_s: float = Field(2.1, gt=0, description="length of a time span")
 
 

@@ -93,21 +93,14 @@ def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
             {"params": physics, "lr": config.lr_physics, "weight_decay": 0.0},
         ]
     )
-    if config.project is not None:
-        optimizer = gradreg.NullSpaceProjector(
-            optimizer,
-            net,
-            energy=config.project.energy,
-            max_fraction=config.project.max_fraction,
-        )
-    if config.smooth is not None:
-        optimizer = gradreg.PerturbationSmoother(optimizer, rho=config.smooth.rho)
-    if config.mask is not None:
-        prior = gradreg.WeakAmplitude(
-            config.mask.low, config.mask.high, quantile=config.mask.quantile
-        )
-        optimizer = gradreg.PostVerificationMask(optimizer, prior=prior)
-    return optimizer
+    mask, smooth, project = config.mask, config.smooth, config.project
+    return gradreg.regularize(
+        optimizer,
+        net,
+        mask=mask and gradreg.WeakAmplitude(mask.low, mask.high, adaptive=mask.quantile),
+        smooth=smooth and smooth.rho,
+        project=project and {"energy": project.energy, "max_fraction": project.max_fraction},
+    )
 
 
 def _step(
