@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.optim import Optimizer
 
@@ -65,6 +66,9 @@ class PostVerificationMask(OptimizerWrapper):
 
     A loss that couples the entries of a batch (a variance, a contrast) still lets rejected ones
     steer the others: weight its statistics by the returned `keep`.
+
+    Under `torch.distributed` the kept weight is summed over the ranks, so that all of them make
+    the step or none; every rank must then verify in the same steps.
 
     Args:
         optimizer: the optimizer to wrap.
@@ -211,17 +215,22 @@ class PostVerificationMask(OptimizerWrapper):
         return batch.where(finite.view(-1, *[1] * (batch.ndim - 1)), spare), finite
 
     def accept(self) -> bool:
-        """Decline the step if something was verified and nothing kept: its one host sync."""
+        """Decline the step if something was verified and nothing kept: the one host sync."""
         if not self._verified:
             self.last = MaskStep(kept=None, skipped=False)
             return True
-        device = self._verified[0].kept.device
-        kept = torch.stack([v.kept.to(device, torch.float32) for v in self._verified]).sum().item()
-        count = sum(v.count for v in self._verified)
-        self.last = MaskStep(kept=kept / max(count, 1), skipped=kept == 0)
+        first = self._verified[0].kept
+        weights = [v.kept.to(first.device, torch.float32) for v in self._verified]
+        whole = torch.full_like(weights[0], sum(v.count for v in self._verified))
+        totals = torch.stack([torch.stack(weights).sum(), whole])
+        if dist.is_available() and dist.is_initialized():
+            dist.all_reduce(totals)
+        kept, count = totals.tolist()
+        fraction = kept / max(count, 1)
+        self.last = MaskStep(kept=fraction, skipped=kept == 0)
         self._steps += 1
-        self._skipped += kept == 0
-        self._kept += kept / max(count, 1)
+        self._skipped += self.last.skipped
+        self._kept += fraction
         return not self.last.skipped
 
     def evaluate(self, closure: Any) -> Any:

@@ -9,6 +9,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from gradreg.masking import PostVerificationMask
+from gradreg.one_pass import OnePassSmoother
 from gradreg.priors import PriorLike
 from gradreg.projection import NullSpaceProjector
 from gradreg.smoothing import PerturbationSmoother
@@ -31,7 +32,8 @@ def regularize(
         optimizer: the bare optimizer.
         model: the model it trains.
         mask: the prior, or arguments of `PostVerificationMask`.
-        smooth: rho, or arguments of `PerturbationSmoother`.
+        smooth: rho, or arguments of `PerturbationSmoother`; with `"one_pass": True` among them,
+            those of `OnePassSmoother`.
         project: the energy threshold, or arguments of `NullSpaceProjector`.
 
     Returns:
@@ -51,8 +53,11 @@ def regularize(
         given = project if isinstance(project, Mapping) else {"energy": project}
         optimizer = NullSpaceProjector(optimizer, model, **given)
     if smooth is not None:
-        given = smooth if isinstance(smooth, Mapping) else {"rho": smooth}
-        optimizer = PerturbationSmoother(optimizer, **{"model": model, **given})
+        given = dict(smooth) if isinstance(smooth, Mapping) else {"rho": smooth}
+        if given.pop("one_pass", False):
+            optimizer = OnePassSmoother(optimizer, **given)
+        else:
+            optimizer = PerturbationSmoother(optimizer, **{"model": model, **given})
     if mask is not None:
         given = mask if isinstance(mask, Mapping) else {"prior": mask}
         optimizer = PostVerificationMask(optimizer, **given)

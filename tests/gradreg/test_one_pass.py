@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradreg import NullSpaceProjector, OnePassSmoother
+from gradreg import NullSpaceProjector, OnePassSmoother, regularize
 
 seeds = st.integers(0, 2**31)
 
@@ -133,3 +133,12 @@ def test_options_out_of_range_are_named():
         OnePassSmoother(torch.optim.SGD(w), -1.0)
     with pytest.raises(ValueError, match="0 <= beta < 1, found 1"):
         OnePassSmoother(torch.optim.SGD(w), beta=1.0)
+
+
+def test_regularize_builds_it_where_asked():
+    model = nn.Linear(2, 1)
+    opt = regularize(
+        torch.optim.SGD(model.parameters()), model, smooth={"one_pass": True, "rho": 0.7}
+    )
+    assert isinstance(opt, OnePassSmoother)
+    assert opt.rho == 0.7
