@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_hook
+from torch.nn.modules.module import register_module_forward_pre_hook
 from torch.optim import Optimizer
 
 from gradreg.features import choose_layers, feature_chunks
@@ -137,8 +137,7 @@ class NullSpaceProjector(OptimizerWrapper):
     def after_update(self) -> None:
         """Project the change that the base optimizer made."""
         for parameter, site, before in self._before:
-            change = site.matrix(parameter - before)
-            basis = site.basis.to(change.dtype)
+            change, basis = site.matrix(parameter - before), site.basis
             response = change @ basis
             if self.mode == "release":
                 response -= _shrinkage(site.matrix(before) @ basis, response)
@@ -172,7 +171,7 @@ class NullSpaceProjector(OptimizerWrapper):
         """Remove the present response to noise once: W ← W - W U Uᵀ."""
         for parameter, site in self._sites.items():
             matrix = site.matrix(parameter)
-            basis = self.basis(parameter).to(matrix.dtype)
+            basis = self.basis(parameter)
             site.subtract(parameter, matrix @ basis @ basis.mT, 1.0)
 
     # ---- Observation ----------------------------------------------------------------------------
@@ -205,18 +204,22 @@ class NullSpaceProjector(OptimizerWrapper):
 
         watched = set(self._layers.values())
 
-        def look(module: nn.Module, args: Any, kwargs: dict[str, Any], _: Any) -> None:
+        def look(module: nn.Module, args: tuple[Any, ...]) -> None:
             if module not in watched:
                 return
-            x = args[0] if args else kwargs["input"]
+            if not args:
+                raise TypeError(
+                    f"observe_{kind}() expected a {type(module).__name__} to be called with its "
+                    "input as positional argument, found a keyword argument: write layer(x)"
+                )
             weight: Any = module.weight
-            for features in feature_chunks(module, x.detach()):
+            for features in feature_chunks(module, args[0].detach()):
                 if weight not in seen:
                     seen[weight] = Moment(features.shape[2], features.shape[3], weight.device)
                 seen[weight].add(features, _rows(mask, features))
 
         # A hook on no module in particular: a copy made meanwhile carries none away.
-        handle = register_module_forward_hook(look, with_kwargs=True)
+        handle = register_module_forward_pre_hook(look)
         devices = {p.device for p in self.parameters if p.device.type == "cuda"}
         try:
             with (

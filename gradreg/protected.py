@@ -26,8 +26,11 @@ class ProtectedWeight:
         self.basis = torch.zeros(groups, size, 0, dtype=torch.float64, device=device)
 
     def matrix(self, tensor: Tensor) -> Tensor:
-        """Return a tensor of the parameter's shape as (groups, rows, d), float32 at least."""
-        tensor = tensor.detach().to(torch.promote_types(tensor.dtype, torch.float32))
+        """Return a tensor of the parameter's shape as (groups, rows, d), in float64.
+
+        Neither autocast nor TF32 touches a float64 product.
+        """
+        tensor = tensor.detach().double()
         if self.dim is None:
             return tensor.reshape(self.groups, -1, tensor[0].numel())
         return tensor.movedim(self.dim, -1).reshape(1, -1, tensor.shape[self.dim])

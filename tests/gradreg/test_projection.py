@@ -443,3 +443,31 @@ def test_tied_weights_learn_from_both_layers():
     with opt.observe_noise():
         model(torch.randn(5, 3))
     assert opt._sites[model[0].weight].noise.count == 10
+
+
+def test_a_step_inside_autocast_is_projected_as_exactly():
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.randn(16, 16))
+    opt = NullSpaceProjector(torch.optim.SGD([w], lr=1.0), None)
+    opt.protect(w, torch.randn(40, 16))
+    before = w.detach().clone()
+    w.grad = torch.randn(16, 16)
+    with torch.autocast("cpu", torch.bfloat16):
+        opt.step()
+    change = (w.detach() - before).double()
+    bound = 4 * torch.finfo(torch.float32).eps * (before.norm() + change.norm())
+    assert (change @ opt.basis(w)[0]).norm() <= bound
+
+
+def test_global_hook_tables_are_left_empty(lab):
+    model = lab.make_net()
+    opt = gradreg.PerturbationSmoother(lab.stack(model, "SGD", ("project",)))
+    lab.train(model, opt, range(2))
+    assert not nn.modules.module._has_any_global_hook()
+
+
+def test_a_layer_called_by_keyword_is_an_error_not_an_omission():
+    model = nn.Linear(3, 1)
+    opt = NullSpaceProjector(torch.optim.SGD(model.parameters()), model)
+    with pytest.raises(TypeError, match="positional"), opt.observe_noise():
+        model(input=torch.ones(1, 3))

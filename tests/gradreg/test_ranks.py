@@ -4,7 +4,7 @@ import subprocess
 import sys
 
 PROGRAM = """
-import sys, torch, torch.distributed as dist
+import os, sys, torch, torch.distributed as dist
 import gradreg
 
 rank = int(sys.argv[1])
@@ -29,13 +29,19 @@ assert torch.equal(before, model.weight)
 both = [torch.zeros_like(before), torch.zeros_like(before)]
 dist.all_gather(both, before)
 assert torch.equal(both[0], both[1])
-dist.destroy_process_group()
+dist.barrier()
+sys.stdout.write("agreed")
+sys.stdout.flush()
+os._exit(0)  # gloo's threads may abort an ordinary exit
 """
 
 
 def test_ranks_agree_on_skipping(tmp_path):
     meeting = (tmp_path / "meeting").as_uri()
     ranks = [
-        subprocess.Popen([sys.executable, "-c", PROGRAM, str(rank), meeting]) for rank in range(2)
+        subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(rank), meeting], stdout=subprocess.PIPE, text=True
+        )
+        for rank in range(2)
     ]
-    assert [process.wait(timeout=120) for process in ranks] == [0, 0]
+    assert [process.communicate(timeout=120)[0] for process in ranks] == ["agreed", "agreed"]
