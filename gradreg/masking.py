@@ -203,8 +203,7 @@ class PostVerificationMask(OptimizerWrapper):
             batch: samples along the first dimension.
 
         Returns:
-            The finite batch (the same memory if it was finite on arrival is not promised), and
-            a boolean per sample: whether it was finite.
+            The batch, finite, and one boolean a sample: whether it was so on arrival.
         """
         finite = batch.detach().isfinite().flatten(1).all(1)
         donor = finite.to(torch.uint8).argmax().view(1)
