@@ -162,7 +162,7 @@ class PostVerificationMask(OptimizerWrapper):
             return torch.where(keep > 0, gradient * weight, 0)
 
         out = tensor.view_as(tensor)
-        out.register_hook(mask_gradient)  # type: ignore[no-untyped-call]
+        out.register_hook(mask_gradient)
         return out, keep
 
     def _judge(

@@ -5,8 +5,11 @@ from pathlib import Path
 from rppg.errors import InputError
 from rppg.records import FaceCrops, Record
 from rppg.synthetic.cache import Progress, synthetic_records
+from rppg.video.crop import read_crops
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"})
+VIDEO_SUFFIXES = frozenset(
+    {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
+)
 
 
 def open_dataset(
@@ -40,8 +43,6 @@ def open_dataset(
 
 def _video_record(file: Path, name: Path, folder: Path) -> Record:
     def load() -> FaceCrops:
-        from rppg.video.crop import read_crops
-
         return read_crops(file)
 
     return Record(name=str(name), dataset=str(folder), subject=str(name), load_crops=load)

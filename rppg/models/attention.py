@@ -24,6 +24,7 @@ class SharedAttention(nn.Module):
         )
         self.head = nn.Conv2d(2 * width, 1, 1)
         nn.init.zeros_(self.head.weight)
+        assert self.head.bias is not None
         nn.init.zeros_(self.head.bias)
         prior = face_prior(grid).clamp(1e-4, 1 - 1e-4)
         self.register_buffer("prior_logit", torch.logit(prior), persistent=False)
@@ -38,7 +39,7 @@ class SharedAttention(nn.Module):
         Returns:
             `(B, P)` in 0..1.
         """
-        batch, channels, grid, _ = mean.shape
+        batch, channels = mean.shape[:2]
         features = self.encoder(appearance(traces, mean).flatten(0, 1))
         features = features.unflatten(0, (batch, channels))
         joined = torch.cat([features.mean(1), features.std(1)], 1)

@@ -23,8 +23,15 @@ from rppg.models.patches import (
     region_cells,
 )
 
-NOMINAL_SIGNATURE = (0.33, 0.77, 0.53)
-"""Relative pulse amplitude in R, G, B of a typical camera (de Haan & van Leest, 2014)."""
+NOMINAL_SIGNATURES = (
+    (0.44, 0.74, 0.44),
+    (0.385, 0.735, 0.49),
+    (0.33, 0.73, 0.54),
+    (0.275, 0.725, 0.59),
+    (0.22, 0.72, 0.64),
+)
+"""Relative pulse amplitude in R, G, B of typical cameras: a line through the published signature
+(.33, .77, .53) (de Haan & van Leest, 2014), the low-dimensional manifold that training moves."""
 
 
 class ModelConfig(BaseModel):
@@ -39,7 +46,7 @@ class ModelConfig(BaseModel):
     regions: int = Field(6, ge=1, description="regions per side of the face box")
     window_s: float = Field(2.1, gt=0, description="length of a beamformer's window")
     width: int = Field(8, ge=1, description="features of the shared encoder")
-    signatures: tuple[tuple[float, ...], ...] = (NOMINAL_SIGNATURE,)
+    signatures: tuple[tuple[float, ...], ...] = NOMINAL_SIGNATURES
 
     @property
     def spectral_channels(self) -> int:
@@ -168,9 +175,7 @@ class FcusNet(nn.Module):
         return fuse(output.regions, output.attention, self.fusion_power, keep)
 
 
-def fuse(
-    regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None = None
-) -> Tensor:
+def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None = None) -> Tensor:
     """Weighted mean over regions `(..., R, T)` to `(..., T)`.
 
     A region's gain on the pulse is one, so what makes its amplitude large is noise: weights are

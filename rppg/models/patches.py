@@ -48,9 +48,7 @@ def band_limit(x: Tensor, fps: float, low_hz: float, high_hz: float) -> Tensor:
     time = x.shape[-1]
     pad = min(time - 1, round(fps))
     x = x - x.mean(-1, keepdim=True)
-    padded = torch.cat(
-        [x[..., 1 : pad + 1].flip(-1), x, x[..., -pad - 1 : -1].flip(-1)], -1
-    )
+    padded = torch.cat([x[..., 1 : pad + 1].flip(-1), x, x[..., -pad - 1 : -1].flip(-1)], -1)
     spectrum = torch.fft.rfft(padded)
     hz = torch.fft.rfftfreq(padded.shape[-1], 1 / fps, device=x.device)
     inside = (hz >= low_hz) & (hz <= high_hz)

@@ -124,11 +124,13 @@ WEBCAM = Domain(
     version=1,
     mirrors="UBFC-rPPG",
     hr_bpm=(55, 130),
-    pulse=(0.003, 0.008),
+    pulse=(0.004, 0.010),
     skin_types=(1, 2, 3, 4),
     motions=(Motion("mild", sway=0.015, jerk=0.0015, turn=0.025, shake=0.003, talk=0.005),),
-    light=Light(second=0.25, cuts=0.07, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
-    cameras=(Camera(signature=(0.55, 0.70, 0.35), auto_exposure=0.3, noise_levels=0.4),),
+    light=Light(second=0.25, cuts=0.16, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
+    cameras=(
+        Camera(signature=(0.62, 0.69, 0.27), crosstalk=0.03, auto_exposure=0.3, noise_levels=0.4),
+    ),
 )
 
 WILD = Domain(

@@ -61,7 +61,7 @@ def draw_head(rng: np.random.Generator, skin_type: int) -> Head:
     neck = _ellipse(x, y, 0, 0.65, 0.24, 0.35, 0.03)
     hair = np.clip(skull - face, 0, 1) * (y < 0.1) + skull * np.clip((hair_line - y) / 0.05, 0, 1)
     hair = np.clip(hair, 0, 1)
-    beard = 0.0
+    beard = np.zeros_like(x)
     if rng.random() < 0.25:
         beard = rng.uniform(0.3, 0.9) * face * np.clip((y - 0.18) / 0.08, 0, 1)
 

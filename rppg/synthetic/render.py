@@ -52,6 +52,7 @@ def render(
     spill: float,
     seed: int,
     pulse_gain: float = 1.0,
+    noise_gain: float = 1.0,
     chunk: int = 150,
 ) -> NDArray[np.uint8]:
     """Render a recording.
@@ -60,6 +61,7 @@ def render(
         spill: how much of the second lamp falls on the background, against the face.
         seed: of the sensor's noise.
         pulse_gain: 0 renders the same recording without a pulse.
+        noise_gain: noise of one pixel, against that of a crop's pixel.
         chunk: frames rendered at a time (bounds the memory, does not change the result).
 
     Returns:
@@ -68,16 +70,11 @@ def render(
     scene = _Scene(head, courses, light, camera, view, spill, pulse_gain)
     gain = torch.from_numpy(_exposure_gain(courses, light, camera)).float()
     generator = torch.Generator().manual_seed(seed)
-    frames = []
-    for start in range(0, len(courses.times_s), chunk):
-        frames.append(
-            _expose(
-                scene.irradiance(start, start + chunk),
-                camera,
-                gain[start : start + chunk],
-                generator,
-            )
-        )
+    starts = range(0, len(courses.times_s), chunk)
+    spans = [(start, start + chunk) for start in starts]
+    frames = [
+        _expose(scene.irradiance(i, j), camera, gain[i:j], noise_gain, generator) for i, j in spans
+    ]
     return np.concatenate(frames)
 
 
@@ -187,7 +184,11 @@ def _exposure_gain(courses: Courses, light: Light, camera: Camera) -> NDArray[np
 
 
 def _expose(
-    irradiance: Tensor, camera: Camera, gain: Tensor, generator: torch.Generator
+    irradiance: Tensor,
+    camera: Camera,
+    gain: Tensor,
+    noise_gain: float,
+    generator: torch.Generator,
 ) -> NDArray[np.uint8]:
     """Linear light `(n, 3, H, W)` to bytes `(n, H, W, 3)`: crosstalk, gain, tone curve, noise."""
     leak = camera.crosstalk
@@ -197,5 +198,7 @@ def _expose(
     tone = seen.clamp(1e-5, 1).pow(1 / camera.gamma)
     # Shot noise in linear light, seen through the tone curve: larger in the shadows.
     noise = torch.randn(tone.shape, generator=generator)
-    noisy = 255 * tone + camera.noise_levels * (0.5 / tone.clamp(min=0.1)).sqrt() * noise
+    noisy = (
+        255 * tone + noise_gain * camera.noise_levels * (0.5 / tone.clamp(min=0.1)).sqrt() * noise
+    )
     return np.asarray(noisy.round_().clamp_(0, 255).to(torch.uint8).numpy())

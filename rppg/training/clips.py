@@ -67,9 +67,11 @@ def cut_clips(
             max=len(crops.valid) - 1
         )
         lost = torch.cat([torch.zeros(1), (~torch.from_numpy(crops.valid))[nearest].cumsum(0)])
-        for start in range(0, len(patches[-1]) - frames + 1, stride):
-            if lost[start + frames] == lost[start]:
-                clips.append((number, start))
+        clips += [
+            (number, start)
+            for start in range(0, len(patches[-1]) - frames + 1, stride)
+            if lost[start + frames] == lost[start]
+        ]
     if not clips:
         raise InputError(
             f"the training data ({len(recordings)} recordings) holds no clip of {clip_s:g} s "

@@ -54,7 +54,9 @@ def fit(
                     "lower lr, or look for damaged recordings with `rppg check`"
                 )
             step, clips_seen = step + 1, clips_seen + len(batch.clips)
-            cosine = math.nan if previous is None else float(F.cosine_similarity(gradient, previous, 0))
+            cosine = (
+                math.nan if previous is None else float(F.cosine_similarity(gradient, previous, 0))
+            )
             previous = gradient
             row = {
                 "step": step,
@@ -97,9 +99,13 @@ def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
     return gradreg.regularize(
         optimizer,
         net,
-        mask=mask and gradreg.WeakAmplitude(mask.low, mask.high, adaptive=mask.quantile),
-        smooth=smooth and smooth.rho,
-        project=project and {"energy": project.energy, "max_fraction": project.max_fraction},
+        mask=None
+        if mask is None
+        else gradreg.WeakAmplitude(mask.low, mask.high, adaptive=mask.quantile),
+        smooth=None if smooth is None else smooth.rho,
+        project=None
+        if project is None
+        else {"energy": project.energy, "max_fraction": project.max_fraction},
     )
 
 
@@ -126,7 +132,9 @@ def _step(
 
     optimizer.step(closure)
     loss, kept, gradient = seen[0]
-    detached = Loss(*(term.detach() for term in (loss.total, loss.sparsity, loss.variance, loss.coherence)))
+    detached = Loss(
+        *(term.detach() for term in (loss.total, loss.sparsity, loss.variance, loss.coherence))
+    )
     return detached, float(kept), gradient
 
 
@@ -136,9 +144,7 @@ def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
     The root mean square over a sliding span, in AC/DC units; a pulse's is 0.0002–0.01.
     """
     span = min(round(mask.span_s * fps) | 1, regions.shape[-1] | 1)
-    power = F.avg_pool1d(
-        regions.detach().square(), span, 1, span // 2, count_include_pad=False
-    )
+    power = F.avg_pool1d(regions.detach().square(), span, 1, span // 2, count_include_pad=False)
     return power.sqrt()
 
 

@@ -54,14 +54,14 @@ def objective(
     variance = variance_term(power, (hz >= config.low_hz) & (hz <= config.high_hz), clip_weight)
     coherence = (clip_weight * coherence_term(net, output, keep)).sum()
     total = (
-        weights.sparsity * sparsity
-        + weights.variance * variance
-        + weights.coherence * coherence
+        weights.sparsity * sparsity + weights.variance * variance + weights.coherence * coherence
     )
     return Loss(total, sparsity, variance, coherence)
 
 
-def power_spectrum(waves: Tensor, fps: float, resolution_hz: float = 1 / 120) -> tuple[Tensor, Tensor]:
+def power_spectrum(
+    waves: Tensor, fps: float, resolution_hz: float = 1 / 120
+) -> tuple[Tensor, Tensor]:
     """Zero-padded power spectrum `(..., F)` of waves `(..., T)` and its frequencies in Hz."""
     waves = waves - waves.mean(-1, keepdim=True)
     waves = waves * torch.hann_window(waves.shape[-1], dtype=waves.dtype, device=waves.device)
@@ -95,7 +95,7 @@ def variance_term(power: Tensor, band: Tensor, clip_weight: Tensor) -> Tensor:
 
 
 def coherence_term(net: FcusNet, output: FcusOutput, keep: Tensor) -> Tensor:
-    """One minus the correlation `(B,)` of two halves of the face, a chessboard's black and white."""
+    """One minus the correlation `(B,)` of two halves of the face, in a chessboard pattern."""
     side = net.config.regions
     index = torch.arange(side * side, device=keep.device)
     black = (index // side + index % side) % 2 == 0

@@ -1,0 +1,30 @@
+"""Rebuild the checkpoint that ships with the package: one epoch on every synthetic domain.
+
+`python -m benchmarks.checkpoint` (`make checkpoint`); about a minute. It reads no label, and
+overwrites `rppg/checkpoints/fcus.safetensors` and `.json`.
+"""
+
+from pathlib import Path
+
+from rppg.models.checkpoint import save_checkpoint
+from rppg.synthetic.domains import DOMAINS
+from rppg.train import TrainProgress, train
+from rppg.training.config import TrainConfig
+
+
+def main() -> None:
+    """Train and save."""
+    config = TrainConfig(data=tuple(f"synthetic:{name}" for name in DOMAINS), subjects=60, seed=0)
+
+    def tell(state: TrainProgress) -> None:
+        if state.step % 10 == 0 or state.step == state.steps:
+            print(f"step {state.step}/{state.steps}: loss {state.row['loss']:.3f}", flush=True)
+
+    result = train(config, progress=tell)
+    target = Path(__file__).parents[1] / "rppg" / "checkpoints" / "fcus.safetensors"
+    save_checkpoint(target, result.net, result.made)
+    print(f"saved {target}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,368 @@
+"""The command line. Results go to stdout; progress, warnings and errors to stderr.
+
+Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted, 1 a bug.
+"""
+
+import json
+import logging
+import sys
+import tomllib
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from rppg.errors import InputError
+
+if TYPE_CHECKING:
+    from rppg.evaluation import Evaluation
+    from rppg.predict import Prediction
+    from rppg.train import TrainProgress
+
+# Each command imports what it needs, so that `rppg --help` does not wait for torch.
+
+app = typer.Typer(
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    help="The pulse from face video, learned without labels (FCUS-rPPG). Not a medical device.",
+)
+stdout = Console()
+stderr = Console(stderr=True)
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
+
+
+@app.command()
+def demo(
+    out: Annotated[Path, typer.Option(help="Folder for report, metrics and checkpoint.")] = Path(
+        "runs/demo"
+    ),
+    seed: Seed = 0,
+    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the data.")] = False,
+) -> None:
+    """Train one epoch on a synthetic camera; evaluate on all; write a report."""
+    from rppg.demo import demo as run
+
+    with _bars() as bars:
+        result = run(out, seed=seed, quick=quick, stage=bars.stage, progress=bars.step)
+    _print_table(result.evaluation)
+    gain = result.gain
+    stdout.print(
+        f"Trained less untrained on the training camera: {gain.mean_bpm:+.2f} bpm, 95 % interval "
+        f"over {gain.n_subjects} subjects {gain.low_bpm:+.2f} to {gain.high_bpm:+.2f}."
+    )
+    stdout.print(f"Report: {result.report}")
+
+
+@app.command()
+def train(
+    data: Annotated[
+        list[str] | None, typer.Option(help="synthetic:DOMAIN or a folder of videos; repeatable.")
+    ] = None,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the checkpoint and log.")] = Path(
+        "runs/train"
+    ),
+    config: Annotated[
+        Path | None, typer.Option(help="TOML file with any field of TrainConfig.")
+    ] = None,
+    no_mask: Annotated[bool, typer.Option("--no-mask", help="Without the gradient level.")] = False,
+    no_smooth: Annotated[
+        bool, typer.Option("--no-smooth", help="Without the landscape level.")
+    ] = False,
+    no_project: Annotated[
+        bool, typer.Option("--no-project", help="Without the feature level.")
+    ] = False,
+) -> None:
+    """Train without labels."""
+    from rppg.train import train as run
+    from rppg.training.config import TrainConfig
+
+    given: dict[str, Any] = _read_toml(config) if config else {}
+    options = {"data": tuple(data) if data else None, "epochs": epochs, "seed": seed}
+    given |= {name: value for name, value in options.items() if value is not None}
+    for level, off in (("mask", no_mask), ("smooth", no_smooth), ("project", no_project)):
+        if off:
+            given[level] = None
+    try:
+        settings = TrainConfig.model_validate(given)
+    except ValueError as error:
+        problem = " ".join(str(error).split())
+        raise InputError(f"{config or 'options'}: {problem}") from error
+    with _bars() as bars:
+        result = run(settings, out=out, progress=bars.step, loading=bars.loading)
+    last = result.log[-1]
+    stdout.print(
+        f"{len(result.log)} steps, {last['clips_seen']:.0f} clips, {last['seconds']:.1f} s: loss "
+        f"{result.log[0]['loss']:.3f} → {last['loss']:.3f}, kept {last['kept']:.0%}"
+    )
+    stdout.print(f"Checkpoint: {result.checkpoint}")
+
+
+@app.command()
+def evaluate(
+    data: Annotated[list[str], typer.Option(help="synthetic:DOMAIN; repeatable.")],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A trained network; repeatable.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A classical method or `untrained`; repeatable.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=1, help="Test subjects per synthetic domain.")] = 40,
+    protocol: Annotated[str, typer.Option(help="default or toolbox.")] = "default",
+    out: Annotated[Path | None, typer.Option(help="Folder for report, JSON and CSV.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Heart rate errors of checkpoints and methods on datasets with ground truth."""
+    from rppg.data.specs import open_dataset
+    from rppg.evaluation import TOOLBOX, Protocol, classical, to_json
+    from rppg.evaluation import evaluate as run
+    from rppg.methods import METHODS
+    from rppg.models.estimator import trained, untrained
+    from rppg.report import scores_csv, write_report
+
+    protocols = {"default": Protocol(), "toolbox": TOOLBOX}
+    if protocol not in protocols:
+        raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
+    estimators: dict[str, Any] = {}
+    for path in checkpoint or []:
+        estimators[str(path)] = trained(path)
+    for name in method or ([] if checkpoint else ["fcus", "untrained", *METHODS]):
+        if name not in {"fcus", "untrained", *METHODS}:
+            raise InputError(
+                f"no method {name!r}; choose one of fcus, untrained, {', '.join(METHODS)}"
+            )
+        if name == "fcus":
+            estimators[name] = trained()
+        else:
+            estimators[name] = untrained() if name == "untrained" else classical(name)
+    with _bars() as bars:
+        records = [
+            record
+            for spec in data
+            for record in open_dataset(spec, split="test", subjects=subjects, progress=bars.loading)
+        ]
+        result = run(records, estimators, protocols[protocol], progress=bars.counter(len(records)))
+    for failure in result.failures:
+        stderr.print(f"{failure.record}: {failure.reason}", style="yellow", markup=False)
+    if not result.windows:
+        raise InputError("nothing could be evaluated; see the lines above")
+    if as_json:
+        sys.stdout.write(to_json(result) + "\n")
+    else:
+        _print_table(result)
+    if out is not None:
+        from rppg.atomic import atomic_path
+
+        write_report(out / "report.html", result)
+        for name, text in (("metrics.json", to_json(result)), ("scores.csv", scores_csv(result))):
+            with atomic_path(out / name) as temporary:
+                temporary.write_text(text, encoding="utf-8")
+        stderr.print(f"Report: {out / 'report.html'}")
+
+
+@app.command()
+def predict(
+    videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
+    method: Annotated[str, typer.Option(help="fcus, pos, chrom or green.")] = "fcus",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="A network of yours, in place of the shipped one.")
+    ] = None,
+    as_json: Json = False,
+    csv: Annotated[
+        Path | None, typer.Option(help="Heart rate over time as CSV; one video only.")
+    ] = None,
+    plot: Annotated[
+        Path | None, typer.Option(help="Picture of pulse and rate (PNG, SVG, PDF); one video only.")
+    ] = None,
+    box: Annotated[
+        str | None, typer.Option(help="Face as x,y,w,h in pixels, forehead to chin.")
+    ] = None,
+    full_frame: Annotated[
+        bool, typer.Option("--full-frame", help="The whole picture is the face.")
+    ] = False,
+    start: Annotated[float, typer.Option(min=0, help="Where to start, seconds.")] = 0.0,
+    duration: Annotated[float | None, typer.Option(help="How much to read, seconds.")] = None,
+) -> None:
+    """Heart rate of videos: of the whole clip and over time, with a quality index."""
+    from rppg.output import plot_prediction, write_course
+    from rppg.predict import find_estimator
+    from rppg.predict import predict as run
+
+    if (csv or plot) and len(videos) > 1:
+        raise InputError(f"--csv and --plot take one video, {len(videos)} were given; use --json")
+    face = _parse_box(box)
+    estimator = find_estimator(method, checkpoint)
+    results: list[dict[str, Any]] = []
+    failed = False
+    for video in videos:
+        try:
+            found = run(
+                video,
+                estimator=estimator,
+                box=face,
+                full_frame=full_frame,
+                start_s=start,
+                duration_s=duration,
+            )
+        except InputError as error:
+            failed = True
+            results.append({"path": str(video), "error": str(error)})
+            _complain(error)
+            continue
+        results.append({"path": str(video), "method": method, **found.to_json()})
+        if not as_json:
+            _print_prediction(video, found)
+        if csv:
+            write_course(csv, found)
+        if plot:
+            plot_prediction(plot, found, title=video.name)
+    if as_json:
+        sys.stdout.write(json.dumps({"videos": results}) + "\n")
+    if failed:
+        raise typer.Exit(2)
+
+
+@app.command()
+def synthesize(
+    domain: Annotated[str, typer.Option(help="A synthetic domain: lab, webcam, wild.")],
+    out: Annotated[Path, typer.Option(help="The video; its ground truth is written beside it.")],
+    subject: Annotated[int, typer.Option(min=0, help="Which person.")] = 0,
+    duration: Annotated[float, typer.Option(min=5, help="Length in seconds.")] = 20.0,
+) -> None:
+    """Render a synthetic person as a video file with its ground truth."""
+    from rppg.synthetic.scene import write_scene
+
+    scene = write_scene(domain, subject, out, duration_s=duration)
+    box = ",".join(map(str, scene.box))
+    stdout.print(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")
+
+
+@app.command()
+def datasets() -> None:
+    """The datasets that can be named."""
+    from rppg.synthetic.domains import DOMAINS
+
+    for domain in DOMAINS.values():
+        cameras = f"{len(domain.cameras)} camera{'s' if len(domain.cameras) > 1 else ''}"
+        stdout.print(
+            f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
+            f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
+            soft_wrap=True,
+        )
+    stdout.print("FOLDER  a folder of videos, for training without labels", soft_wrap=True)
+
+
+@app.command()
+def methods() -> None:
+    """The methods that can be named, with their papers."""
+    from rppg.methods import METHODS
+
+    stdout.print("fcus  FCUS-rPPG, arXiv 2606.03050: the shipped network, or --checkpoint")
+    for method in METHODS.values():
+        stdout.print(f"{method.name}  {method.paper}. {method.description}", soft_wrap=True)
+
+
+class _Bars:
+    """Progress bars on stderr; plain silence where stderr is no terminal."""
+
+    def __init__(self, progress: Progress) -> None:
+        self.progress = progress
+        self.tasks: dict[str, Any] = {}
+
+    def stage(self, what: str, done: int, total: int) -> None:
+        if what not in self.tasks:
+            self.tasks[what] = self.progress.add_task(what, total=total)
+        self.progress.update(self.tasks[what], completed=done, total=total)
+
+    def loading(self, done: int, total: int) -> None:
+        self.stage("recordings", done, total)
+
+    def step(self, state: "TrainProgress") -> None:
+        what = "training"
+        self.stage(what, state.step, state.steps)
+        row = state.row
+        speed = row["clips_seen"] / max(row["seconds"], 1e-9)
+        self.progress.update(
+            self.tasks[what],
+            description=f"training, loss {row['loss']:.3f}, kept {row['kept']:.0%}, "
+            f"{speed:.1f} clips/s",
+        )
+
+    def counter(self, total: int) -> Any:
+        done = 0
+
+        def count(_: object) -> None:
+            nonlocal done
+            done += 1
+            self.stage("evaluation", done, total)
+
+        return count
+
+
+@contextmanager
+def _bars() -> Iterator[_Bars]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    with Progress(
+        *columns, TimeRemainingColumn(), console=stderr, disable=not stderr.is_terminal
+    ) as progress:
+        yield _Bars(progress)
+
+
+def _print_table(evaluation: "Evaluation") -> None:
+    from rppg.report import score_table
+
+    stdout.print(score_table(evaluation))
+
+
+def _print_prediction(video: Path, found: "Prediction") -> None:
+    trust = "" if found.reliable else "  (no reliable pulse: quality under 0.5)"
+    stdout.print(f"{video}: {found.hr_bpm:.1f} bpm, quality {found.quality:.2f}{trust}")
+    course = found.course
+    for start, end, hr, index in zip(
+        course.start_s, course.end_s, course.hr_bpm, course.quality, strict=True
+    ):
+        stdout.print(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
+
+
+def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
+    if text is None:
+        return None
+    try:
+        x, y, width, height = (float(part) for part in text.split(","))
+    except ValueError as error:
+        raise InputError(f"--box {text!r}: give four numbers, x,y,w,h, in pixels") from error
+    return x, y, width, height
+
+
+def _read_toml(path: Path) -> dict[str, Any]:
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InputError(f"{path}: not a readable TOML file ({error})") from error
+
+
+def _complain(error: InputError) -> None:
+    stderr.print(f"rppg: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    logging.basicConfig(format="rppg: %(message)s", level=logging.WARNING)
+    logging.captureWarnings(True)
+    try:
+        app(args=arguments)
+    except InputError as error:
+        _complain(error)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""From the frames of a whole recording to its BVP, with a network."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rppg.models.checkpoint import load_checkpoint
+from rppg.models.fcus import FcusNet, ModelConfig
+from rppg.models.patches import pool_patches
+
+
+@dataclass(frozen=True)
+class FcusEstimator:
+    """The network as a function of a recording.
+
+    The network sees clips as long as those it was trained on; they overlap by half and their
+    outputs, which are all in AC/DC units, are added with Hann weights.
+
+    Attributes:
+        net: the network.
+        clip_s: length of a clip in seconds.
+        batch: clips at a time.
+    """
+
+    net: FcusNet
+    clip_s: float = 10.0
+    batch: int = 8
+
+    def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
+        """BVP `(T,)` in AC/DC units of frames `(T, S, S, C)`, 0–255, at the network's rate."""
+        config = self.net.config
+        if fps != config.fps:
+            raise ValueError(f"frames at {fps} Hz; this network runs at {config.fps} Hz: resample")
+        pixels = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
+        patches = pool_patches(pixels.permute(0, 3, 1, 2)[None], config.grid)[0]
+        total = len(patches)
+        length = min(round(self.clip_s * fps), total)
+        count = max(1, int(np.ceil((total - length) / (length / 2))) + 1)
+        starts = np.linspace(0, total - length, count).round().astype(int)
+        weight = np.hanning(length + 2)[1:-1]
+        bvp, gain = np.zeros(total), np.zeros(total)
+        with torch.inference_mode():
+            for first in range(0, count, self.batch):
+                part = starts[first : first + self.batch]
+                clips = torch.stack([patches[i : i + length] for i in part])
+                waves = self.net.fuse(self.net(clips)).double().numpy()
+                for start, wave in zip(part, waves, strict=True):
+                    bvp[start : start + length] += weight * wave
+                    gain[start : start + length] += weight
+        return bvp / gain
+
+
+def trained(checkpoint: Path | None = None) -> FcusEstimator:
+    """The estimator of a checkpoint; None is the one that ships with the package."""
+    net, about = load_checkpoint(checkpoint)
+    clip_s = about.get("made", {}).get("config", {}).get("clip_s", 10.0)
+    return FcusEstimator(net, clip_s=float(clip_s))
+
+
+def untrained(config: ModelConfig | None = None, seed: int = 0) -> FcusEstimator:
+    """The network as it is before training: a row in every table."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return FcusEstimator(FcusNet(config or ModelConfig()).eval())

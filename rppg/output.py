@@ -1,0 +1,53 @@
+"""A prediction as a CSV file and as a picture."""
+
+import csv
+from pathlib import Path
+
+import numpy as np
+
+from rppg.atomic import atomic_path
+from rppg.errors import InputError
+from rppg.predict import Prediction
+
+PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+
+
+def write_course(path: Path, prediction: Prediction) -> None:
+    """Heart rate over time as CSV: `start_s,end_s,hr_bpm,quality`; an unknown rate is empty."""
+    course = prediction.course
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["start_s", "end_s", "hr_bpm", "quality"])
+        for start, end, hr, index in zip(
+            course.start_s, course.end_s, course.hr_bpm, course.quality, strict=True
+        ):
+            rate = f"{hr:.2f}" if np.isfinite(hr) else ""
+            rows.writerow([f"{start:.3f}", f"{end:.3f}", rate, f"{index:.3f}"])
+
+
+def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
+    """Pulse and heart rate over time as PNG, SVG or PDF."""
+    if path.suffix.lower() not in PLOT_SUFFIXES:
+        raise InputError(f"{path}: a plot ends in {', '.join(PLOT_SUFFIXES)}")
+    import matplotlib as mpl
+
+    mpl.use("Agg")
+    from matplotlib import pyplot as plt
+
+    course = prediction.course
+    figure, (top, bottom) = plt.subplots(2, 1, figsize=(10, 6), sharex=True, layout="constrained")
+    top.plot(prediction.times_s, prediction.bvp, color="#0072B2", linewidth=1)
+    top.set(ylabel="pulse (BVP, a.u.)")
+    top.set_title(
+        f"{title}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}", loc="left"
+    )
+    middle = (course.start_s + course.end_s) / 2
+    dots = bottom.scatter(
+        middle, course.hr_bpm, c=course.quality, cmap="cividis", vmin=0, vmax=1, zorder=2
+    )
+    bottom.plot(middle, course.hr_bpm, color="0.7", linewidth=1, zorder=1)
+    bottom.set(xlabel="time (s), middle of the window", ylabel="heart rate (bpm)")
+    figure.colorbar(dots, ax=bottom, label="quality")
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+    plt.close(figure)

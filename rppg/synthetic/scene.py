@@ -1,0 +1,71 @@
+"""One synthetic subject as a video file: a head in a room, through a real codec."""
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from rppg.atomic import atomic_path
+from rppg.synthetic.cache import find_domain
+from rppg.synthetic.render import View, render
+from rppg.synthetic.subjects import draw_subject
+from rppg.video.encode import write_video
+
+WIDTH, HEIGHT, FACE = 320, 240, 110
+
+
+@dataclass(frozen=True)
+class Scene:
+    """What was written: the video, its ground truth, and where the face is on average.
+
+    Attributes:
+        video: the video file.
+        truth: CSV with columns `time_s,bvp`, 60 Hz.
+        box: x, y, width, height of the face at rest, in pixels.
+    """
+
+    video: Path
+    truth: Path
+    box: tuple[int, int, int, int]
+
+
+def write_scene(
+    domain: str, number: int, out: Path, *, duration_s: float = 20.0, crf: int = 4
+) -> Scene:
+    """Render a subject as a 320×240 video with its ground truth beside it.
+
+    Args:
+        domain: a synthetic domain, `webcam`.
+        number: the subject.
+        out: the video; its suffix chooses the container. The CSV has the same name.
+        crf: quality of libx264, 0 (lossless) to 51; compression costs the pulse first.
+    """
+    subject = draw_subject(find_domain(domain), number, duration_s)
+    count = len(subject.courses.times_s)
+    view = View(
+        x=np.zeros(count),
+        y=np.zeros(count),
+        width=WIDTH,
+        height=HEIGHT,
+        pixels_per_face=FACE,
+    )
+    frames = render(
+        subject.head,
+        subject.courses,
+        subject.casting.domain.light,
+        subject.casting.camera,
+        view,
+        spill=subject.spill,
+        seed=subject.noise_seed,
+        chunk=16,
+        noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop
+    )
+    write_video(out, frames, times_s=subject.courses.times_s, codec="libx264", crf=crf)
+    truth = out.with_suffix(".csv")
+    with atomic_path(truth) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+        rows = csv.writer(file)
+        rows.writerow(["time_s", "bvp"])
+        for time_s, value in zip(subject.truth.times_s, subject.truth.bvp, strict=True):
+            rows.writerow([f"{time_s:.6f}", f"{value:.6f}"])
+    return Scene(out, truth, ((WIDTH - FACE) // 2, (HEIGHT - FACE) // 2, FACE, FACE))
