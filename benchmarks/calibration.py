@@ -1,0 +1,116 @@
+"""Are the synthetic domains as hard as what they mirror? `python -m benchmarks.calibration`.
+
+Prints, for each domain, the mean absolute error in 10 s windows of a constant guess, GREEN, CHROM,
+POS, the untrained network, and an oracle: the beamformer over all regions and channels that is
+given the true signature and the true covariance of everything but the pulse, from a second
+rendering of the same recording without a pulse. Training subjects only; writes
+`docs/results/calibration.json`.
+"""
+
+import argparse
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.atomic import atomic_path
+from rppg.evaluation import classical, constant_guess, evaluate
+from rppg.models.estimator import untrained
+from rppg.records import CROP_TO_FACE, FaceCrops, Record
+from rppg.signals import bandpass, resample, resample_frames, uniform_grid
+from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.subjects import draw_subject, render_crops
+
+FPS = 30.0
+REGIONS = 4
+LOADING = 3e-3
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=40)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/calibration.json"))
+    options = parser.parse_args()
+    results = {}
+    for domain in DOMAINS.values():
+        results[domain.key] = measure_domain(domain, options.subjects)
+        cells = "  ".join(
+            f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in results[domain.key].items()
+        )
+        print(f"{domain.key:10} {cells}", flush=True)
+    with atomic_path(options.out) as temporary:
+        settings = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
+        found = {"mae_bpm": results, "settings": settings}
+        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+
+def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, float]]:
+    """Error in bpm and its standard error, by method."""
+    records = synthetic_records(domain.name, "train", subjects)
+    methods = {
+        "constant": constant_guess(sum(domain.hr_bpm) / 2),
+        "green": classical("green"),
+        "chrom": classical("chrom"),
+        "pos": classical("pos"),
+        "untrained": untrained(),
+    }
+    scores = evaluate(records, methods).summary()
+    found = {s.method: (s.mae_bpm.value, s.mae_bpm.se) for s in scores}
+    # The oracle needs a different secret for each recording, so it goes one by one.
+    errors = [
+        abs(row.hr_pred_bpm - row.hr_true_bpm)
+        for number, record in enumerate(records)
+        for row in evaluate([record], {"oracle": Oracle(domain, number, record)}).windows
+    ]
+    found["oracle"] = (float(np.mean(errors)), float(np.std(errors) / np.sqrt(len(errors))))
+    return {name: (round(mae, 3), round(se, 3)) for name, (mae, se) in found.items()}
+
+
+class Oracle:
+    """The estimator that knows the signature and the nuisance of one recording."""
+
+    def __init__(self, domain: Domain, number: int, record: Record) -> None:
+        with_pulse = record.load_crops()
+        without = render_crops(draw_subject(domain, number), pulse_gain=0.0)
+        assert record.load_truth is not None
+        truth = record.load_truth()
+        grid_s = uniform_grid(with_pulse.times_s, FPS)
+        bvp = bandpass(resample(truth.bvp, truth.times_s, grid_s), FPS)
+        self.nuisance = _traces(without, grid_s)
+        pulse = _traces(with_pulse, grid_s) - self.nuisance
+        self.signature = -(pulse @ bvp) / (bvp @ bvp)
+
+    def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
+        """BVP of the recording it was made for."""
+        count = min(len(frames), self.nuisance.shape[-1])
+        traces = _regions(frames)[:, :count]
+        bvp = np.zeros(len(frames))
+        windows = max(1, count // round(10 * fps))
+        for span in np.array_split(np.arange(count), windows):
+            part = self.nuisance[:, span]
+            q = part @ part.T / part.shape[-1]
+            q += LOADING * np.trace(q) / len(q) * np.eye(len(q))
+            bvp[span] = -np.linalg.solve(q, self.signature) @ traces[:, span]
+        return bvp
+
+
+def _traces(crops: FaceCrops, grid_s: NDArray[np.float64]) -> NDArray[np.float64]:
+    return _regions(resample_frames(crops.frames, crops.times_s, grid_s))
+
+
+def _regions(frames: NDArray[np.float32]) -> NDArray[np.float64]:
+    """In-band AC/DC traces `(R² · C, T)` of a lattice of regions over the face box."""
+    size = frames.shape[1]
+    margin = round(size * (1 - 1 / CROP_TO_FACE) / 2)
+    cell = (size - 2 * margin) // REGIONS
+    face = frames[:, margin : margin + cell * REGIONS, margin : margin + cell * REGIONS]
+    cells = face.reshape(len(face), REGIONS, cell, REGIONS, cell, -1).mean((2, 4))
+    traces = cells.reshape(len(face), -1).T.astype(np.float64)
+    return bandpass(traces / traces.mean(1, keepdims=True) - 1, FPS)
+
+
+if __name__ == "__main__":
+    main()
