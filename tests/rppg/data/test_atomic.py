@@ -1,0 +1,42 @@
+"""Files that are there whole or not at all."""
+
+import stat
+from pathlib import Path
+
+import pytest
+
+from rppg.atomic import atomic_path
+
+
+def test_the_new_content_replaces_the_old_and_folders_are_made(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "out.json"
+    for text in ("first", "second"):
+        with atomic_path(file) as temporary:
+            assert temporary.parent == file.parent  # the same file system: the move is atomic
+            assert temporary.suffix == file.suffix
+            temporary.write_text(text)
+        assert file.read_text() == text
+    assert [p.name for p in file.parent.iterdir()] == ["out.json"]
+    plain = tmp_path / "plain"
+    plain.touch()
+    assert stat.S_IMODE(file.stat().st_mode) == stat.S_IMODE(plain.stat().st_mode)
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_an_error_leaves_the_old_file_and_no_temporary(
+    tmp_path: Path, error: type[BaseException]
+) -> None:
+    file = tmp_path / "out.bin"
+    file.write_bytes(b"old")
+    with pytest.raises(error), atomic_path(file) as temporary:
+        temporary.write_bytes(b"half of the n")
+        raise error
+    assert file.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_an_error_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
+    with pytest.raises(OSError), atomic_path(tmp_path / "out.txt") as temporary:
+        temporary.write_text("x")
+        raise OSError("disk full")
+    assert not list(tmp_path.iterdir())
