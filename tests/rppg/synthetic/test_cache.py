@@ -1,0 +1,160 @@
+"""Synthetic recordings on disk: keyed, complete or rendered again, labels in files of their own."""
+
+import itertools
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rppg.errors import InputError
+from rppg.synthetic import cache
+from rppg.synthetic.cache import SPLITS, cache_folder, find_domain, synthetic_records
+from rppg.synthetic.domains import DOMAINS
+
+SHORT_S = 2.0
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("RPPG_CACHE", str(tmp_path))
+    return tmp_path
+
+
+@pytest.fixture
+def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of the subjects that were rendered rather than read."""
+    numbers: list[int] = []
+    render_one: Callable[..., None] = cache._render_one
+
+    def noting(domain: object, number: int, *rest: object) -> None:
+        numbers.append(number)
+        render_one(domain, number, *rest)
+
+    monkeypatch.setattr(cache, "_render_one", noting)
+    return numbers
+
+
+def test_the_second_call_reads_what_the_first_rendered(folder: Path, rendered: list[int]) -> None:
+    first = synthetic_records("webcam", "train", 2, duration_s=SHORT_S)
+    frames = [r.load_crops().frames for r in first]
+    assert sorted(rendered) == [0, 1]
+    files = {p: p.stat().st_mtime_ns for p in folder.rglob("*.npz")}
+    assert len(files) == 4
+    again = synthetic_records("webcam@1", "train", 2, duration_s=SHORT_S)
+    assert sorted(rendered) == [0, 1]
+    assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.npz")} == files
+    for record, expected in zip(again, frames, strict=True):
+        np.testing.assert_array_equal(record.load_crops().frames, expected)
+    assert [r.name for r in again] == ["webcam-0", "webcam-1"]
+
+
+def test_more_subjects_render_only_what_is_missing_and_report_it(rendered: list[int]) -> None:
+    synthetic_records("lab", "validation", 1, duration_s=SHORT_S)
+    seen: list[tuple[int, int]] = []
+    synthetic_records(
+        "lab", "validation", 3, duration_s=SHORT_S, progress=lambda i, n: seen.append((i, n))
+    )
+    start = SPLITS["validation"]
+    assert rendered[0] == start
+    assert sorted(rendered[1:]) == [start + 1, start + 2]
+    assert seen == [(1, 2), (2, 2)]
+
+
+def test_domain_duration_and_code_are_in_the_key(
+    rendered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def file() -> int:
+        synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+        return len(rendered)
+
+    assert file() == 1
+    (longer,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S + 1)
+    assert len(rendered) == 2
+    assert longer.load_crops().duration_s == pytest.approx(SHORT_S + 1)
+    monkeypatch.setattr(cache, "_code_digest", lambda: "other code")
+    assert file() == 3
+    monkeypatch.undo()
+
+
+def test_a_changed_domain_is_rendered_anew(
+    rendered: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synthetic_records("lab", "train", 1, duration_s=SHORT_S)
+    changed = DOMAINS["lab"].__class__(**{**DOMAINS["lab"].__dict__, "pulse": (0.02, 0.02)})
+    monkeypatch.setitem(DOMAINS, "lab", changed)
+    synthetic_records("lab", "train", 1, duration_s=SHORT_S)
+    assert rendered == [0, 0]
+
+
+@pytest.mark.parametrize("lost", ["truth", "pictures"])
+def test_a_half_written_recording_is_rendered_again(
+    folder: Path, rendered: list[int], lost: str
+) -> None:
+    (record,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    crops, truth = record.load_crops(), record.load_truth()
+    for file in folder.rglob("*.npz"):
+        if file.name.endswith(".truth.npz") == (lost == "truth"):
+            file.unlink()
+    (again,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    assert rendered == [0, 0]
+    np.testing.assert_array_equal(again.load_crops().frames, crops.frames)
+    np.testing.assert_array_equal(again.load_truth().bvp, truth.bvp)
+
+
+def test_an_error_while_rendering_surfaces_and_leaves_no_file(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError("disk full")
+
+    monkeypatch.setattr(cache.np, "savez", fail)
+    with pytest.raises(OSError, match="disk full"):
+        synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    assert not [p for p in folder.rglob("*") if p.is_file()]
+
+
+def test_pictures_do_not_hold_the_label(folder: Path) -> None:
+    (record,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    (pictures,) = (p for p in folder.rglob("*.npz") if not p.name.endswith(".truth.npz"))
+    with np.load(pictures) as stored:
+        assert sorted(stored) == ["frames", "times_s", "valid"]
+    for truth in folder.rglob("*.truth.npz"):
+        truth.unlink()
+    assert record.load_crops().valid.all()  # readable without it
+    with pytest.raises(FileNotFoundError):
+        record.load_truth()
+
+
+def test_splits_are_disjoint_subjects() -> None:
+    names = {
+        split: {r.subject for r in synthetic_records("webcam", split, 3, duration_s=SHORT_S)}
+        for split in SPLITS
+    }
+    assert [len(s) for s in names.values()] == [3, 3, 3]
+    assert len(set.union(*names.values())) == 9
+    starts = sorted(SPLITS.values())
+    assert min(b - a for a, b in itertools.pairwise(starts)) >= 10_000
+
+
+def test_the_cache_is_where_the_environment_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
+    assert cache_folder() == tmp_path
+    monkeypatch.delenv("RPPG_CACHE")
+    assert cache_folder() == tmp_path / "xdg" / "rppg"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == Path.home() / ".cache" / "rppg"
+
+
+@pytest.mark.parametrize("name", ["office", "", "webcam@2", "webcam@", "@1", "Webcam"])
+def test_an_unknown_domain_or_version_is_named(name: str) -> None:
+    with pytest.raises(InputError, match="lab@1, webcam@1, wild@1") as caught:
+        find_domain(name)
+    assert repr(name) in str(caught.value)
+
+
+def test_a_domain_is_found_with_and_without_its_version() -> None:
+    for domain in DOMAINS.values():
+        assert find_domain(domain.name) is find_domain(domain.key) is domain
