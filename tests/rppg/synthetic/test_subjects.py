@@ -1,0 +1,186 @@
+"""Synthetic subjects: what is drawn from a number, and the physics of what is rendered."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rppg.records import CROP_TO_FACE
+from rppg.signals import heart_rate_bpm, resample
+from rppg.synthetic.cache import find_domain
+from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.pulse import beat_times, bvp
+from rppg.synthetic.render import View, render
+from rppg.synthetic.subjects import Subject, cast_subject, draw_subject, render_crops
+
+TRAIN = range(300, 308)
+"""Subjects of the training split that nothing else here looks at."""
+
+
+def skin_of(subject: Subject, size: int = 36) -> np.ndarray:
+    """Mask `(S, S)` of pixels that are perfused skin, well inside the face."""
+    axis = ((np.arange(size) + 0.5) / size - 0.5) * CROP_TO_FACE
+    head = subject.head.perfusion * (subject.head.alpha > 0.99)
+    index = np.clip(((axis / 0.8 + 1) / 2 * head.shape[0]).astype(int), 0, head.shape[0] - 1)
+    near = np.hypot(axis[:, None] / 0.40, axis[None, :] / 0.28) < 1
+    return near & (head[np.ix_(index, index)] > 0.5)
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_the_same_number_gives_the_same_bits_and_another_number_other_ones(name: str) -> None:
+    domain = find_domain(name)
+    one, again, other = (draw_subject(domain, n, 2.0) for n in (5, 5, 6))
+    a, b, c = render_crops(one), render_crops(again), render_crops(other)
+    np.testing.assert_array_equal(a.frames, b.frames)
+    np.testing.assert_array_equal(a.times_s, b.times_s)
+    np.testing.assert_array_equal(one.truth.bvp, again.truth.bvp)
+    assert np.abs(a.frames.astype(float) - c.frames[: len(a.frames)]).mean() > 3
+    assert not np.array_equal(one.truth.bvp, other.truth.bvp[: len(one.truth.bvp)])
+    assert cast_subject(domain, 5) == one.casting
+
+
+def test_domains_and_versions_draw_different_people() -> None:
+    webcam = DOMAINS["webcam"]
+    anew = draw_subject(replace(webcam, version=2), 5, 2.0)
+    assert not np.array_equal(anew.truth.bvp, draw_subject(webcam, 5, 2.0).truth.bvp)
+
+
+def test_many_subjects_are_spread_over_what_their_domain_allows() -> None:
+    domain = DOMAINS["wild"]
+    casts = [cast_subject(domain, n) for n in range(60)]
+    assert {c.skin_type for c in casts} == set(domain.skin_types)
+    assert {c.motion for c in casts} == set(domain.motions)
+    assert {c.camera for c in casts} == set(domain.cameras)
+
+
+@given(seed=st.integers(0, 10_000), hr=st.floats(45, 150))
+def test_the_rate_of_the_bvp_is_the_mean_rate_of_its_beats(seed: int, hr: float) -> None:
+    rng = np.random.default_rng(seed)
+    beats_s = beat_times(rng, 30.0, hr, drift_bpm=0.0)
+    assert np.all(np.diff(beats_s) > 0)
+    times_s = np.arange(0, 30, 1 / 60)
+    wave = bvp(rng, times_s, beats_s)
+    inside = beats_s[(beats_s >= 0) & (beats_s <= 30)]
+    mean_bpm = 60 * (len(inside) - 1) / (inside[-1] - inside[0])
+    assert mean_bpm == pytest.approx(hr, rel=0.05)
+    assert heart_rate_bpm(wave, 60.0) == pytest.approx(mean_bpm, abs=1.5)
+
+
+def test_the_bvp_is_zero_mean_about_one_high_and_peaks_early_in_each_beat() -> None:
+    beats_s = np.arange(-5, 25, 0.8)
+    times_s = np.arange(0, 20, 1 / 60)
+    for seed in range(5):
+        wave = bvp(np.random.default_rng(seed), times_s, beats_s)
+        assert abs(wave.mean()) < 1e-12
+        assert 0.8 < np.ptp(wave) < 1.6
+        peak_phase = ((times_s[wave > wave.max() * 0.9] - beats_s[0]) / 0.8) % 1
+        assert np.all((peak_phase > 0.1) & (peak_phase < 0.4))
+
+
+def test_an_irregular_clock_increases_strictly_and_keeps_its_mean_rate() -> None:
+    for number in range(8):
+        times_s = draw_subject(DOMAINS["wild"], number, 10.0).courses.times_s
+        steps = np.diff(times_s)
+        assert times_s[0] == 0
+        assert steps.min() > 0
+        assert steps.std() > 0.002
+        assert 1 / steps.mean() == pytest.approx(25, rel=0.01)
+    regular = draw_subject(DOMAINS["lab"], 0, 3.0).courses.times_s
+    np.testing.assert_allclose(np.diff(regular), 1 / 30)
+
+
+@pytest.mark.parametrize("chunk", [1, 7, 61, 500])
+def test_the_chunk_size_does_not_change_the_result(chunk: int) -> None:
+    subject = draw_subject(DOMAINS["wild"], 3, 2.0)
+    count = len(subject.courses.times_s)
+    view = View(np.zeros(count), np.zeros(count), 36, 36, 24, supersample=2)
+    casting = subject.casting
+
+    def frames(size: int) -> np.ndarray:
+        light, camera = casting.domain.light, casting.camera
+        return render(
+            subject.head, subject.courses, light, camera, view, spill=0.5, seed=1, chunk=size
+        )
+
+    found = frames(chunk)
+    assert found.shape == (count, 36, 36, 3)
+    np.testing.assert_array_equal(found, frames(150))
+
+
+def still(subject: Subject, *, noise_levels: float = 0.0) -> Subject:
+    """The subject without motion, light change or noise: only the pulse is left."""
+    zero, one = np.zeros_like(subject.courses.times_s), np.ones_like(subject.courses.times_s)
+    quiet = dict.fromkeys(("x", "y", "yaw", "pitch", "roll", "mouth"), zero)
+    camera = replace(subject.casting.camera, noise_levels=noise_levels, auto_exposure=0.0)
+    return replace(
+        subject,
+        courses=replace(subject.courses, key=one, second=one, **quiet),
+        casting=replace(subject.casting, camera=camera),
+    )
+
+
+@pytest.mark.parametrize("name", DOMAINS)
+def test_the_pulse_darkens_the_skin_with_the_cameras_signature(name: str) -> None:
+    # The renderings differ by the pulse alone: noise, motion and light are drawn alike.
+    subject = draw_subject(DOMAINS[name], TRAIN[0], 10.0)
+    pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.courses.times_s)
+    with_pulse, without = render_crops(subject), render_crops(subject, pulse_gain=0.0)
+    skin = skin_of(subject)
+    assert skin.sum() > 50
+    camera = subject.casting.camera
+
+    def linear(frames: np.ndarray) -> np.ndarray:
+        return (frames[:, skin] / 255.0) ** camera.gamma
+
+    lit, dark = linear(with_pulse.frames).mean(1), linear(without.frames).mean(1)
+    change = lit / dark - 1  # (T, 3)
+    amplitude = -(change * pulse[:, None]).sum(0) / (pulse**2).sum()
+    for channel in np.argsort(camera.signature)[1:]:  # the two strongest
+        assert np.corrcoef(change[:, channel], pulse)[0, 1] < -0.9
+    signature = np.array(camera.signature)
+    cosine = amplitude @ signature / np.linalg.norm(amplitude) / np.linalg.norm(signature)
+    assert cosine > 0.97
+    low, high = subject.casting.domain.pulse
+    assert 0.5 * low < amplitude.max() < 1.3 * high
+
+
+def test_crosstalk_mixes_the_signature_in_closed_form() -> None:
+    # One lamp, noise that dithers the 8 bits: light seen in channel i is the mix of the light in its neighbours, each
+    # with its own pulse; the relative change is their mean, weighed by brightness.
+    for leak in (0.0, 0.1):
+        subject = still(draw_subject(DOMAINS["lab"], TRAIN[1], 6.0), noise_levels=0.5)
+        camera = replace(subject.casting.camera, crosstalk=leak)
+        pulse = subject.courses.pulse * 5  # well above the steps of 8 bits
+        subject = replace(
+            subject,
+            courses=replace(subject.courses, pulse=pulse),
+            casting=replace(subject.casting, camera=camera),
+        )
+        skin = skin_of(subject)
+        dark, lit = (
+            ((render_crops(subject, pulse_gain=g).frames[:, skin] / 255.0) ** camera.gamma).mean(1)
+            for g in (0.0, 1.0)
+        )
+        change = lit / dark - 1
+        amplitude = -(change * pulse[:, None]).sum(0) / (pulse**2).sum()
+        mix = np.array([[1 - leak, leak, 0], [leak, 1 - 2 * leak, leak], [0, leak, 1 - leak]])
+        light = np.linalg.solve(mix, dark.mean(0))  # what reached the sensor, per channel
+        expected = mix @ (light * np.array(camera.signature)) / (mix @ light)
+        cosine = amplitude @ expected / np.linalg.norm(amplitude) / np.linalg.norm(expected)
+        assert cosine > 0.9999  # the camera's own signature, unmixed: 0.996 at a leak of 0.1
+
+
+def test_without_a_pulse_the_same_recording_carries_none() -> None:
+    subject = still(draw_subject(DOMAINS["webcam"], TRAIN[2], 4.0))
+    assert np.ptp(render_crops(subject, pulse_gain=0.0).frames, axis=0).max() == 0
+    assert np.ptp(render_crops(subject).frames, axis=0).max() > 0
+
+
+def test_the_background_carries_no_pulse() -> None:
+    subject = draw_subject(DOMAINS["wild"], TRAIN[3], 4.0)
+    frames = [render_crops(subject, pulse_gain=g).frames for g in (0.0, 30.0)]
+    corner = np.s_[:, :6, :3]
+    np.testing.assert_array_equal(frames[0][corner], frames[1][corner])
+    assert np.abs(frames[0][:, 18, 14] - frames[1][:, 18, 14].astype(float)).max() > 3
