@@ -99,8 +99,10 @@ def train(
     with _bars() as bars:
         result = run(settings, out=out, progress=bars.step, loading=bars.loading)
     last = result.log[-1]
+    levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
     stdout.print(
-        f"{len(result.log)} steps, {last['clips_seen']:.0f} clips, {last['seconds']:.1f} s: loss "
+        f"Levels: {', '.join(levels) or 'none'}. {len(result.log)} steps, "
+        f"{last['clips_seen']:.0f} clips, {last['seconds']:.1f} s: loss "
         f"{result.log[0]['loss']:.3f} → {last['loss']:.3f}, kept {last['kept']:.0%}"
     )
     stdout.print(f"Checkpoint: {result.checkpoint}")

@@ -40,7 +40,7 @@ def fit(
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = build_optimizer(net, config)
     if config.project is not None:
-        _observe_light(optimizer, net, clip_set, config.project.observe_clips, generator)
+        _observe_light(optimizer, net, clip_set, config)
     log: list[LogRow] = []
     step, clips_seen, previous = 0, 0, None
     started = time.monotonic()
@@ -148,14 +148,15 @@ def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
     return power.sqrt()
 
 
-def _observe_light(
-    optimizer: Any, net: FcusNet, clip_set: ClipSet, count: int, generator: torch.Generator
-) -> None:
+def _observe_light(optimizer: Any, net: FcusNet, clip_set: ClipSet, config: TrainConfig) -> None:
     """Tell the projector how light moves the channels: the background, where there is no blood.
 
     Its in-band colour changes are the noise features of the signatures: training may not turn a
     signature towards or away from them.
     """
+    # A generator of its own, so that runs with and without this level see the same batches.
+    generator = torch.Generator().manual_seed(config.seed)
+    count = config.project.observe_clips if config.project else 0
     chosen = torch.randperm(len(clip_set.clips), generator=generator)[:count]
     features = []
     with torch.no_grad():
