@@ -1,0 +1,190 @@
+"""Prediction from arrays and from files: known rates are found, the unknown is told as such."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from skimage import data
+
+from rppg.errors import InputError
+from rppg.output import plot_prediction, write_course
+from rppg.predict import Prediction, find_estimator, predict, predict_crops
+from rppg.records import FaceCrops
+from rppg.signals import RateCourse
+from rppg.synthetic.cache import find_domain
+from rppg.synthetic.subjects import draw_subject, render_crops
+from rppg.video import read_crops, write_video
+
+PORTRAIT_BPM, PORTRAIT_CENTRE = 93.0, (288, 128)
+
+
+def loudest_bpm(times_s, values):
+    """Where the periodogram is highest; independent of the package."""
+    grid = np.linspace(times_s[0], times_s[-1], len(times_s))
+    even = np.interp(grid, times_s, values)
+    power = np.abs(np.fft.rfft((even - even.mean()) * np.hanning(len(even)), n=1 << 17)) ** 2
+    bpm = 60 * np.fft.rfftfreq(1 << 17, grid[1] - grid[0])
+    band = (bpm > 40) & (bpm < 200)
+    return bpm[band][np.argmax(power[band])]
+
+
+@pytest.fixture(scope="module")
+def subject():
+    return draw_subject(find_domain("lab"), 0, 12.0)
+
+
+@pytest.fixture(scope="module")
+def crops(subject) -> FaceCrops:
+    return render_crops(subject)
+
+
+@pytest.fixture(scope="module")
+def portrait_film(tmp_path_factory):
+    """A photograph in a wide picture, whose skin pulses at `PORTRAIT_BPM`."""
+    photograph = data.astronaut()[:480].astype(np.float32)
+    scene = np.pad(photograph, ((0, 0), (64, 64), (0, 0)), mode="edge")
+    ys, xs = np.mgrid[40:220, 208:368]
+    skin = np.exp(-((((xs - 288) / 48) ** 2 + ((ys - 135) / 60) ** 2) ** 3))[..., None]
+    signature = np.array([0.35, 0.78, 0.50])
+    rng = np.random.default_rng(0)
+
+    def frames(fps=20, seconds=12, amplitude=0.008):
+        for n in range(fps * seconds):
+            frame = scene.astype(np.uint8)
+            wave = np.sin(2 * np.pi * PORTRAIT_BPM / 60 * n / fps)
+            face = scene[40:220, 208:368] * (1 - amplitude * signature * wave * skin)
+            noisy = face + rng.standard_normal(face.shape)  # a sensor's, which dithers the steps
+            frame[40:220, 208:368] = np.clip(np.rint(noisy), 0, 255)
+            yield frame
+
+    path = tmp_path_factory.mktemp("portrait") / "portrait.mp4"
+    write_video(path, frames(), fps=20, crf=4)
+    return path
+
+
+@pytest.fixture(scope="module")
+def portrait_crops(portrait_film) -> FaceCrops:
+    return read_crops(portrait_film, size=54)
+
+
+def test_the_portrait_is_found(portrait_crops):
+    assert portrait_crops.valid.all()
+    centres = portrait_crops.boxes[:, :2] + portrait_crops.boxes[:, 2:] / 2
+    np.testing.assert_allclose(centres.mean(axis=0), PORTRAIT_CENTRE, atol=25)
+
+
+@pytest.mark.parametrize("method", ["fcus", "pos"])
+def test_a_known_rate_in_a_photograph(portrait_crops, method):
+    found = predict_crops(portrait_crops, find_estimator(method))
+    assert found.hr_bpm == pytest.approx(PORTRAIT_BPM, abs=2)
+    np.testing.assert_allclose(found.course.hr_bpm, PORTRAIT_BPM, atol=2)
+    assert found.reliable and found.face_share == 1
+
+
+def test_part_of_a_file(portrait_film):
+    found = predict(
+        str(portrait_film), estimator=find_estimator("pos"), start_s=2.0, duration_s=7.0
+    )
+    assert found.hr_bpm == pytest.approx(PORTRAIT_BPM, abs=3)
+    assert found.frames == pytest.approx(140, abs=1)
+    assert found.times_s[0] == 0 and found.times_s[-1] == pytest.approx(7, abs=0.1)
+    assert set(found.seconds) == {"video", "pulse"} and min(found.seconds.values()) > 0
+
+
+@pytest.mark.parametrize("method", ["fcus", "pos"])
+def test_a_rendered_subject(subject, crops, method):
+    found = predict_crops(crops, find_estimator(method))
+    truth = loudest_bpm(subject.truth.times_s, subject.truth.bvp)
+    assert found.hr_bpm == pytest.approx(truth, abs=2)
+    assert loudest_bpm(found.times_s, found.bvp) == pytest.approx(truth, abs=2)
+    assert found.bvp.shape == found.times_s.shape and np.isfinite(found.bvp).all()
+    assert np.std(found.bvp) == pytest.approx(1)
+    assert found.frames == len(crops.frames)
+
+
+def test_the_bvp_is_up_at_systole(subject, crops):
+    """It goes with the contact pulse, not against it, but for a small delay."""
+    found = predict_crops(crops, find_estimator())
+    delays = np.arange(-0.1, 0.101, 0.02)
+    inner = (found.times_s > 1) & (found.times_s < found.times_s[-1] - 1)
+    agreement = [
+        np.corrcoef(
+            found.bvp[inner],
+            np.interp(found.times_s[inner] + delay, subject.truth.times_s, subject.truth.bvp),
+        )[0, 1]
+        for delay in delays
+    ]
+    assert max(agreement) > 0.7
+
+
+def test_no_valid_frame_is_an_input_error(crops):
+    blind = replace(crops, valid=np.zeros_like(crops.valid))
+    with pytest.raises(InputError, match="face"):
+        predict_crops(blind, find_estimator("pos"))
+
+
+def test_a_face_lost_half_way(crops):
+    """What was seen is measured; windows without a face have no rate."""
+    lost = replace(crops, valid=crops.times_s < 6)
+    whole = predict_crops(crops, find_estimator("pos"))
+    found = predict_crops(lost, find_estimator("pos"))
+    assert found.face_share == pytest.approx(0.5, abs=0.02) and whole.face_share == 1
+    assert len(found.course.start_s) == len(whole.course.start_s)
+    assert np.isnan(found.course.hr_bpm[-1])
+    json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_a_picture_that_never_changes_has_no_pulse(crops):
+    still = replace(crops, frames=np.full_like(crops.frames, 120))
+    for method in ("fcus", "pos", "chrom", "green"):
+        found = predict_crops(still, find_estimator(method))
+        assert not found.reliable, method
+        json.dumps(found.to_json(), allow_nan=False)
+
+
+def test_unknown_values_become_null():
+    nothing = np.full(3, np.nan)
+    found = Prediction(
+        hr_bpm=np.nan,
+        quality=np.nan,
+        times_s=np.array([0.0, 0.5, 1.0]),
+        bvp=np.array([1.0, np.nan, -1.0]),
+        course=RateCourse(np.arange(3.0), 10 + np.arange(3.0), nothing, np.zeros(3)),
+        face_share=1.0,
+        seconds={"video": 0.2, "pulse": 0.1},
+        frames=10,
+    )
+    assert not found.reliable
+    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert told["hr_bpm"] is None and told["quality"] is None
+    assert [window["hr_bpm"] for window in told["windows"]] == [None] * 3
+    assert told["bvp"] == {"time_s": [0.0, 0.5, 1.0], "value": [1.0, None, -1.0]}
+    assert told["ms_per_frame"] == {"video": 20.0, "pulse": 10.0}
+    assert told["reliable"] is False and told["duration_s"] == 1.0
+
+
+def test_unknown_rates_in_csv_and_plot(tmp_path, crops):
+    found = predict_crops(crops, find_estimator("green"))
+    gap = replace(found.course, hr_bpm=np.full_like(found.course.hr_bpm, np.nan))
+    found = replace(found, hr_bpm=np.nan, course=gap)
+    write_course(tmp_path / "deep" / "course.csv", found)
+    rows = (tmp_path / "deep" / "course.csv").read_text().splitlines()
+    assert rows[0] == "start_s,end_s,hr_bpm,quality" and len(rows) == 1 + len(gap.start_s)
+    assert all(row.split(",")[2] == "" for row in rows[1:])
+    for suffix in (".png", ".SVG", ".pdf"):
+        plot_prediction(tmp_path / f"plot{suffix}", found, title="cost in $ and _ of 100 %")
+        assert (tmp_path / f"plot{suffix}").stat().st_size > 1000
+    with pytest.raises(InputError, match=r"plot\.jpg.*\.png"):
+        plot_prediction(tmp_path / "plot.jpg", found, title="")
+    assert not (tmp_path / "plot.jpg").exists()
+    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_find_estimator_names_the_choices(tmp_path):
+    with pytest.raises(InputError, match=r"'nope'.*fcus.*pos"):
+        find_estimator("nope")
+    with pytest.raises(InputError, match="takes no checkpoint"):
+        find_estimator("pos", tmp_path / "a.safetensors")
+    with pytest.raises(InputError, match=r"a\.safetensors: no such file"):
+        find_estimator("fcus", tmp_path / "a.safetensors")
