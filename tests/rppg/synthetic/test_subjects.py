@@ -147,7 +147,7 @@ def test_the_pulse_darkens_the_skin_with_the_cameras_signature(name: str) -> Non
 
 
 def test_crosstalk_mixes_the_signature_in_closed_form() -> None:
-    # One lamp, noise that dithers the 8 bits: light seen in channel i is the mix of the light in its neighbours, each
+    # One lamp, and noise that dithers the 8 bits. A channel sees its neighbours' light too, each
     # with its own pulse; the relative change is their mean, weighed by brightness.
     for leak in (0.0, 0.1):
         subject = still(draw_subject(DOMAINS["lab"], TRAIN[1], 6.0), noise_levels=0.5)
