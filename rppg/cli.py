@@ -96,6 +96,7 @@ def train(
     except ValueError as error:
         problem = " ".join(str(error).split())
         raise InputError(f"{config or 'options'}: {problem}") from error
+    out.mkdir(parents=True, exist_ok=True)  # an unusable folder is told before the work, not after
     with _bars() as bars:
         result = run(settings, out=out, progress=bars.step, loading=bars.loading)
     last = result.log[-1]
@@ -194,12 +195,17 @@ def predict(
     duration: Annotated[float | None, typer.Option(help="How much to read, seconds.")] = None,
 ) -> None:
     """Heart rate of videos: of the whole clip and over time, with a quality index."""
-    from rppg.output import plot_prediction, write_course
+    from rppg.output import check_plot_path, plot_prediction, write_course
     from rppg.predict import find_estimator
     from rppg.predict import predict as run
 
     if (csv or plot) and len(videos) > 1:
         raise InputError(f"--csv and --plot take one video, {len(videos)} were given; use --json")
+    for output in (csv, plot):
+        if output is not None and output.resolve() in {video.resolve() for video in videos}:
+            raise InputError(f"{output}: is the video itself; name another file for the output")
+    if plot is not None:
+        check_plot_path(plot)
     face = _parse_box(box)
     estimator = find_estimator(method, checkpoint)
     results: list[dict[str, Any]] = []
@@ -363,6 +369,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         app(args=arguments)
     except InputError as error:
         _complain(error)
+        sys.exit(2)
+    except OSError as error:
+        if error.filename is None:
+            raise
+        _complain(InputError(f"{error.filename}: {error.strerror}; choose another path"))
         sys.exit(2)
 
 

@@ -25,10 +25,15 @@ def write_course(path: Path, prediction: Prediction) -> None:
             rows.writerow([f"{start:.3f}", f"{end:.3f}", rate, f"{index:.3f}"])
 
 
-def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
-    """Pulse and heart rate over time as PNG, SVG or PDF."""
+def check_plot_path(path: Path) -> None:
+    """Raise InputError where `path` does not end as a plot does."""
     if path.suffix.lower() not in PLOT_SUFFIXES:
         raise InputError(f"{path}: a plot ends in {', '.join(PLOT_SUFFIXES)}")
+
+
+def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
+    """Pulse and heart rate over time as PNG, SVG or PDF."""
+    check_plot_path(path)
     import matplotlib as mpl
 
     mpl.use("Agg")

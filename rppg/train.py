@@ -113,6 +113,8 @@ def _missing_as_null(row: LogRow) -> dict[str, float | None]:
 
 
 if __name__ == "__main__":
+    import sys
+
     from rppg.cli import main
 
-    main(["train"])
+    main(["train", *sys.argv[1:]])

@@ -59,13 +59,16 @@ def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
     try:
         about = json.loads(sidecar.read_text(encoding="utf-8"))
         found = about["format"]
-        config = ModelConfig.model_validate(about["model"])
+        if found != FORMAT:
+            raise InputError(
+                f"{sidecar}: format {found}, this version reads {FORMAT}; train it anew"
+            )
+        net = FcusNet(ModelConfig.model_validate(about["model"]))
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise InputError(f"{sidecar}: not a checkpoint's description ({reason})") from error
-    if found != FORMAT:
-        raise InputError(f"{sidecar}: format {found}, this version reads {FORMAT}; train it anew")
-    net = FcusNet(config)
     try:
         net.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:

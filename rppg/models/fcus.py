@@ -166,7 +166,7 @@ class FcusNet(nn.Module):
         if candidates.shape[1] == 1:
             return candidates.new_ones(len(candidates), 1)
         fused = fuse(candidates, attention[:, None], self.fusion_power)
-        loudness = fused.square().mean(-1).sqrt().clamp(min=1e-8).log()
+        loudness = 0.5 * (fused.square().mean(-1) + 1e-14).log()
         score = concentration(fused) + self.loudness * loudness
         return torch.softmax(self.log_sharpness.exp() * score, 1)
 
@@ -179,13 +179,22 @@ def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None 
     """Weighted mean over regions `(..., R, T)` to `(..., T)`.
 
     A region's gain on the pulse is one, so what makes its amplitude large is noise: weights are
-    attention / amplitude^power (power 2 is the inverse-variance rule).
+    attention / amplitude^power (power 2 is the inverse-variance rule). Amplitudes are those of the
+    kept samples. A region that hardly moves at all (clipped, or frozen by a codec) is not quiet but
+    dead: its amplitude counts as a tenth of the mean.
     """
-    amplitude = regions.square().mean(-1).sqrt() + 1e-6
-    amplitude = amplitude / amplitude.mean(-1, keepdim=True)
+    square = regions.square()
+    if keep is None:
+        power_kept = square.mean(-1)
+    else:
+        square = torch.where(keep > 0, square, 0.0)
+        power_kept = (keep * square).sum(-1) / keep.sum(-1).clamp(min=1e-8)
+    amplitude = (power_kept + 1e-14).sqrt()
+    amplitude = (amplitude / amplitude.mean(-1, keepdim=True)).clamp(min=0.1)
     weights = (attention * amplitude.pow(-power))[..., None]
     if keep is not None:
         weights = weights * keep
+        regions = torch.where(keep > 0, regions, 0.0)
     return (weights * regions).sum(-2) / weights.sum(-2).clamp(min=1e-8)
 
 

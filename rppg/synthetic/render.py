@@ -62,7 +62,7 @@ def render(
         seed: of the sensor's noise.
         pulse_gain: 0 renders the same recording without a pulse.
         noise_gain: noise of one pixel, against that of a crop's pixel.
-        chunk: frames rendered at a time (bounds the memory, does not change the result).
+        chunk: frames rendered at a time (bounds the memory).
 
     Returns:
         `(T, height, width, 3)` uint8.
