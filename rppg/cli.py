@@ -53,11 +53,11 @@ def demo(
         result = run(out, seed=seed, quick=quick, stage=bars.stage, progress=bars.step)
     _print_table(result.evaluation)
     gain = result.gain
-    stdout.print(
+    _say(
         f"Trained less untrained on the training camera: {gain.mean_bpm:+.2f} bpm, 95 % interval "
         f"over {gain.n_subjects} subjects {gain.low_bpm:+.2f} to {gain.high_bpm:+.2f}."
     )
-    stdout.print(f"Report: {result.report}")
+    _say(f"Report: {result.report}")
 
 
 @app.command()
@@ -96,17 +96,18 @@ def train(
     except ValueError as error:
         problem = " ".join(str(error).split())
         raise InputError(f"{config or 'options'}: {problem}") from error
-    out.mkdir(parents=True, exist_ok=True)  # an unusable folder is told before the work, not after
+    if out.exists() and not out.is_dir():  # told before the work, not after
+        raise InputError(f"{out}: is a file; name a folder for --out")
     with _bars() as bars:
         result = run(settings, out=out, progress=bars.step, loading=bars.loading)
     last = result.log[-1]
     levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
-    stdout.print(
+    _say(
         f"Levels: {', '.join(levels) or 'none'}. {len(result.log)} steps, "
         f"{last['clips_seen']:.0f} clips, {last['seconds']:.1f} s: loss "
         f"{result.log[0]['loss']:.3f} → {last['loss']:.3f}, kept {last['kept']:.0%}"
     )
-    stdout.print(f"Checkpoint: {result.checkpoint}")
+    _say(f"Checkpoint: {result.checkpoint}")
 
 
 @app.command()
@@ -154,7 +155,13 @@ def evaluate(
         ]
         result = run(records, estimators, protocols[protocol], progress=bars.counter(len(records)))
     for failure in result.failures:
-        stderr.print(f"{failure.record}: {failure.reason}", style="yellow", markup=False)
+        stderr.print(
+            f"{failure.record}: {failure.reason}",
+            style="yellow",
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
     if not result.windows:
         raise InputError("nothing could be evaluated; see the lines above")
     if as_json:
@@ -168,7 +175,13 @@ def evaluate(
         for name, text in (("metrics.json", to_json(result)), ("scores.csv", scores_csv(result))):
             with atomic_path(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        stderr.print(f"Report: {out / 'report.html'}")
+        stderr.print(
+            f"Report: {out / 'report.html'}",
+            soft_wrap=True,
+            markup=False,
+            highlight=False,
+            emoji=False,
+        )
 
 
 @app.command()
@@ -250,7 +263,7 @@ def synthesize(
 
     scene = write_scene(domain, subject, out, duration_s=duration)
     box = ",".join(map(str, scene.box))
-    stdout.print(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")
+    _say(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")
 
 
 @app.command()
@@ -260,12 +273,11 @@ def datasets() -> None:
 
     for domain in DOMAINS.values():
         cameras = f"{len(domain.cameras)} camera{'s' if len(domain.cameras) > 1 else ''}"
-        stdout.print(
+        _say(
             f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
             f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
-            soft_wrap=True,
         )
-    stdout.print("FOLDER  a folder of videos, for training without labels", soft_wrap=True)
+    _say("FOLDER  a folder of videos, for training without labels")
 
 
 @app.command()
@@ -273,9 +285,9 @@ def methods() -> None:
     """The methods that can be named, with their papers."""
     from rppg.methods import METHODS
 
-    stdout.print("fcus  FCUS-rPPG, arXiv 2606.03050: the shipped network, or --checkpoint")
+    _say("fcus  FCUS-rPPG, arXiv 2606.03050: the shipped network, or --checkpoint")
     for method in METHODS.values():
-        stdout.print(f"{method.name}  {method.paper}. {method.description}", soft_wrap=True)
+        _say(f"{method.name}  {method.paper}. {method.description}")
 
 
 class _Bars:
@@ -332,12 +344,12 @@ def _print_table(evaluation: "Evaluation") -> None:
 
 def _print_prediction(video: Path, found: "Prediction") -> None:
     trust = "" if found.reliable else "  (no reliable pulse: quality under 0.5)"
-    stdout.print(f"{video}: {found.hr_bpm:.1f} bpm, quality {found.quality:.2f}{trust}")
+    _say(f"{video}: {found.hr_bpm:.1f} bpm, quality {found.quality:.2f}{trust}")
     course = found.course
     for start, end, hr, index in zip(
         course.start_s, course.end_s, course.hr_bpm, course.quality, strict=True
     ):
-        stdout.print(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
+        _say(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
 
 
 def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
@@ -357,8 +369,15 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a readable TOML file ({error})") from error
 
 
+def _say(text: str) -> None:
+    """A line on stdout, to the letter: paths may hold what rich takes for markup."""
+    stdout.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
 def _complain(error: InputError) -> None:
-    stderr.print(f"rppg: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
+    stderr.print(
+        f"rppg: {error}", style="red", soft_wrap=True, markup=False, highlight=False, emoji=False
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

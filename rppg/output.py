@@ -44,7 +44,9 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
     top.plot(prediction.times_s, prediction.bvp, color="#0072B2", linewidth=1)
     top.set(ylabel="pulse (BVP, a.u.)")
     top.set_title(
-        f"{title}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}", loc="left"
+        f"{title}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}",
+        loc="left",
+        parse_math=False,
     )
     middle = (course.start_s + course.end_s) / 2
     dots = bottom.scatter(

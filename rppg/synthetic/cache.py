@@ -84,10 +84,14 @@ def _render_all(
     # Threads serve: NumPy and torch leave the interpreter's lock while they render.
     with ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_render_one, domain, n, duration_s, files[n]) for n in numbers]
-        for done, job in enumerate(as_completed(jobs), 1):
-            job.result()
-            if progress:
-                progress(done, len(numbers))
+        try:
+            for done, job in enumerate(as_completed(jobs), 1):
+                job.result()
+                if progress:
+                    progress(done, len(numbers))
+        except BaseException:  # an interrupt, too, does not wait for what has not begun
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
 
 
 def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> None:
