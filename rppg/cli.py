@@ -126,10 +126,11 @@ def evaluate(
 ) -> None:
     """Heart rate errors of checkpoints and methods on datasets with ground truth."""
     from rppg.data.specs import open_dataset
-    from rppg.evaluation import TOOLBOX, Protocol, classical, to_json
+    from rppg.evaluation import TOOLBOX, Protocol, to_json
     from rppg.evaluation import evaluate as run
     from rppg.methods import METHODS
-    from rppg.models.estimator import trained, untrained
+    from rppg.models.estimator import untrained
+    from rppg.predict import find_estimator
     from rppg.report import scores_csv, write_report
 
     protocols = {"default": Protocol(), "toolbox": TOOLBOX}
@@ -137,16 +138,13 @@ def evaluate(
         raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
     estimators: dict[str, Any] = {}
     for path in checkpoint or []:
-        estimators[str(path)] = trained(path)
+        estimators[str(path)] = find_estimator(checkpoint=path)
     for name in method or ([] if checkpoint else ["fcus", "untrained", *METHODS]):
         if name not in {"fcus", "untrained", *METHODS}:
             raise InputError(
                 f"no method {name!r}; choose one of fcus, untrained, {', '.join(METHODS)}"
             )
-        if name == "fcus":
-            estimators[name] = trained()
-        else:
-            estimators[name] = untrained() if name == "untrained" else classical(name)
+        estimators[name] = untrained() if name == "untrained" else find_estimator(name)
     with _bars() as bars:
         records = [
             record
@@ -155,13 +153,7 @@ def evaluate(
         ]
         result = run(records, estimators, protocols[protocol], progress=bars.counter(len(records)))
     for failure in result.failures:
-        stderr.print(
-            f"{failure.record}: {failure.reason}",
-            style="yellow",
-            markup=False,
-            highlight=False,
-            emoji=False,
-        )
+        _tell(f"{failure.record}: {failure.reason}", style="yellow")
     if not result.windows:
         raise InputError("nothing could be evaluated; see the lines above")
     if as_json:
@@ -175,13 +167,7 @@ def evaluate(
         for name, text in (("metrics.json", to_json(result)), ("scores.csv", scores_csv(result))):
             with atomic_path(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
-        stderr.print(
-            f"Report: {out / 'report.html'}",
-            soft_wrap=True,
-            markup=False,
-            highlight=False,
-            emoji=False,
-        )
+        _tell(f"Report: {out / 'report.html'}")
 
 
 @app.command()
@@ -369,15 +355,18 @@ def _read_toml(path: Path) -> dict[str, Any]:
         raise InputError(f"{path}: not a readable TOML file ({error})") from error
 
 
-def _say(text: str) -> None:
+def _say(text: str, console: Console = stdout, style: str | None = None) -> None:
     """A line on stdout, to the letter: paths may hold what rich takes for markup."""
-    stdout.print(text, soft_wrap=True, markup=False, highlight=False, emoji=False)
+    console.print(text, style=style, soft_wrap=True, markup=False, highlight=False, emoji=False)
+
+
+def _tell(text: str, style: str | None = None) -> None:
+    """A line on stderr, to the letter."""
+    _say(text, stderr, style)
 
 
 def _complain(error: InputError) -> None:
-    stderr.print(
-        f"rppg: {error}", style="red", soft_wrap=True, markup=False, highlight=False, emoji=False
-    )
+    _tell(f"rppg: {error}", style="red")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -15,9 +15,9 @@ from rppg.data.specs import open_dataset
 from rppg.models.checkpoint import save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import FaceCrops, Record
-from rppg.training.clips import cut_clips
+from rppg.training.clips import batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
-from rppg.training.loop import LogRow, fit, steps_per_epoch
+from rppg.training.loop import LogRow, fit
 
 
 @dataclass(frozen=True)
@@ -80,13 +80,13 @@ def train(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         net = FcusNet(config.model)
-        steps = steps_per_epoch(clip_set, config) * config.epochs
+        steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
 
         def on_step(row: LogRow) -> None:
             if progress:
                 progress(TrainProgress(int(row["step"]), steps, row))
 
-        trained = fit(net, clip_set, config, on_step)
+        log = fit(net, clip_set, config, on_step)
     made = {
         "config": config.model_dump(mode="json"),
         "rppg": rppg.__version__,
@@ -95,16 +95,16 @@ def train(
         "datasets": sorted({record.dataset for record in records}),
         "recordings": len(records),
         "clips_per_epoch": len(clip_set.clips),
-        "steps": len(trained.log),
+        "steps": len(log),
     }
     checkpoint = None
     if out is not None:
         checkpoint = out / "checkpoint.safetensors"
         save_checkpoint(checkpoint, net, made)
         with atomic_path(out / "log.jsonl") as temporary:
-            rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in trained.log)
+            rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
             temporary.write_text(rows, encoding="utf-8")
-    return TrainResult(net, trained.log, made, checkpoint)
+    return TrainResult(net, log, made, checkpoint)
 
 
 def _missing_as_null(row: LogRow) -> dict[str, float | None]:

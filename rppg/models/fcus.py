@@ -30,8 +30,9 @@ NOMINAL_SIGNATURES = (
     (0.275, 0.725, 0.59),
     (0.22, 0.72, 0.64),
 )
-"""Relative pulse amplitude in R, G, B of typical cameras: a line through the published signature
-(.33, .77, .53) (de Haan & van Leest, 2014), the low-dimensional manifold that training moves."""
+"""Relative pulse amplitude in R, G, B of typical cameras: a line that passes near the published
+signature (.33, .77, .53) (de Haan & van Leest, 2014): the low-dimensional manifold that training
+moves."""
 
 
 class ModelConfig(BaseModel):

@@ -97,7 +97,6 @@ def _render_all(
 def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> None:
     subject = draw_subject(domain, number, duration_s)
     crops = render_crops(subject)
-    file.parent.mkdir(parents=True, exist_ok=True)
     with atomic_path(_truth(file)) as temporary:
         np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
     with atomic_path(file) as temporary:

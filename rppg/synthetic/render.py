@@ -42,14 +42,25 @@ class View:
     supersample: int = 1
 
 
+@dataclass(frozen=True)
+class Setting:
+    """What is filmed, in what light, by what camera.
+
+    Attributes:
+        spill: how much of the second lamp falls on the background, against the face.
+    """
+
+    head: Head
+    courses: Courses
+    light: Light
+    camera: Camera
+    spill: float
+
+
 def render(
-    head: Head,
-    courses: Courses,
-    light: Light,
-    camera: Camera,
+    setting: Setting,
     view: View,
     *,
-    spill: float,
     seed: int,
     pulse_gain: float = 1.0,
     noise_gain: float = 1.0,
@@ -58,7 +69,6 @@ def render(
     """Render a recording.
 
     Args:
-        spill: how much of the second lamp falls on the background, against the face.
         seed: of the sensor's noise.
         pulse_gain: 0 renders the same recording without a pulse.
         noise_gain: noise of one pixel, against that of a crop's pixel.
@@ -67,10 +77,11 @@ def render(
     Returns:
         `(T, height, width, 3)` uint8.
     """
-    scene = _Scene(head, courses, light, camera, view, spill, pulse_gain)
-    gain = torch.from_numpy(_exposure_gain(courses, light, camera)).float()
+    scene = _Scene(setting, view, pulse_gain)
+    camera = setting.camera
+    gain = torch.from_numpy(_exposure_gain(setting.courses, setting.light, camera)).float()
     generator = torch.Generator().manual_seed(seed)
-    starts = range(0, len(courses.times_s), chunk)
+    starts = range(0, len(setting.courses.times_s), chunk)
     spans = [(start, start + chunk) for start in starts]
     frames = [
         _expose(scene.irradiance(i, j), camera, gain[i:j], noise_gain, generator) for i, j in spans
@@ -81,24 +92,15 @@ def render(
 class _Scene:
     """The scene as tensors, ready to be looked at frame by frame."""
 
-    def __init__(
-        self,
-        head: Head,
-        courses: Courses,
-        light: Light,
-        camera: Camera,
-        view: View,
-        spill: float,
-        pulse_gain: float,
-    ) -> None:
+    def __init__(self, setting: Setting, view: View, pulse_gain: float) -> None:
+        head, signature = setting.head, setting.camera.signature
         maps = np.concatenate(
             [head.albedo, head.perfusion[None], head.normal, head.gloss[None], head.alpha[None]]
         )
         self.maps = torch.from_numpy(maps).float()[None]
         self.wall = torch.from_numpy(head.wall).float()[None]
-        self.courses, self.light, self.camera, self.view = courses, light, camera, view
-        self.spill = spill
-        self.signature = pulse_gain * torch.tensor(camera.signature) / max(camera.signature)
+        self.setting, self.view = setting, view
+        self.signature = pulse_gain * torch.tensor(signature) / max(signature)
         step = 1.0 / view.pixels_per_face / view.supersample
         columns = torch.arange(view.width * view.supersample).float()
         rows = torch.arange(view.height * view.supersample).float()
@@ -111,7 +113,7 @@ class _Scene:
         def course(values: NDArray[np.float64]) -> Tensor:
             return torch.from_numpy(values[start:stop]).float()[:, None, None]
 
-        c, light = self.courses, self.light
+        c, light = self.setting.courses, self.setting.light
         x = course(self.view.x) + self.dx[None, None, :]
         y = course(self.view.y) + self.dy[None, :, None]
         x, y = torch.broadcast_tensors(x, y)
@@ -144,7 +146,7 @@ class _Scene:
         lit_wall = key * key_rgb * (light.ambient + 0.6) * wall
         if light.second:
             lit_head = lit_head + second * second_rgb * reflected(second_shade)
-            lit_wall = lit_wall + second * second_rgb * self.spill * wall
+            lit_wall = lit_wall + second * second_rgb * self.setting.spill * wall
         lit = lit_wall + alpha * (lit_head - lit_wall)
         return F.avg_pool2d(lit, self.view.supersample) if self.view.supersample > 1 else lit
 

@@ -51,12 +51,8 @@ def write_scene(
         pixels_per_face=FACE,
     )
     frames = render(
-        subject.head,
-        subject.courses,
-        subject.casting.domain.light,
-        subject.casting.camera,
+        subject.setting,
         view,
-        spill=subject.spill,
         seed=subject.noise_seed,
         chunk=16,
         noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop

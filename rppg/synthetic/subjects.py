@@ -9,7 +9,7 @@ from rppg.records import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.synthetic.courses import Courses, draw_courses, followed
 from rppg.synthetic.domains import Camera, Domain, Motion
 from rppg.synthetic.head import Head, draw_head
-from rppg.synthetic.render import View, render
+from rppg.synthetic.render import Setting, View, render
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,12 @@ class Subject:
     spill: float
     truth: Pulse
     noise_seed: int
+
+    @property
+    def setting(self) -> Setting:
+        """What the renderer needs to know of it."""
+        light, camera = self.casting.domain.light, self.casting.camera
+        return Setting(self.head, self.courses, light, camera, self.spill)
 
 
 def cast_subject(domain: Domain, number: int) -> Casting:
@@ -91,14 +97,5 @@ def render_crops(subject: Subject, *, pulse_gain: float = 1.0) -> FaceCrops:
         height=size,
         pixels_per_face=size / CROP_TO_FACE,
     )
-    frames = render(
-        subject.head,
-        courses,
-        domain.light,
-        subject.casting.camera,
-        view,
-        spill=subject.spill,
-        seed=subject.noise_seed,
-        pulse_gain=pulse_gain,
-    )
+    frames = render(subject.setting, view, seed=subject.noise_seed, pulse_gain=pulse_gain)
     return FaceCrops(frames, courses.times_s, np.ones(len(frames), dtype=np.bool_))

@@ -80,17 +80,23 @@ def cut_clips(
     return ClipSet(patches, clips, frames)
 
 
-def batches(clip_set: ClipSet, size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """One epoch: every clip once, in random order; each mirrored, and played at a random speed.
+def batch_sizes(clips: int, size: int) -> list[int]:
+    """Sizes of one epoch's batches.
 
     A last batch with a single clip is joined to the one before it: the variance term compares
     clips with each other.
     """
+    full, rest = divmod(clips, size)
+    sizes = [size] * full + [rest] * (rest > 0)
+    if rest == 1 and full:
+        sizes[-2:] = [size + 1]
+    return sizes
+
+
+def batches(clip_set: ClipSet, size: int, generator: torch.Generator) -> Iterator[Batch]:
+    """One epoch: every clip once, in random order, half of them mirrored, at random speeds."""
     order = torch.randperm(len(clip_set.clips), generator=generator)
-    parts = list(order.split(size))
-    if len(parts) > 1 and len(parts[-1]) == 1:
-        parts[-2:] = [torch.cat(parts[-2:])]
-    for part in parts:
+    for part in order.split(batch_sizes(len(order), size)):
         low, high = SPEED
         speed = low + (high - low) * torch.rand(len(part), generator=generator)
         mirror = torch.rand(len(part), generator=generator) < 0.5

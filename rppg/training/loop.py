@@ -3,7 +3,7 @@
 import math
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -21,26 +21,18 @@ LogRow = dict[str, float]
 OnStep = Callable[[LogRow], None]
 
 
-@dataclass(frozen=True)
-class Trained:
-    """A trained network and its log, one row a step."""
-
-    net: FcusNet
-    log: list[LogRow]
-
-
 def fit(
     net: FcusNet, clip_set: ClipSet, config: TrainConfig, on_step: OnStep | None = None
-) -> Trained:
-    """Train `net` in place on clips, without labels.
+) -> list[LogRow]:
+    """Train `net` in place on clips, without labels; returns the log, one row a step.
 
     Raises:
-        InputError: when the loss stays non-finite, naming the step.
+        InputError: when the loss is not finite, naming the step.
     """
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = build_optimizer(net, config)
     if config.project is not None:
-        _observe_light(optimizer, net, clip_set, config)
+        _observe_light(optimizer, net, clip_set, config.project.observe_clips, config.seed)
     log: list[LogRow] = []
     step, clips_seen, previous = 0, 0, None
     started = time.monotonic()
@@ -51,7 +43,7 @@ def fit(
             if not math.isfinite(float(loss.total)):
                 raise InputError(
                     f"the loss is {float(loss.total)} at step {step}; nothing was saved; "
-                    "lower lr, or look for damaged recordings with `rppg check`"
+                    "lower lr, or look for damaged recordings"
                 )
             step, clips_seen = step + 1, clips_seen + len(batch.clips)
             cosine = (
@@ -75,13 +67,7 @@ def fit(
             if on_step:
                 on_step(row)
     net.eval()
-    return Trained(net, log)
-
-
-def steps_per_epoch(clip_set: ClipSet, config: TrainConfig) -> int:
-    """Steps that one epoch takes."""
-    full, rest = divmod(len(clip_set.clips), config.batch_size)
-    return max(1, full + (rest > 1))
+    return log
 
 
 def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
@@ -148,15 +134,14 @@ def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
     return power.sqrt()
 
 
-def _observe_light(optimizer: Any, net: FcusNet, clip_set: ClipSet, config: TrainConfig) -> None:
+def _observe_light(optimizer: Any, net: FcusNet, clip_set: ClipSet, count: int, seed: int) -> None:
     """Tell the projector how light moves the channels: the background, where there is no blood.
 
     Its in-band colour changes are the noise features of the signatures: training may not turn a
     signature towards or away from them.
     """
     # A generator of its own, so that runs with and without this level see the same batches.
-    generator = torch.Generator().manual_seed(config.seed)
-    count = config.project.observe_clips if config.project else 0
+    generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(clip_set.clips), generator=generator)[:count]
     features = []
     with torch.no_grad():

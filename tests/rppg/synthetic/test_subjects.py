@@ -96,13 +96,10 @@ def test_the_chunk_size_does_not_change_the_result(chunk: int) -> None:
     subject = draw_subject(DOMAINS["wild"], 3, 2.0)
     count = len(subject.courses.times_s)
     view = View(np.zeros(count), np.zeros(count), 36, 36, 24, supersample=2)
-    casting = subject.casting
+    setting = replace(subject.setting, spill=0.5)
 
     def frames(size: int) -> np.ndarray:
-        light, camera = casting.domain.light, casting.camera
-        return render(
-            subject.head, subject.courses, light, camera, view, spill=0.5, seed=1, chunk=size
-        )
+        return render(setting, view, seed=1, chunk=size)
 
     found = frames(chunk)
     assert found.shape == (count, 36, 36, 3)
