@@ -6,10 +6,30 @@ landscape  PerturbationSmoother   descends along the gradient of perturbed weigh
 feature    NullSpaceProjector     weight updates stay out of the noise features' subspace
 """
 
-from gradreg.masking import MaskStats, MaskStep, PostVerificationMask
+from gradreg.kept_mean import kept_mean
+from gradreg.mask_counts import MaskStats, MaskStep
+from gradreg.masking import PostVerificationMask
 from gradreg.one_pass import OnePassSmoother
-from gradreg.perturbations import SAM, Gaussian, Perturbation
-from gradreg.priors import MedianOutlier, Prior, WeakAmplitude
+from gradreg.perturbations import (
+    ASAM,
+    SAM,
+    Friendly,
+    Gaussian,
+    LearningPerturbation,
+    Perturbation,
+    Random,
+)
+from gradreg.priors import (
+    Agreement,
+    BandEnergy,
+    Entropy,
+    GradientPrior,
+    MedianOutlier,
+    NormOutlier,
+    Prior,
+    SignAgreement,
+    WeakAmplitude,
+)
 from gradreg.projection import NullSpaceProjector
 from gradreg.regularize import regularize
 from gradreg.smoothing import PerturbationSmoother
@@ -18,11 +38,19 @@ from gradreg.wrapper import OptimizerWrapper
 __version__ = "0.1.0"
 
 __all__ = [
+    "ASAM",
     "SAM",
+    "Agreement",
+    "BandEnergy",
+    "Entropy",
+    "Friendly",
     "Gaussian",
+    "GradientPrior",
+    "LearningPerturbation",
     "MaskStats",
     "MaskStep",
     "MedianOutlier",
+    "NormOutlier",
     "NullSpaceProjector",
     "OnePassSmoother",
     "OptimizerWrapper",
@@ -30,6 +58,9 @@ __all__ = [
     "PerturbationSmoother",
     "PostVerificationMask",
     "Prior",
+    "Random",
+    "SignAgreement",
     "WeakAmplitude",
+    "kept_mean",
     "regularize",
 ]

@@ -1,32 +1,50 @@
 """What a layer's weight multiplies: its input, unfolded to feature vectors.
 
-    Linear    W (out, d)                 features: the rows of the input
-    Conv      W (out, in/groups, k...)   features: the patches under the kernel, one set a group
+    Linear          W (out, d)                 features: the rows of the input
+    Conv            W (out, in/groups, k...)   features: the patches under the kernel
+    ConvTranspose   W (in, out/groups, k...)   features: the input's channel vectors
 
-Both become matrices W (groups, out/groups, d) and features (..., groups, d), with the layer's
-response W x and its order of entries the same as in the weight.
+With one set of features a group, W becomes a matrix (groups, rows, d), x a vector (groups, d), and
+W x is the layer's response: its output at one place, or, transposed, what one input place adds to
+each output channel under each tap of the kernel.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from fnmatch import fnmatchcase
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.utils import parametrize
 
-LAYERS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
+CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
 """Layers whose input can be unfolded."""
 
 CHUNK = 2**22
 """Entries of a chunk of features, so that unfolding a large input needs little memory."""
 
 
-def groups_of(module: nn.Module) -> int:
-    """Return into how many groups the layer splits its input channels."""
-    return module.groups if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d) else 1
+def feature_shape(module: nn.Module) -> tuple[int, int]:
+    """Return a layer's (groups, d), from its settings: a sharded weight has another shape.
+
+    Raises:
+        TypeError: a layer of a kind that can't be unfolded.
+    """
+    if isinstance(module, nn.Linear):
+        return 1, module.in_features
+    if isinstance(module, CONVOLUTIONS):
+        taps = math.prod(module.kernel_size)
+        return module.groups, module.in_channels // module.groups * taps
+    if isinstance(module, TRANSPOSED):
+        return module.groups, module.in_channels // module.groups
+    known = ", ".join(layer.__name__ for layer in LAYERS)
+    raise TypeError(f"can unfold the input of {known}; found {type(module).__name__}")
 
 
 def feature_chunks(module: nn.Module, x: Tensor, limit: int = CHUNK) -> Iterator[Tensor]:
@@ -38,23 +56,26 @@ def feature_chunks(module: nn.Module, x: Tensor, limit: int = CHUNK) -> Iterator
         limit: about how many entries a chunk may have.
 
     Yields:
-        Features (batch, positions, groups, d), contiguous; together all positions, once each.
+        Features (batch, positions, groups, d), contiguous; together all positions, once each;
+        none if the input is empty.
 
     Raises:
         TypeError: a layer of another kind.
     """
-    if isinstance(module, nn.Conv1d | nn.Conv2d | nn.Conv3d):
+    groups, d = feature_shape(module)
+    if x.numel() == 0:
+        return
+    if isinstance(module, CONVOLUTIONS):
         patches = conv_patches(module, x)
-    elif isinstance(module, nn.Linear):
-        patches = x.reshape(x.shape[0] if x.ndim > 1 else 1, -1, 1, x.shape[-1])
+    elif isinstance(module, TRANSPOSED):
+        batched = x if x.ndim == len(module.kernel_size) + 2 else x.unsqueeze(0)
+        patches = batched.movedim(1, -1)
     else:
-        known = ", ".join(layer.__name__ for layer in LAYERS)
-        raise TypeError(f"can unfold the input of {known}; found {type(module).__name__}")
+        patches = x.reshape(x.shape[0] if x.ndim > 1 else 1, -1, 1, x.shape[-1])
     batch, first = patches.shape[:2]
-    groups = groups_of(module)
     step = max(1, limit * first // max(patches.numel(), 1))
     for chunk in torch.split(patches, step, dim=1):
-        yield chunk.reshape(batch, -1, groups, module.weight[0].numel())
+        yield chunk.reshape(batch, -1, groups, d)
 
 
 def conv_patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
@@ -99,6 +120,8 @@ def choose_layers(
 ) -> dict[str, nn.Module]:
     """Return the model's layers, by name, whose weight is among the parameters.
 
+    `MultiheadAttention` uses its `out_proj` without calling it, so that one isn't a layer here.
+
     Args:
         model: where to look.
         parameters: those that are optimized.
@@ -108,7 +131,11 @@ def choose_layers(
     Raises:
         ValueError: a pattern without a match, or a parametrized layer.
     """
-    known = {name: m for name, m in model.named_modules() if isinstance(m, LAYERS)}
+    known = {
+        name: m
+        for name, m in model.named_modules()
+        if isinstance(m, LAYERS) and not isinstance(m, NonDynamicallyQuantizableLinear)
+    }
     for pattern in [*(include or ()), *exclude]:
         if not any(fnmatchcase(name, pattern) for name in known):
             raise ValueError(
@@ -121,7 +148,9 @@ def choose_layers(
             continue
         if any(fnmatchcase(name, p) for p in exclude):
             continue
-        if parametrize.is_parametrized(module, "weight"):
+        if parametrize.is_parametrized(module, "weight") or parametrize.is_parametrized(
+            module, "bias"
+        ):
             raise ValueError(
                 f"the weight of layer {name!r} is parametrized, so it isn't the parameter that is "
                 "optimized: leave the layer out with exclude=, or remove the parametrization"

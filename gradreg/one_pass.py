@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from gradreg.perturbations import SAM, radii, radius_of
+from gradreg.perturbations.norms import all_plain, at_length, copy_into, radii, radius_of
+from gradreg.sharding import local
 from gradreg.wrapper import Closure, OptimizerWrapper
 
 
@@ -18,7 +19,7 @@ class OnePassSmoother(OptimizerWrapper):
     r"""Sharpness-aware steps without a second pass: the momentum says where to look.
 
     .. math::
-        v_t &= \beta v_{t-1} + \nabla L(\tilde w_t) \\
+        v_t &= \beta v_{t-1} + (1 - \beta) \nabla L(\tilde w_t) \\
         w_{t+1} &= \text{the base optimizer's step from } w_t \text{ with } \nabla L(\tilde w_t) \\
         \tilde w_{t+1} &= w_{t+1} - \rho \, v_t / \|v_t\|_2
 
@@ -74,7 +75,7 @@ class OnePassSmoother(OptimizerWrapper):
         self._training, self._steps = True, 0
         self._velocity: dict[Tensor, Tensor] = {}
         self._clean: dict[Tensor, Tensor] = {}  # of the weights that rest perturbed just now
-        self._versions: dict[Tensor, int] | None = {}  # of these; None: not to be trusted
+        self._stamps: dict[Tensor, tuple[int, int]] | None = {}  # of these; None: not known
 
     # ---- The step -------------------------------------------------------------------------------
 
@@ -107,12 +108,16 @@ class OnePassSmoother(OptimizerWrapper):
         rho = radii(self.param_groups, self._rho())
         params = [p for p in rho if p.grad is not None]
         for p in params:
-            if p not in self._velocity:
+            if p not in self._velocity or self._velocity[p].shape != p.shape:
                 self._velocity[p] = torch.zeros_like(p, memory_format=torch.preserve_format)
         velocity = [self._velocity[p] for p in params]
         if velocity:
-            torch._foreach_mul_(velocity, self.beta)
-            torch._foreach_add_(velocity, [p.grad for p in params if p.grad is not None])
+            gradients = [p.grad for p in params if p.grad is not None]
+            if all(g.layout == torch.strided for g in gradients):
+                torch._foreach_lerp_(velocity, gradients, 1 - self.beta)
+            else:  # no lerp of sparse gradients
+                torch._foreach_mul_(velocity, self.beta)
+                torch._foreach_add_(velocity, gradients, alpha=1 - self.beta)
 
     def end_step(self) -> None:
         """Perturb, whether there was a step or none."""
@@ -126,13 +131,14 @@ class OnePassSmoother(OptimizerWrapper):
 
     def _offsets(self) -> dict[Tensor, Tensor]:
         moving = {
-            p: r for p, r in radii(self.param_groups, self._rho()).items() if p in self._velocity
+            p: r
+            for p, r in radii(self.param_groups, self._rho()).items()
+            if p in self._velocity and self._velocity[p].shape == p.shape
         }
         if not moving:
             return {}
-        params, rhos = list(moving), list(moving.values())
-        downhill = torch._foreach_neg([self._velocity[p] for p in params])
-        return dict(zip(params, next(SAM().offsets(params, downhill, rhos)), strict=True))
+        downhill = at_length([self._velocity[p] for p in moving], [-r for r in moving.values()])
+        return dict(zip(moving, downhill, strict=True))
 
     @torch.no_grad()
     def _perturb(self) -> None:
@@ -142,26 +148,34 @@ class OnePassSmoother(OptimizerWrapper):
         if offsets:
             self._clean = {p: p.detach().clone() for p in offsets}
             torch._foreach_add_(list(offsets), list(offsets.values()))
-        self._versions = {p: p._version for p in offsets}
+        self._stamps = {p: _stamp(p) for p in offsets}
 
     @torch.no_grad()
     def _return(self) -> None:
         if not self._clean:
             return
-        known = self._versions is not None and all(
-            p._version == version for p, version in self._versions.items()
-        )
-        if not known and not all(
-            torch.allclose(p, self._clean[p] + offset, rtol=1e-3, atol=1e-6)
-            for p, offset in self._offsets().items()
-        ):
+        if not self._untouched():
             raise RuntimeError(
                 "the model's weights aren't the perturbed ones that OnePassSmoother left there: "
                 "write to weights inside `with opt.unperturbed():`, and load the model together "
                 "with the optimizer state saved at the same moment"
             )
-        torch._foreach_copy_(list(self._clean), list(self._clean.values()))
-        self._clean, self._versions = {}, {}
+        copy_into(list(self._clean), list(self._clean.values()))
+        self._clean, self._stamps = {}, {}
+
+    def _untouched(self) -> bool:
+        """Whether the weights are those that were left; compares values only where in doubt."""
+        if self._stamps is not None and all(_stamp(p) == s for p, s in self._stamps.items()):
+            return True
+        if any(p.shape != clean.shape for p, clean in self._clean.items()):
+            return False
+        return all(
+            torch.allclose(
+                local(p), local(self._clean[p] + offset).to(local(p)), rtol=1e-3, atol=1e-6
+            )
+            for p, offset in self._offsets().items()
+            if p in self._clean
+        )
 
     def eval(self) -> None:
         """Put the clean weights into the model, until `train()`."""
@@ -192,12 +206,12 @@ class OnePassSmoother(OptimizerWrapper):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return the running gradient and, if the weights rest perturbed, the clean ones."""
-        index = {p: i for i, p in enumerate(self.parameters)}
+        index = {p: str(i) for i, p in enumerate(self.parameters)}
         return {
             "steps": self._steps,
             "training": self._training,
-            "velocity": {str(index[p]): v for p, v in self._velocity.items()},
-            "clean": {str(index[p]): w for p, w in self._clean.items()},
+            "velocity": {index[p]: v for p, v in self._velocity.items() if p in index},
+            "clean": {index[p]: w for p, w in self._clean.items() if p in index},
         }
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
@@ -206,11 +220,18 @@ class OnePassSmoother(OptimizerWrapper):
         for name in ("velocity", "clean"):
             values = {
                 parameters[int(i)]: value.to(parameters[int(i)], copy=True)
-                for i, value in state[name].items()
+                for i, value in state.get(
+                    name, {}
+                ).items()  # distributed checkpoints drop empty ones
             }
             setattr(self, f"_{name}", values)
         self._steps, self._training = state["steps"], state["training"]
-        self._versions = None
+        self._stamps = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_versions": None}  # a copy's versions start anew
+        return {**super().__getstate__(), "_stamps": None}  # a copy's start anew
+
+
+def _stamp(parameter: Tensor) -> tuple[int, int]:
+    """Return what changes when somebody writes to the parameter or gives it other data."""
+    return parameter._version, parameter.data_ptr() if all_plain([parameter]) else 0

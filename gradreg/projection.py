@@ -2,20 +2,28 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, Literal
+from contextlib import ExitStack, contextmanager
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_forward_pre_hook
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 
-from gradreg.features import choose_layers, feature_chunks
-from gradreg.protected import ProtectedWeight
-from gradreg.statistics import unchanged_statistics
+from gradreg import ranks
+from gradreg.change import PendingChange, clear_response, project_change, project_moments
+from gradreg.features import TRANSPOSED, choose_layers, feature_chunks, feature_shape
+from gradreg.observation import stretched, watched_inputs
+from gradreg.protected import ProtectedWeight, Selection, Summary
+from gradreg.sharding import is_sharded, local
+from gradreg.sketch import Sketch
 from gradreg.subspace import Moment
 from gradreg.wrapper import OptimizerWrapper
+
+IDLE_STEPS = 100
+"""After so many steps without an observation the projector says that it does nothing."""
 
 
 class NullSpaceProjector(OptimizerWrapper):
@@ -25,7 +33,7 @@ class NullSpaceProjector(OptimizerWrapper):
     its *noise* features span. After the base optimizer's step, whatever that was,
 
     .. math::
-        \Delta W \leftarrow \Delta W - s \,(\Delta W\, U - A)\, U^T, \qquad s = strength
+        \Delta W \leftarrow \Delta W - s \,(\Delta W\, U - A)\, U^H, \qquad s = strength
 
     Mode `freeze`: A = 0, so with s = 1 the layer's response W x to noise stays what it is. Mode
     `release`: the response may only shrink. Precisely, each output unit's response to the noise
@@ -34,27 +42,51 @@ class NullSpaceProjector(OptimizerWrapper):
     responds more strongly than before, nor with the other sign.
 
     U comes from the second moment of the features seen inside `observe_noise`, by an energy
-    threshold; with `observe_signal` as well, only from directions where noise dominates signal
-    (see `gradreg.subspace.contrastive_basis`). Until something is observed nothing is projected.
+    threshold or a fixed rank; with `observe_signal` as well, only from directions where noise
+    dominates signal (see `gradreg.subspace.contrastive_basis`). Until something is observed
+    nothing is projected.
 
-    Layers are `Linear` and `Conv1d/2d/3d`; other parameters are covered by `protect`.
+    Layers are `Linear`, `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d`. Other parameters are covered
+    by `protect`, for instance an `Embedding`'s weight, or `MultiheadAttention`'s:
+    `opt.protect(attention.in_proj_weight, inputs.flatten(0, -2))`.
+
+    Parameters of 16 bits are projected in float32 and rounded; the roundings of many steps add
+    up, so keep the weights in float32 (with autocast) where that matters. A param group's own
+    `"projection_strength"` entry replaces `strength` for its parameters (0 switches off).
+
+    Under `torch.distributed` what the ranks observe is put together, and rank 0's bases are used
+    by all: every rank must then observe and protect in the same order. `fully_shard` the model
+    before building the projector.
+
+    Memory: a copy of the protected weights during the step; for each of them the moments, 8·d²
+    bytes a group for noise and as much for signal (twice that while observing), or above
+    `max_size` sketches of 16·`sketch_size`·d bytes; the bases, 8·d·r and a copy in the weight's
+    precision.
 
     Args:
         optimizer: the optimizer to wrap.
         model: where the layers are; None if `protect` alone is used.
         energy: share of the noise's energy that the basis must hold.
-        max_fraction: largest rank, as a fraction of the feature's size (rounded down).
+        rank: a fixed rank in place of `energy`; numerically empty directions are left out.
+        max_fraction: largest rank, as a fraction of the feature's size d (rounded down).
+        dominance: with signal observed, the least share of noise in a protected direction.
         strength: s, from 0 (no projection) to 1.
+        bias: count each layer's bias as the weight of one more feature that is always 1. Then
+            the whole response W x + b is kept, not W x alone. The weight's group sets s.
         include: name patterns, as in `"encoder.*"`, of the layers to project; None means all.
         exclude: name patterns of the layers to leave alone.
         refresh_every: least number of steps between two eigen-decompositions.
         forgetting: factor on earlier moments at each new observation; 1 keeps all.
         mode: `"freeze"` or `"release"`.
-        max_size: largest feature size; its moment takes 8·size² bytes a group.
+        max_size: largest feature size d whose second moment is kept exactly.
+        sketch_size: rows of the sketch (see `gradreg.sketch.Sketch`) that takes its place beyond;
+            the basis has a lower rank than that.
+        moments: after each step, take the share s of the noise subspace out of the base
+            optimizer's first moments as well (`FIRST_MOMENTS`), where there are any.
 
     Raises:
-        ValueError: a number out of range, a pattern without a match, a parametrized layer, or a
-            layer whose features are larger than `max_size`.
+        ValueError: a number out of range, a pattern without a match, a parametrized layer; with
+            `bias`, a transposed convolution, or layers that share a weight but not the bias.
 
     Example:
         >>> import gradreg, torch
@@ -80,83 +112,127 @@ class NullSpaceProjector(OptimizerWrapper):
         model: nn.Module | None,
         *,
         energy: float = 0.95,
+        rank: int | None = None,
         max_fraction: float = 0.5,
+        dominance: float = 0.5,
         strength: float = 1.0,
+        bias: bool = False,
         include: Sequence[str] | None = None,
         exclude: Sequence[str] = (),
         refresh_every: int = 1,
         forgetting: float = 1.0,
         mode: Literal["freeze", "release"] = "freeze",
         max_size: int = 4096,
+        sketch_size: int = 256,
+        moments: bool = False,
     ) -> None:
         super().__init__(optimizer)
         shares = {
             "energy": energy,
             "max_fraction": max_fraction,
+            "dominance": dominance,
             "strength": strength,
             "forgetting": forgetting,
         }
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"expected 0 <= {name} <= 1, found {value}")
-        if refresh_every < 1:
-            raise ValueError(f"expected refresh_every >= 1 step, found {refresh_every}")
+        least = {"rank": 0, "refresh_every": 1, "max_size": 0, "sketch_size": 2}
+        numbers = (0 if rank is None else rank, refresh_every, max_size, sketch_size)
+        for (name, lowest), number in zip(least.items(), numbers, strict=True):
+            if number < lowest:
+                raise ValueError(f"expected {name} >= {lowest}, found {number}")
         if mode not in ("freeze", "release"):
             raise ValueError(f"expected mode 'freeze' or 'release', found {mode!r}")
         self.model = getattr(model, "_orig_mod", model)  # a compiled model's hooks don't run
-        self.energy, self.max_fraction, self.strength = energy, max_fraction, strength
+        self.selection = Selection(energy, rank, max_fraction, dominance)
+        self.strength, self.bias, self.moments = strength, bias, moments
         self.refresh_every, self.forgetting, self.mode = refresh_every, forgetting, mode
-        self.max_size = max_size
+        self.max_size, self.sketch_size = max_size, sketch_size
+        held = self.parameters
         self._layers = (
-            {}
-            if self.model is None
-            else choose_layers(self.model, self.parameters, include, exclude)
+            {} if self.model is None else choose_layers(self.model, held, include, exclude)
         )
+        self._weights: dict[nn.Module, Tensor] = {
+            module: cast(Tensor, module.weight) for module in self._layers.values()
+        }
+        self._biases = _trained_biases(self._layers, set(held)) if bias else {}
+        self._names = {self._weights[m]: name for name, m in self._layers.items()}
         self._sites: dict[Tensor, ProtectedWeight] = {}
         self._since_refresh: int | None = None  # None: never yet
         self._stale = False
-        self._before: list[tuple[Tensor, ProtectedWeight, Tensor]] = []
+        self._idle = 0
+        self._pending: list[PendingChange] = []
 
     # ---- The projection -------------------------------------------------------------------------
 
     def before_update(self) -> None:
         """Bring the bases up to date and copy the weights that have one."""
-        if self._due():
-            for site in self._sites.values():
-                site.basis = site.draw(self.energy, self.max_fraction)
-            self._stale, self._since_refresh = False, 0
+        self._refresh()
         if self._since_refresh is not None:
             self._since_refresh += 1
-        if self.strength > 0:
-            self._before = [
-                (parameter, site, parameter.detach().clone())
-                for parameter, site in self._sites.items()
-                if site.basis.shape[-1]
-            ]
+        strengths = self._strengths()
+        if not self._sites:
+            self._count_idle(strengths)
+            return
+        self._check_weights()
+        for parameter, site in self._sites.items():
+            strength = strengths.get(parameter, 0.0)  # its group may have been taken away
+            if site.basis.shape[-1] and strength > 0:
+                tensors = [parameter] if site.bias is None else [parameter, site.bias]
+                before = [local(t.detach()).clone() for t in tensors]
+                self._pending.append(PendingChange(site, tensors, before, strength))
+        if self._pending and any(group.get("differentiable") for group in self.param_groups):
+            raise RuntimeError(
+                "NullSpaceProjector expects an optimizer without differentiable=True, found "
+                f"{type(self.base).__name__} with it: the projection is outside of the graph, so "
+                "that the step's derivative would be wrong"
+            )
 
     def after_update(self) -> None:
-        """Project the change that the base optimizer made."""
-        for parameter, site, before in self._before:
-            change, basis = site.matrix(parameter - before), site.basis
-            response = change @ basis
-            if self.mode == "release":
-                response -= _shrinkage(site.matrix(before) @ basis, response)
-            site.subtract(parameter, response @ basis.mT, self.strength)
+        """Project the change that the base optimizer made, and its first moments if asked."""
+        with ExitStack() as stack:
+            for kind in {pending.before[0].device.type for pending in self._pending}:
+                if torch.is_autocast_enabled(kind):
+                    stack.enter_context(torch.autocast(kind, enabled=False))
+            for pending in self._pending:
+                project_change(pending, self.mode)
+                if self.moments:
+                    project_moments(pending, self.state)
 
     def end_step(self) -> None:
         """Let go of the copies."""
-        self._before = []
+        self._pending = []
 
-    def _due(self) -> bool:
-        return self._stale and (
-            self._since_refresh is None or self._since_refresh >= self.refresh_every
-        )
+    @torch.no_grad()
+    def clear(self) -> None:
+        """Remove the present response to noise once: W ← W - W U Uᴴ.
+
+        Parameters whose strength is 0 are left alone. Call it on the outermost wrapper, so that a
+        `OnePassSmoother` anywhere in the chain puts its perturbation aside.
+        """
+        with self.unperturbed():
+            self._clear()
+
+    def _clear(self) -> None:
+        self._refresh()
+        strengths = self._strengths()
+        for parameter, site in self._sites.items():
+            if strengths.get(parameter, 0.0) == 0:
+                continue
+            tensors = [parameter] if site.bias is None else [parameter, site.bias]
+            clear_response(site, tensors)
+
+    # ---- The bases ------------------------------------------------------------------------------
 
     def basis(self, parameter: Tensor) -> Tensor:
         """Return the U that the next step will use, (groups, d, r).
 
         Its columns are orthonormal, padded with zero columns where groups differ in rank. Rank 0
         means that nothing is projected.
+
+        Raises:
+            KeyError: nothing was observed for this parameter.
         """
         if parameter not in self._sites:
             raise KeyError(
@@ -164,15 +240,79 @@ class NullSpaceProjector(OptimizerWrapper):
                 "its layer inside observe_noise(), or use protect()"
             )
         site = self._sites[parameter]
-        return site.draw(self.energy, self.max_fraction) if self._due() else site.basis
+        return site.draw(self.selection) if self._due() else site.basis
 
-    @torch.no_grad()
-    def clear(self) -> None:
-        """Remove the present response to noise once: W ← W - W U Uᵀ."""
-        for parameter, site in self._sites.items():
-            matrix = site.matrix(parameter)
-            basis = self.basis(parameter)
-            site.subtract(parameter, matrix @ basis @ basis.mT, 1.0)
+    def _due(self) -> bool:
+        return self._stale and (
+            self._since_refresh is None or self._since_refresh >= self.refresh_every
+        )
+
+    def _refresh(self) -> None:
+        """Draw new bases if they are due."""
+        if self._due():
+            sites = [self._sites[p] for p in self.parameters if p in self._sites]
+
+            def draw() -> list[Tensor]:
+                return [site.draw(self.selection) for site in sites]
+
+            if ranks.several():
+                bases = ranks.drawn_once(draw, [site.basis for site in sites])
+            else:
+                bases = draw()
+            for site, basis in zip(sites, bases, strict=True):
+                site.basis = basis
+            self._stale, self._since_refresh = False, 0
+
+    def _strengths(self) -> dict[Tensor, float]:
+        """Return the strength of each parameter; a group may have its own."""
+        strengths: dict[Tensor, float] = {}
+        for group in self.param_groups:
+            strength = group.get("projection_strength", self.strength)
+            if not 0 <= strength <= 1:
+                raise ValueError(
+                    f"expected 0 <= projection_strength <= 1 in a param group, found {strength}"
+                )
+            strengths.update(dict.fromkeys(group["params"], strength))
+        return strengths
+
+    def _check_weights(self) -> None:
+        """Refuse weights that are no longer those observed."""
+        for module, weight in self._weights.items():
+            site = self._sites.get(weight)
+            if site is None or is_sharded(weight):
+                continue
+            if module.weight is not weight:
+                raise RuntimeError(
+                    f"the weight of layer {self._names[weight]!r} was replaced since the projector "
+                    "was built: change it in place, or build optimizer and projector anew"
+                )
+            if site.bias is not None and site.bias.requires_grad != weight.requires_grad:
+                raise RuntimeError(
+                    f"layer {self._names[weight]!r} has either its weight or its bias frozen since "
+                    "it was observed with bias=True: freeze both, or build the projector afterwards"
+                )
+        for weight, site in self._sites.items():
+            if site.shape is not None and weight.shape != site.shape:
+                raise RuntimeError(
+                    f"the weight of {self._names.get(weight, 'a protected parameter')!r} has shape "
+                    f"{tuple(weight.shape)}, and had {tuple(site.shape)} when it was observed: "
+                    "build optimizer and projector anew"
+                )
+
+    def _count_idle(self, strengths: Mapping[Tensor, float]) -> None:
+        """Say once that nothing is projected."""
+        # Distributed checkpointing steps once with a learning rate of 0 to create state.
+        if all(group.get("lr") == 0 for group in self.param_groups if "lr" in group):
+            return
+        self._idle += 1
+        idle = self._idle == IDLE_STEPS and self.selection.max_fraction > 0
+        if idle and any(strengths.values()):
+            warnings.warn(
+                f"NullSpaceProjector has made {IDLE_STEPS} steps and projected nothing, for no "
+                "noise was observed: run the model inside `with opt.observe_noise():`, or call "
+                "opt.protect(...)",
+                stacklevel=2,
+            )
 
     # ---- Observation ----------------------------------------------------------------------------
 
@@ -200,36 +340,36 @@ class NullSpaceProjector(OptimizerWrapper):
 
     @contextmanager
     def _observe(self, kind: Literal["noise", "signal"], mask: Tensor | None) -> Iterator[None]:
-        seen: dict[Tensor, Moment] = {}
+        seen: dict[Tensor, Summary] = {}
 
-        watched = set(self._layers.values())
-
-        def look(module: nn.Module, args: tuple[Any, ...]) -> None:
-            if module not in watched:
-                return
-            if not args:
-                raise TypeError(
-                    f"observe_{kind}() expected a {type(module).__name__} to be called with its "
-                    "input as positional argument, found a keyword argument: write layer(x)"
+        def look(module: nn.Module, x: Tensor) -> None:
+            weight = self._weights[module]
+            if is_lazy(weight):
+                raise RuntimeError(
+                    f"the layer {self._names[weight]!r} has no weight yet: run the lazy model once "
+                    "before observing"
                 )
-            weight: Any = module.weight
-            for features in feature_chunks(module, args[0].detach()):
-                if weight not in seen:
-                    seen[weight] = Moment(features.shape[2], features.shape[3], weight.device)
-                seen[weight].add(features, _rows(mask, features))
+            if module.weight is not weight and not is_sharded(weight):
+                raise RuntimeError(
+                    f"the weight of layer {self._names[weight]!r} was replaced since the projector "
+                    "was built: change it in place, or build optimizer and projector anew"
+                )
+            if weight not in seen:
+                seen[weight] = self._summary(module)
+            bias = self._biases.get(weight)
+            for features in feature_chunks(module, x):
+                if bias is not None:
+                    constant = 0.0 if module.bias is None else 1.0  # None: a twin has the bias
+                    rows = nn.functional.pad(features, (0, 1), value=constant)
+                else:
+                    rows = features
+                seen[weight].add(rows, stretched(mask, rows))
 
-        # A hook on no module in particular: a copy made meanwhile carries none away.
-        handle = register_module_forward_pre_hook(look)
-        devices = {p.device for p in self.parameters if p.device.type == "cuda"}
-        try:
-            with (
-                torch.no_grad(),
-                torch.random.fork_rng([str(device) for device in devices]),
-                unchanged_statistics(self.model),
-            ):
-                yield
-        finally:
-            handle.remove()
+        devices = {p.device for p in self.parameters}
+        with watched_inputs(self._weights, look, model=self.model, devices=devices):
+            yield
+        if ranks.several():
+            self._join(seen)
         if not seen:
             layers = ", ".join(self._layers) or "none"
             raise RuntimeError(
@@ -237,8 +377,20 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"({layers}), found none: call the eager model (not a compiled or copied one) "
                 "inside the context"
             )
-        for weight, moment in seen.items():
-            self._learn(weight, kind, moment, dim=None)
+        for weight, summary in seen.items():
+            self._learn(weight, kind, summary, dim=None)
+
+    def _join(self, seen: dict[Tensor, Summary]) -> None:
+        """Put together what the ranks have seen, in an order that they share."""
+        modules = {weight: module for module, weight in self._weights.items()}
+        device = self.parameters[0].device
+        anywhere = ranks.seen_anywhere([weight in seen for weight in modules], device)
+        here = dict(seen)
+        seen.clear()
+        for (weight, module), somewhere in zip(modules.items(), anywhere, strict=True):
+            if somewhere:
+                seen[weight] = here.get(weight) or self._summary(module)
+                ranks.join(seen[weight])
 
     @torch.no_grad()
     def protect(self, parameter: Tensor, features: Tensor, dim: int = -1) -> None:
@@ -263,22 +415,50 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"expected features of shape (n, {parameter.shape[dim]}), the parameter's size "
                 f"along dim {dim}; found {tuple(features.shape)}"
             )
-        moment = Moment(1, features.shape[1], parameter.device)
-        moment.add(features[None, :, None, :])
-        self._learn(parameter, "noise", moment, dim % parameter.ndim)
+        summary = self._new_summary(parameter, 1, features.shape[1])
+        summary.add(features[None, :, None, :])
+        if ranks.several():
+            ranks.join(summary)
+        self._learn(parameter, "noise", summary, dim % parameter.ndim)
+
+    def _summary(self, module: nn.Module) -> Summary:
+        groups, size = feature_shape(module)
+        weight = self._weights[module]
+        return self._new_summary(weight, groups, size + (self._biases.get(weight) is not None))
+
+    def _new_summary(self, parameter: Tensor, groups: int, size: int) -> Summary:
+        dtype = torch.complex128 if parameter.is_complex() else torch.float64
+        site = self._sites.get(parameter)
+        known = None if site is None else site.noise or site.signal
+        if isinstance(known, Sketch) or (known is None and size > self.max_size):
+            rows = self.sketch_size if known is None else known.length
+            return Sketch(groups, size, parameter.device, rows, dtype)
+        return Moment(groups, size, parameter.device, dtype)
+
+    def _new_site(self, parameter: Tensor, dim: int | None, basis: Tensor) -> ProtectedWeight:
+        bias = self._biases.get(parameter) if dim is None else None
+        modules = [m for m, weight in self._weights.items() if weight is parameter]
+        transposed = dim is None and isinstance(modules[0], TRANSPOSED)
+        if parameter.dtype in (torch.bfloat16, torch.float16) and not any(
+            p.dtype == parameter.dtype for p in self._sites
+        ):
+            warnings.warn(
+                f"NullSpaceProjector protects a {parameter.dtype} parameter: its response to "
+                "noise is kept up to that dtype's rounding in each step, which adds up over many; "
+                "keep parameters in float32, with autocast, to have it kept",
+                stacklevel=2,
+            )
+        site = ProtectedWeight(dim, basis, transposed, bias)
+        site.shape = parameter.shape
+        return site
 
     def _learn(
-        self, parameter: Tensor, kind: Literal["noise", "signal"], moment: Moment, dim: int | None
+        self, parameter: Tensor, kind: Literal["noise", "signal"], summary: Summary, dim: int | None
     ) -> None:
         if parameter not in self._sites:
-            groups, size, _ = moment.total.shape
-            if size > self.max_size:
-                raise ValueError(
-                    f"a parameter of shape {tuple(parameter.shape)} has features of size {size}, "
-                    f"more than max_size = {self.max_size}: exclude its layer, or raise max_size "
-                    f"(its moment takes {8e-6 * groups * size**2:.0f} MB)"
-                )
-            self._sites[parameter] = ProtectedWeight(dim, moment.total.shape, parameter.device)
+            dtype = torch.complex128 if parameter.is_complex() else torch.float64
+            basis = torch.zeros(*summary.shape, 0, dtype=dtype, device=parameter.device)
+            self._sites[parameter] = self._new_site(parameter, dim, basis)
         site = self._sites[parameter]
         if site.dim != dim:
             raise ValueError(
@@ -286,47 +466,48 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"{'as a layer' if site.dim is None else f'along dim {site.dim}'}: found "
                 f"{'a layer' if dim is None else f'dim {dim}'}"
             )
-        getattr(site, kind).merge(moment, self.forgetting)
+        site.learn(kind, summary, self.forgetting)
         self._stale = True
 
     # ---- State ----------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return moments and bases by the parameter's index."""
-        index = {parameter: i for i, parameter in enumerate(self.parameters)}
+        """Return summaries and bases by the parameter's index."""
+        index = {parameter: str(i) for i, parameter in enumerate(self.parameters)}
         return {
             "since_refresh": self._since_refresh,
             "stale": self._stale,
-            "sites": {str(index[p]): site.state_dict() for p, site in self._sites.items()},
+            "sites": {index[p]: site.state_dict() for p, site in self._sites.items() if p in index},
         }
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Restore moments and bases."""
+        """Restore summaries and bases."""
         parameters = self.parameters
         self._since_refresh, self._stale = state["since_refresh"], state["stale"]
-        self._sites = {
-            parameters[int(i)]: ProtectedWeight.from_state(site, parameters[int(i)].device)
-            for i, site in state["sites"].items()
-        }
+        self._sites = {}
+        for i, given in state["sites"].items():
+            parameter, dim = parameters[int(i)], given["dim"]
+            basis = given["basis"].to(parameter.device)
+            self._sites[parameter] = self._new_site(parameter, dim, basis)
+            self._sites[parameter].load_state_dict(given)
 
 
-def _shrinkage(response: Tensor, change: Tensor) -> Tensor:
-    """Return the change that takes each row r of the response to the nearest c·r, 0 ≤ c ≤ 1."""
-    length = response.square().sum(-1, keepdim=True)
-    along = (response * change).sum(-1, keepdim=True)
-    fraction = torch.where(length > 0, along / length, 0)
-    return fraction.clamp(-1, 0) * response
-
-
-def _rows(mask: Tensor | None, features: Tensor) -> Tensor | None:
-    """Stretch a mask over the batch to the first dimension of the features."""
-    if mask is None:
-        return None
-    entries, rows = mask.numel(), features.shape[0]
-    if mask.ndim != 1 or entries == 0 or rows % entries:
-        raise ValueError(
-            f"expected a mask (batch,) over the first dimension of the layers' inputs, which is "
-            f"{rows} at one of them; found {tuple(mask.shape)}: leave that layer out, or give one "
-            "entry a sample"
-        )
-    return mask.repeat_interleave(rows // entries)
+def _trained_biases(layers: Mapping[str, nn.Module], held: set[Tensor]) -> dict[Tensor, Tensor]:
+    """Return the bias that belongs to each weight, where it is trained."""
+    biases: dict[Tensor, Tensor] = {}
+    for name, module in layers.items():
+        weight, bias = cast(Tensor, module.weight), cast(Tensor | None, module.bias)
+        if bias is None or bias not in held or not bias.requires_grad:
+            continue
+        if isinstance(module, TRANSPOSED):
+            raise ValueError(
+                f"bias=True: an output of the transposed convolution {name!r} is a sum over "
+                "several inputs, so its bias is no feature's weight: leave the layer out with "
+                "exclude=, freeze its bias, or build it with bias=False"
+            )
+        if biases.setdefault(weight, bias) is not bias:
+            raise ValueError(
+                f"bias=True: the layer {name!r} shares its weight with another layer, but not the "
+                "bias: share that too, or leave one of the layers out with exclude="
+            )
+    return biases

@@ -19,18 +19,19 @@ def regularize(
     optimizer: Optimizer,
     model: nn.Module,
     *,
-    mask: PriorLike | Mapping[str, Any] | None = None,
-    smooth: float | Callable[[int], float] | Mapping[str, Any] | None = None,
-    project: float | Mapping[str, Any] | None = None,
+    mask: PriorLike | Mapping[str, Any] | bool | None = None,
+    smooth: float | Callable[[int], float] | Mapping[str, Any] | bool | None = None,
+    project: float | Mapping[str, Any] | bool | None = None,
 ) -> Optimizer:
     """Wrap an optimizer in the levels asked for: projector innermost, smoother, mask outermost.
 
-    Each level is given as a mapping of its keyword arguments, or as its main argument alone; None
-    leaves it out, and with all three left out the optimizer comes back as it is.
+    Each level is given as a mapping of its keyword arguments, or as its main argument alone. True
+    is the level with its defaults, None or False leaves it out, and with all three left out the
+    optimizer comes back as it is.
 
     Args:
         optimizer: the bare optimizer.
-        model: the model it trains.
+        model: the model it trains; the optimizer may have parameters beside the model's.
         mask: the prior, or arguments of `PostVerificationMask`.
         smooth: rho, or arguments of `PerturbationSmoother`; with `"one_pass": True` among them,
             those of `OnePassSmoother`.
@@ -38,6 +39,10 @@ def regularize(
 
     Returns:
         The outermost wrapper.
+
+    Raises:
+        TypeError: `optimizer` is no optimizer instance, or `model` no module.
+        ValueError: a level looks into the model, and the optimizer has none of its parameters.
 
     Example:
         >>> import gradreg, torch
@@ -48,17 +53,49 @@ def regularize(
         ... )
         >>> [type(level).__name__ for level in (opt, opt.inner, opt.inner.inner, opt.base)]
         ['PostVerificationMask', 'PerturbationSmoother', 'NullSpaceProjector', 'AdamW']
+        >>> opt = gradreg.regularize(
+        ...     torch.optim.AdamW(model.parameters()), model, smooth={"one_pass": True, "rho": 0.3}
+        ... )
+        >>> type(opt).__name__
+        'OnePassSmoother'
     """
-    if project is not None:
-        given = project if isinstance(project, Mapping) else {"energy": project}
-        optimizer = NullSpaceProjector(optimizer, model, **given)
-    if smooth is not None:
-        given = dict(smooth) if isinstance(smooth, Mapping) else {"rho": smooth}
-        if given.pop("one_pass", False):
-            optimizer = OnePassSmoother(optimizer, **given)
+    if not isinstance(optimizer, Optimizer):
+        raise TypeError(
+            f"regularize wraps an optimizer instance, found {optimizer!r}: build it first, as in "
+            "regularize(torch.optim.AdamW(model.parameters()), model, ...)"
+        )
+    if not isinstance(model, nn.Module):
+        raise TypeError(f"regularize expects the model as a torch.nn.Module, found {model!r}")
+    if (options := _options(project, "energy")) is not None:
+        _check_trained("project", optimizer, model)
+        optimizer = NullSpaceProjector(optimizer, model, **options)
+    if (options := _options(smooth, "rho")) is not None:
+        if options.pop("one_pass", False):
+            optimizer = OnePassSmoother(optimizer, **options)
         else:
-            optimizer = PerturbationSmoother(optimizer, **{"model": model, **given})
-    if mask is not None:
-        given = mask if isinstance(mask, Mapping) else {"prior": mask}
-        optimizer = PostVerificationMask(optimizer, **given)
+            if "model" not in options:
+                _check_trained("smooth", optimizer, model)
+            optimizer = PerturbationSmoother(optimizer, **{"model": model, **options})
+    if (options := _options(mask, "prior")) is not None:
+        optimizer = PostVerificationMask(optimizer, **options)
     return optimizer
+
+
+def _options(given: Any, main: str) -> dict[str, Any] | None:
+    """Return a level's keyword arguments, None for no level."""
+    if given is None or given is False:
+        return None
+    if given is True:
+        return {}
+    return dict(given) if isinstance(given, Mapping) else {main: given}
+
+
+def _check_trained(level: str, optimizer: Optimizer, model: nn.Module) -> None:
+    trained = {p for group in optimizer.param_groups for p in group["params"]}
+    if trained.isdisjoint(model.parameters()):
+        raise ValueError(
+            f"{level}=... looks into the model that the optimizer trains, found a "
+            f"{type(model).__name__} none of whose {len(list(model.parameters()))} parameters are "
+            f"among the optimizer's {len(trained)}: pass the model that the optimizer was built "
+            "from, or build the optimizer again if the model's parameters were replaced since"
+        )

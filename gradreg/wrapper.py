@@ -9,7 +9,7 @@ hooks under "What a level overrides". It never overrides `step`. A step goes lik
             2. `accept`         each level may decline: the base optimizer then does nothing
             3. `before_update`  parameters are clean, the gradient is final
         the base optimizer updates
-        4. `after_update`       innermost first
+        4. `after_update`       innermost first, before the step post-hooks see the weights
     5. `end_step`               always: after a step, a skip or an exception
 
 Because perturbations live wholly inside 1 and skips are decided in 2, what 3 and 4 see are clean
@@ -20,17 +20,22 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
+from torch._compile import _disable_dynamo
+from torch.nn.parameter import is_lazy
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 STATE_KEY = "gradreg"
 """The one top-level key that the wrappers add to a state dict."""
+
+FORMAT_VERSION = 1
+"""Of what is under that key; a state without a number is of the first format."""
 
 Closure = Callable[[], Any]
 Prior = Callable[[Tensor], Tensor]
@@ -48,6 +53,29 @@ def _by_index(state: Mapping[Any, Any]) -> dict[Any, Any]:
     return merged
 
 
+def _shapes(parameters: list[Tensor]) -> list[list[int]]:
+    return [[] if is_lazy(p) else list(p.shape) for p in parameters]
+
+
+def _check_format(version: Any) -> None:
+    if version != FORMAT_VERSION:
+        raise ValueError(
+            f"the state dict's {STATE_KEY!r} entry is of format {version!r}, expected "
+            f"{FORMAT_VERSION}: load it with the version of gradreg that saved it"
+        )
+
+
+def _check_shapes(saved: list[list[int]] | None, parameters: list[Tensor]) -> None:
+    """Compare those of parameters in the same place; a wrong number of them torch reports."""
+    for i, (before, now) in enumerate(zip(saved or [], _shapes(parameters), strict=False)):
+        if list(before) != now:
+            raise ValueError(
+                f"the state dict was saved for another model: its parameter {i} has shape "
+                f"{tuple(before)}, the optimizer's {tuple(now)}: build model and param groups as "
+                "they were when it was saved"
+            )
+
+
 class _SkippedError(Exception):
     """Raised inside the closure that the base optimizer calls; caught by the outermost step."""
 
@@ -62,7 +90,7 @@ class _Step:
     def __init__(self, owner: OptimizerWrapper, closure: Closure | None, scaler: Any) -> None:
         self.owner, self.closure, self.scaler = owner, closure, scaler
         self.levels: list[OptimizerWrapper] = []  # outermost first
-        self.begun = False
+        self.begun = self.finished = False
 
     def __call__(self) -> Any:
         with torch.enable_grad():
@@ -82,10 +110,31 @@ class _Step:
             for level in self.levels:
                 level.gradient_given()
             return None
-        closure = self.closure
+        closure: Closure = self._pass
         for level in self.levels:
             closure = partial(level.evaluate, closure)
         return closure()
+
+    def _pass(self) -> Any:
+        for level in self.levels:
+            level.begin_pass()
+        return None if self.closure is None else self.closure()
+
+    def finish(self, *_: Any) -> None:
+        """Let every level see the update; as a step post-hook it takes a hook's arguments."""
+        if self.begun and not self.finished:
+            self.finished = True
+            with torch.no_grad():
+                for level in reversed(self.levels):
+                    level.after_update()
+
+    @torch.no_grad()
+    def end(self) -> None:
+        """Let every level tidy up, even if one of them can't."""
+        with ExitStack() as stack:
+            for level in self.levels:
+                level._step_in_progress = False
+                stack.callback(level.end_step)  # the last one first
 
     def _finite(self) -> bool:
         if self.scaler is None or not self.scaler.is_enabled():
@@ -131,13 +180,27 @@ class OptimizerWrapper(Optimizer):
                 f"{type(self).__name__}(torch.optim.AdamW(model.parameters()), ...)"
             )
         self.inner = optimizer
+        self._step_in_progress = False
         Optimizer.__setstate__(self, {})  # not __init__: the parameters are the inner one's
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        # Lightning hands out stand-ins, of a class made from ours, that only read from the real
+        # one: what a method called on a stand-in writes belongs to the real one as well.
+        own = self.__dict__
+        real = None if "inner" in own or name in own else own.get("_optimizer")
+        if real is None:
+            super().__setattr__(name, value)
+        else:
+            setattr(real, name, value)
 
     # ---- What a level overrides -------------------------------------------------------------
 
     def evaluate(self, closure: Closure) -> Any:
         """Compute the gradient for the base update: leave it in `.grad`, return the loss."""
         return closure()
+
+    def begin_pass(self) -> None:
+        """Run before each call of the caller's closure: once a pass, whatever the nesting."""
 
     def gradient_given(self) -> None:
         """Take the place of `evaluate` in `step()` without a closure: `.grad` is there already."""
@@ -185,6 +248,15 @@ class OptimizerWrapper(Optimizer):
         """All parameters, in the order of `param_groups`: the order of the state's indices."""
         return [p for group in self.param_groups for p in group["params"]]
 
+    def __getattr__(self, name: str) -> Any:
+        if name in ("last", "stats"):
+            if isinstance(self.inner, OptimizerWrapper):
+                return getattr(self.inner, name)
+            raise AttributeError(
+                f"{name} belongs to PostVerificationMask, and none is in this chain of wrappers"
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
     def _below(self, method: str, level: str) -> OptimizerWrapper:
         if isinstance(self.inner, OptimizerWrapper):
             return self.inner
@@ -213,24 +285,41 @@ class OptimizerWrapper(Optimizer):
         """See `NullSpaceProjector.observe_signal`."""
         return self._below("observe_signal", "NullSpaceProjector").observe_signal(mask)
 
+    def basis(self, parameter: Tensor) -> Tensor:
+        """See `NullSpaceProjector.basis`."""
+        return self._below("basis", "NullSpaceProjector").basis(parameter)
+
     def protect(self, parameter: Tensor, features: Tensor, dim: int = -1) -> None:
         """See `NullSpaceProjector.protect`."""
         self._below("protect", "NullSpaceProjector").protect(parameter, features, dim)
 
+    def clear(self) -> None:
+        """See `NullSpaceProjector.clear`; acts on the clean weights."""
+        level = self._below("clear", "NullSpaceProjector")
+        with self.unperturbed():
+            level.clear()
+
+    # Trainers call these on any optimizer that has them, so without a smoother they do nothing.
+
     def eval(self) -> None:
-        """See `OnePassSmoother.eval`."""
-        self._below("eval", "OnePassSmoother").eval()
+        """Make the weights those to evaluate and save; see `OnePassSmoother.eval`."""
+        if hasattr(self.inner, "eval"):  # a wrapper, or a schedule-free optimizer
+            self.inner.eval()
 
     def train(self) -> None:
-        """See `OnePassSmoother.train`."""
-        self._below("train", "OnePassSmoother").train()
+        """Make the weights those to train on; see `OnePassSmoother.train`."""
+        if hasattr(self.inner, "train"):
+            self.inner.train()
 
     def unperturbed(self) -> AbstractContextManager[None]:
-        """See `OnePassSmoother.unperturbed`."""
-        return self._below("unperturbed", "OnePassSmoother").unperturbed()
+        """Give the clean weights inside the context; see `OnePassSmoother.unperturbed`."""
+        if isinstance(self.inner, OptimizerWrapper):
+            return self.inner.unperturbed()
+        return nullcontext()
 
     # ---- The step -----------------------------------------------------------------------------
 
+    @_disable_dynamo  # compiled, the parts between its many graph breaks lost side effects
     def step(self, closure: Closure | None = None, *, scaler: Any = None) -> Any:
         """Make one step, or none if a level declines.
 
@@ -243,7 +332,16 @@ class OptimizerWrapper(Optimizer):
 
         Returns:
             What the base optimizer's `step` returns: the loss of the (first) closure call.
+
+        Raises:
+            ValueError: a scaler without a closure.
+            RuntimeError: called inside a step, or the base optimizer never called its closure.
         """
+        if self._step_in_progress:
+            raise RuntimeError(
+                f"step() was called inside a step of the same {type(self).__name__}, from its "
+                "closure or one of its hooks: make one step after the other"
+            )
         if isinstance(closure, _Step):  # an outer wrapper's step, passing through
             return self._pass_on(closure)
         if scaler is not None and closure is None:
@@ -251,24 +349,37 @@ class OptimizerWrapper(Optimizer):
                 "step(scaler=...) expects a closure, found none: without one, use scaler.step(opt)"
             )
         step = _Step(self, closure, scaler)
-        try:
-            return self._pass_on(step)
-        except _SkippedError as skipped:
-            return skipped.loss
-        finally:
-            with torch.no_grad():
-                for level in reversed(step.levels):
-                    level.end_step()
+        with ExitStack() as stack:
+            stack.callback(step.end)
+            self._finish_before_post_hooks(step, stack)
+            try:
+                loss = self._pass_on(step)
+            except _SkippedError as skipped:
+                return skipped.loss
+            if not step.begun:
+                raise RuntimeError(
+                    f"{type(self.base).__name__}.step() returned without calling its closure, so "
+                    "that no wrapper saw the gradient. If a step pre-hook replaced the closure, "
+                    "remove it; if the optimizer decides for itself when to step, as Accelerate's "
+                    "does, wrap the bare optimizer and have the wrapper prepared"
+                )
+            step.finish()
+            return loss
 
     step.hooked = True  # type: ignore[attr-defined]  # the base optimizer's step runs the hooks
 
     def _pass_on(self, step: _Step) -> Any:
         step.levels.append(self)
-        loss = self.inner.step(step)  # by attribute: schedulers replace it on the instance
-        if step.begun:
-            with torch.no_grad():
-                self.after_update()
-        return loss
+        self._step_in_progress = True
+        return self.inner.step(step)  # by attribute: schedulers replace it on the instance
+
+    def _finish_before_post_hooks(self, step: _Step, stack: ExitStack) -> None:
+        """Have the levels see the update before any step post-hook does, which may also raise."""
+        hooks = getattr(self.base, "_optimizer_step_post_hooks", None)
+        if hooks is not None:  # None: an optimizer of its own kind; it is finished on returning
+            handle = self.base.register_step_post_hook(step.finish)
+            hooks.move_to_end(handle.id, last=False)
+            stack.callback(handle.remove)
 
     # ---- Delegation -----------------------------------------------------------------------------
 
@@ -348,15 +459,23 @@ class OptimizerWrapper(Optimizer):
     def state_dict(self) -> dict[str, Any]:
         """Return the innermost optimizer's state dict and, under `"gradreg"`, the levels' own."""
         state = dict(self.inner.state_dict())
-        state[STATE_KEY] = {**state.get(STATE_KEY, {}), self._state_name(): self.get_extra_state()}
+        common = {"version": FORMAT_VERSION, "shapes": _shapes(self.parameters)}
+        known = state.get(STATE_KEY, common)
+        state[STATE_KEY] = {**known, self._state_name(): self.get_extra_state()}
         return state
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a wrapper's or a bare optimizer's state dict; the latter leaves levels as they are.
 
         Levels are matched by class, so a state saved in one nesting loads into another.
+
+        Raises:
+            ValueError: a state of a newer format, or of parameters of other shapes; nothing is
+                loaded then.
         """
         levels = dict(state_dict.get(STATE_KEY, {}))
+        _check_format(levels.pop("version", 1))
+        _check_shapes(levels.pop("shapes", None), self.parameters)
         own = levels.pop(self._state_name(), None)
         rest = {key: value for key, value in state_dict.items() if key != STATE_KEY}
         if isinstance(self.inner, OptimizerWrapper):
@@ -377,12 +496,14 @@ class OptimizerWrapper(Optimizer):
         return {
             key: value
             for key, value in self.__dict__.items()
-            if key not in {"step", "_zero_grad_profile_name"} and not key.startswith("_optimizer_")
+            if key not in {"step", "_zero_grad_profile_name", "_step_in_progress"}
+            and not key.startswith("_optimizer_")
         }
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         for key, value in state.items():  # `inner` first; `state` and the like by their setters
             setattr(self, key, value)
+        self._step_in_progress = False
         Optimizer.__setstate__(self, {})
 
     def __repr__(self) -> str:

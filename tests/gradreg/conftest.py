@@ -10,32 +10,110 @@ import torch
 from torch import nn
 
 import gradreg
+from gradreg import perturbations
 
+
+def _matrices(groups: Any) -> list[dict[str, Any]]:
+    """What Muon takes: matrices alone."""
+    kept = [{**group, "params": [p for p in group["params"] if p.ndim == 2]} for group in groups]
+    return [group for group in kept if group["params"]]
+
+
+def _flat(groups: Any) -> list[torch.Tensor]:
+    """What LBFGS takes: one group."""
+    return [p for group in groups for p in group["params"]]
+
+
+# Every optimizer of torch.optim, and of each kind of implementation at least one: a loop over
+# tensors, foreach, fused. `laws/test_transparency.py` holds this table against torch.optim.
 OPTIMIZERS: dict[str, Callable[[Any], torch.optim.Optimizer]] = {
     "SGD": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, weight_decay=0.01, foreach=False),
     "SGD foreach": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, nesterov=True, foreach=True),
+    "SGD fused": lambda p: torch.optim.SGD(p, lr=0.05, momentum=0.9, dampening=0.1, fused=True),
     "Adam": lambda p: torch.optim.Adam(p, lr=0.01, weight_decay=0.1, foreach=True),
+    "Adam fused": lambda p: torch.optim.Adam(p, lr=0.01, amsgrad=True, fused=True),
+    "Adam, lr a tensor": lambda p: torch.optim.Adam(p, lr=torch.tensor(0.01), foreach=False),
     "AdamW": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, amsgrad=True),
+    "AdamW maximize": lambda p: torch.optim.AdamW(p, lr=0.01, weight_decay=0.1, maximize=True),
+    "NAdam": lambda p: torch.optim.NAdam(p, lr=0.01, weight_decay=0.1),
+    "RAdam": lambda p: torch.optim.RAdam(p, lr=0.01, decoupled_weight_decay=True, weight_decay=0.1),
+    "Adamax": lambda p: torch.optim.Adamax(p, lr=0.01, weight_decay=0.1),
+    "Adadelta": lambda p: torch.optim.Adadelta(p, lr=0.5, weight_decay=0.1, foreach=True),
+    "Adagrad": lambda p: torch.optim.Adagrad(p, lr=0.05, lr_decay=0.1, weight_decay=0.1),
+    "Adagrad fused": lambda p: torch.optim.Adagrad(
+        p, lr=0.05, initial_accumulator_value=0.1, fused=True
+    ),
+    "ASGD": lambda p: torch.optim.ASGD(p, lr=0.05, t0=2, weight_decay=0.1),
     "RMSprop": lambda p: torch.optim.RMSprop(p, lr=0.01, momentum=0.5, centered=True),
+    "Rprop": lambda p: torch.optim.Rprop(p, lr=0.01, foreach=True),
+    "Adafactor": lambda p: torch.optim.Adafactor(p, lr=0.05, weight_decay=0.1),
+    "Muon": lambda p: torch.optim.Muon(_matrices(p), lr=0.02, weight_decay=0.1),
+    "SparseAdam": lambda p: torch.optim.SparseAdam(p, lr=0.01),
+    "LBFGS": lambda p: torch.optim.LBFGS(_flat(p), lr=0.1, max_iter=3),
+    "LBFGS, line search": lambda p: torch.optim.LBFGS(
+        _flat(p), lr=0.1, max_iter=3, line_search_fn="strong_wolfe"
+    ),
 }
 
-WRAPPERS: dict[str, Callable[[torch.optim.Optimizer, nn.Module], gradreg.OptimizerWrapper]] = {
+# (optimizer, level) -> the error that says why they don't go together.
+REFUSED: dict[tuple[str, str], str] = {
+    ("SparseAdam", "smooth"): "PerturbationSmoother expects dense gradients",
+    ("SparseAdam", "mask, gradient prior"): "a gradient prior expects dense gradients",
+}
+
+Wrap = Callable[[torch.optim.Optimizer, nn.Module], gradreg.OptimizerWrapper]
+
+
+def _smoother(**options: Any) -> Wrap:
+    return lambda opt, model: gradreg.PerturbationSmoother(opt, model=model, **options)
+
+
+def _projector(**options: Any) -> Wrap:
+    return lambda opt, model: gradreg.NullSpaceProjector(opt, model, **options)
+
+
+# Each keeps something from step to step, so that each could lose it.
+WRAPPERS: dict[str, Wrap] = {
     "mask": lambda opt, model: gradreg.PostVerificationMask(
         opt, gradreg.WeakAmplitude(0.0, 1.5, adaptive=0.7)
     ),
-    "smooth": lambda opt, model: gradreg.PerturbationSmoother(opt, rho=0.05, model=model),
-    "one pass": lambda opt, model: gradreg.OnePassSmoother(opt, rho=0.1),
-    "project": lambda opt, model: gradreg.NullSpaceProjector(
-        opt, model, max_fraction=0.6, refresh_every=3
+    "mask, gradient prior": lambda opt, model: gradreg.PostVerificationMask(
+        opt,
+        gradreg.WeakAmplitude(0.0, 1.5, adaptive=0.7) | gradreg.MedianOutlier(4.0),
+        gradient_prior=gradreg.NormOutlier(2.0, window=4, warmup=2) & gradreg.SignAgreement(),
     ),
+    "smooth": _smoother(rho=0.05),
+    "smooth, LookSAM": _smoother(rho=0.05, every=3),
+    "smooth, ASAM": _smoother(rho=0.5, perturbation=perturbations.ASAM()),
+    "smooth, Friendly LookSAM": lambda opt, model: gradreg.PerturbationSmoother(
+        opt, 0.1, perturbations.Friendly(0.9), every=2, model=model
+    ),
+    "smooth, Gaussian": _smoother(rho=0.01, perturbation=perturbations.Gaussian(2)),
+    "smooth, Random": _smoother(
+        rho=lambda step: 0.1 / (1 + step), perturbation=perturbations.Random()
+    ),
+    "one pass": lambda opt, model: gradreg.OnePassSmoother(opt, rho=0.1),
+    "one pass, rho of step": lambda opt, model: gradreg.OnePassSmoother(
+        opt, rho=lambda step: 0.3 / (1 + step), beta=0.5
+    ),
+    "project": _projector(max_fraction=0.6, refresh_every=3),
+    "project, release": _projector(mode="release", forgetting=0.8, strength=0.9),
+    "project, sketch": _projector(max_size=3, sketch_size=2, refresh_every=2, forgetting=0.9),
+    "project, moments and biases": _projector(rank=1, bias=True, moments=True),
 }
 
-NEUTRAL: dict[str, Callable[[torch.optim.Optimizer, nn.Module], gradreg.OptimizerWrapper]] = {
+NEUTRAL: dict[str, Wrap] = {
     "mask": lambda opt, model: gradreg.PostVerificationMask(opt, torch.ones_like),
-    "smooth": lambda opt, model: gradreg.PerturbationSmoother(opt, rho=0.0, model=model),
-    "project": lambda opt, model: gradreg.NullSpaceProjector(opt, model, strength=0.0),
+    "mask, gradient prior": lambda opt, model: gradreg.PostVerificationMask(
+        opt,
+        torch.ones_like,
+        gradient_prior=lambda gradients, _: [g.new_ones(()) for g in gradients],
+    ),
+    "smooth": _smoother(rho=0.0),
+    "smooth, LookSAM": _smoother(rho=0.0, every=3),
+    "project": _projector(strength=0.0),
     "one pass": lambda opt, model: gradreg.OnePassSmoother(opt, rho=0.0),
-    "project nothing": lambda opt, model: gradreg.NullSpaceProjector(opt, model, max_fraction=0.0),
+    "project nothing": _projector(max_fraction=0.0),
 }
 
 
@@ -101,6 +179,9 @@ def make_closure(model: nn.Module, opt: torch.optim.Optimizer, step: int) -> Cal
             out, _ = opt.verify(out, evidence=(out - y).detach().abs())
         loss = (out - y).square().mean()
         loss.backward()
+        if isinstance(getattr(opt, "base", opt), torch.optim.SparseAdam):
+            for p in model.parameters():
+                p.grad = p.grad.to_sparse()
         return loss
 
     return closure
@@ -116,6 +197,7 @@ def train(
     """Train on the given batches; a projector observes noise on every second."""
     losses = []
     for step in steps:
+        torch.manual_seed(step)  # for perturbations that are drawn
         if observe and step % 2 == 0 and has(opt, gradreg.NullSpaceProjector):
             with opt.observe_noise():
                 model(batch(500 + step, next(model.parameters()).dtype)[0][:2])
@@ -125,19 +207,30 @@ def train(
     return losses
 
 
+def tensors_of(value: Any) -> list[torch.Tensor]:
+    """All tensors and numbers in nested containers, copied, in a fixed order."""
+    if isinstance(value, dict):
+        return [t for key in sorted(value, key=str) for t in tensors_of(value[key])]
+    if isinstance(value, list | tuple):
+        return [t for item in value for t in tensors_of(item)]
+    if isinstance(value, torch.Tensor | int | float):
+        return [torch.as_tensor(value).detach().clone()]
+    return []  # None and names
+
+
 def state_of(model: nn.Module, opt: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """Everything that a step may change, copied."""
-    tensors = [*model.parameters(), *model.buffers()]
-    for key in sorted(opt.state_dict()["state"]):
-        values = opt.state_dict()["state"][key]
-        tensors += [
-            torch.as_tensor(values[name]) for name in sorted(values) if values[name] is not None
-        ]
-    return [t.detach().clone() for t in tensors]
+    """Everything that a step may change, copied; what the levels know apart."""
+    return tensors_of([list(model.parameters()), list(model.buffers()), opt.state_dict()["state"]])
 
 
 def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))
+
+
+@pytest.fixture(scope="module", params=list(OPTIMIZERS))
+def optimizer_name(request: pytest.FixtureRequest) -> str:
+    """Each optimizer of torch.optim in turn."""
+    return request.param
 
 
 @pytest.fixture(scope="session")
@@ -147,6 +240,7 @@ def lab() -> SimpleNamespace:
         OPTIMIZERS=OPTIMIZERS,
         WRAPPERS=WRAPPERS,
         NEUTRAL=NEUTRAL,
+        REFUSED=REFUSED,
         Net=Net,
         make_net=make_net,
         groups_of=groups_of,
@@ -155,6 +249,7 @@ def lab() -> SimpleNamespace:
         batch=batch,
         make_closure=make_closure,
         train=train,
+        tensors_of=tensors_of,
         state_of=state_of,
         same=same,
         deepcopy=copy.deepcopy,

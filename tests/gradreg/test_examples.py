@@ -8,12 +8,12 @@ import pytest
 
 import gradreg
 
-MODULES = [module.name for module in pkgutil.iter_modules(gradreg.__path__)]
+MODULES = [module.name for module in pkgutil.walk_packages(gradreg.__path__, "gradreg.")]
 
 
 @pytest.mark.parametrize("name", MODULES)
 def test_docstring_examples(name):
-    module = importlib.import_module(f"gradreg.{name}")
+    module = importlib.import_module(name)
     examples = doctest.DocTestFinder().find(module, globs={})
     for example in examples:
         assert doctest.DocTestRunner().run(example).failed == 0, example.name

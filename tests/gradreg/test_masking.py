@@ -1,11 +1,13 @@
 """The mask: exactly zero gradient where rejected, priors and their algebra, counts."""
 
 import pickle
+import warnings
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import gradreg
 from gradreg import MedianOutlier, PostVerificationMask, WeakAmplitude
@@ -153,6 +155,254 @@ def test_shapes_that_do_not_fit_and_missing_priors_are_named():
         mask(0.3)
 
 
+# ---- Where it may act -------------------------------------------------------------------------
+
+
+def test_on_activations_the_rejected_features_teach_the_layers_below_nothing():
+    torch.manual_seed(0)
+    below, above = torch.nn.Linear(3, 5), torch.nn.Linear(5, 2)
+    opt = PostVerificationMask(
+        torch.optim.SGD([*below.parameters(), *above.parameters()], lr=0.1),
+        WeakAmplitude(0.0, 1.0),
+    )
+    x, amplitude = torch.randn(4, 3), torch.tensor([[0.5], [9.0], [0.5], [9.0]])
+
+    def gradients(rows, masked):
+        opt.zero_grad()
+        hidden = torch.tanh(below(x[rows]))
+        if masked:
+            hidden, _ = opt.verify(hidden, amplitude[rows])
+        above(hidden).square().sum().backward()
+        opt.end_step()
+        return below.weight.grad.clone(), above.weight.grad.clone()
+
+    everything, kept_alone = gradients([0, 1, 2, 3], True), gradients([0, 2], False)
+    torch.testing.assert_close(everything[0], kept_alone[0])
+    # Above the mask all samples count: that gradient doesn't pass through it.
+    torch.testing.assert_close(everything[1], gradients([0, 1, 2, 3], False)[1])
+
+
+@given(losses=tensors(wild, 6), limit=st.floats(0.1, 5), soft=st.sampled_from([0.0, 0.5]))
+def test_on_losses_that_judge_themselves_the_mean_over_the_kept_is_never_nan(losses, limit, soft):
+    losses = losses.abs().requires_grad_()
+    prior = WeakAmplitude(0.0, limit, soft=soft)
+    verified, keep = mask(prior).verify(losses)
+    mean = torch.where(keep > 0, verified, 0).sum() / keep.sum().clamp_min(1)
+    mean.backward()
+    expected = prior(losses.detach()) * losses.detach().isfinite()
+    assert torch.equal(keep, expected)
+    torch.testing.assert_close(losses.grad, keep / max(keep.sum().item(), 1))
+    assert mean.isfinite()
+    if soft == 0 and expected.any():
+        torch.testing.assert_close(mean, losses.detach()[expected > 0].mean())
+
+
+# ---- Faults ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("renormalise", [False, True])
+@pytest.mark.parametrize(
+    "build",
+    [lambda: WeakAmplitude(0.0, 1.0, adaptive=0.5), MedianOutlier, lambda: torch.ones_like],
+)
+def test_an_empty_batch_is_no_step_and_teaches_nothing(build, renormalise):
+    prior = build()
+    model = torch.nn.Linear(3, 2)
+    opt = PostVerificationMask(
+        torch.optim.AdamW(model.parameters()), prior, renormalise=renormalise
+    )
+
+    def step(n):
+        opt.zero_grad()
+        batch, finite_samples = opt.verify_input(torch.ones(n, 3))
+        assert finite_samples.shape == (n,)
+        out, keep = opt.verify(model(batch), evidence=torch.full((n, 1), 0.5))
+        (out.square().sum() / keep.sum().clamp_min(1)).backward()
+        opt.step()
+
+    step(0)
+    assert opt.last == gradreg.MaskStep(kept=0.0, skipped=True)
+    assert opt.base.state == {}
+    assert not getattr(prior, "quantile", torch.tensor(torch.nan)).isfinite()
+    step(4)
+    assert opt.last == gradreg.MaskStep(kept=1.0, skipped=False)
+    assert all(p.isfinite().all() for p in model.parameters())
+
+
+def test_renormalising_nothing_or_next_to_nothing_gives_finite_gradients():
+    for dtype in (torch.float32, torch.float16):
+        opt = mask(renormalise=True)
+        x = torch.ones(20_000, dtype=dtype, requires_grad=True)
+        nothing = torch.zeros(20_000, dtype=torch.bool)
+        opt.verify(x, nothing)[0].sum().backward()
+        assert not x.grad.any()
+        nothing[7] = True
+        opt.verify(x, nothing)[0].sum().backward()
+        assert x.grad[7] == 20_000
+
+
+@given(gradient=tensors(wild, 8), evidence=tensors(wild, 4))
+def test_complex_tensors(gradient, evidence):
+    gradient = torch.complex(*gradient.view(2, 4))
+    x = torch.ones(4, dtype=torch.complex64, requires_grad=True)
+    out, keep = mask(WeakAmplitude(0.5, 5.0)).verify(x, evidence)
+    out.backward(gradient)
+    assert keep.dtype == torch.float32
+    kept = keep > 0
+    assert torch.equal(x.grad[~kept], torch.zeros_like(x.grad[~kept]))
+    bits = [torch.view_as_real(g[kept]).view(torch.int32) for g in (x.grad, gradient)]
+    assert torch.equal(*bits)
+    spectrum = torch.tensor([0.3 + 0.4j, 3 + 4j, complex(float("nan"), 0)], requires_grad=True)
+    assert mask(WeakAmplitude(0.0, 1.0)).verify(spectrum)[1].tolist() == [1, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.bool, torch.uint8, torch.int64, torch.float16, torch.bfloat16, torch.float64]
+)
+@pytest.mark.parametrize("prior", [WeakAmplitude(0.5, 1.5), MedianOutlier(1.0), lambda e: e > 0.5])
+def test_evidence_of_another_type(dtype, prior):
+    x = torch.ones(5, requires_grad=True)
+    out, keep = mask(prior).verify(x, torch.tensor([1, 1, 1, 0, 0]).to(dtype))
+    out.sum().backward()
+    assert keep.dtype == torch.float32
+    assert torch.equal(x.grad, keep)
+    assert keep.tolist() == [1, 1, 1, 0, 0]
+
+
+def test_boolean_evidence_needs_no_prior():
+    x = torch.ones(2, 3, requires_grad=True)
+    verdict = torch.tensor([[True], [False]])
+    out, keep = mask().verify(x, verdict)
+    out.sum().backward()
+    assert keep.tolist() == [[1], [0]]
+    assert x.grad.tolist() == [[1, 1, 1], [0, 0, 0]]
+    assert mask(~WeakAmplitude(0.5, 2.0)).verify(x, verdict)[1].tolist() == [[1], [0]]
+    judged = mask().verify(x, verdict, prior=~WeakAmplitude(0.5, 2.0))[1]
+    assert judged.tolist() == [[0], [1]]
+
+
+@pytest.mark.parametrize(
+    ("prior", "shape", "kept"),
+    [
+        (lambda e: torch.ones(4, 1), (4, 1), [1, 0, 1, 1]),
+        (lambda e: torch.ones(4), (4,), [1, 0, 1, 1]),
+        (lambda e: torch.ones(1, 3), (4, 3), [1, 1, 0]),
+        (lambda e: torch.ones(2, 4, 3), (2, 4, 3), None),
+        (lambda e: torch.ones(()), (4,), 0),
+        (lambda e: torch.ones(5), (5,), [1] * 5),  # no relation: the prior's word alone
+    ],
+)
+def test_one_bad_entry_of_the_evidence_rejects_the_weights_it_stands_behind(prior, shape, kept):
+    evidence = torch.ones(4, 3)
+    evidence[1, 2] = torch.nan
+    _, keep = mask(prior).verify(torch.ones(shape), evidence)
+    if kept is None:
+        assert torch.equal(keep, evidence.isfinite().float().expand(2, 4, 3))
+    else:
+        assert keep.squeeze().tolist() == kept
+
+
+def test_verify_input_takes_single_numbers_and_whole_volumes():
+    opt = mask(torch.ones_like)
+    clean, finite_samples = opt.verify_input(torch.tensor([torch.nan, 2.0, 3.0]))
+    assert clean.tolist() == [2, 2, 3]
+    assert finite_samples.tolist() == [False, True, True]
+    assert opt.verify(torch.ones(3, 2))[1].tolist() == [[0, 0], [1, 1], [1, 1]]
+    assert opt.verify_input(torch.ones(0, 2, 2))[0].shape == (0, 2, 2)
+
+
+# ---- Silence ------------------------------------------------------------------------------------
+
+
+def idle(steps, prior=torch.ones_like, lr=0.1):
+    w = torch.zeros(1, requires_grad=True)
+    opt = PostVerificationMask(torch.optim.SGD([w], lr=lr), prior)
+    return opt, run(opt, steps)
+
+
+def run(opt, steps):
+    """How many warnings the steps give."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(steps):
+            opt.step()
+    assert all("nothing was verified" in str(w.message) for w in caught)
+    return len(caught)
+
+
+def test_a_mask_that_never_verifies_anything_says_so_once():
+    opt, warned = idle(99)
+    assert warned == 0
+    again = pickle.loads(pickle.dumps(opt))
+    assert run(opt, 300) == 1
+    assert run(again, 300) == 1
+    assert run(pickle.loads(pickle.dumps(again)), 300) == 0
+    assert idle(300, prior=None)[1] == 0
+
+
+def test_a_mask_that_verified_once_does_not_warn_nor_one_resumed_from_it():
+    opt, _ = idle(0)
+    opt.verify(torch.ones(1))
+    opt.step()
+    assert run(opt, 300) == 0
+    resumed, _ = idle(0)
+    resumed.load_state_dict(opt.state_dict())
+    assert run(resumed, 300) == 0
+
+
+@pytest.mark.parametrize("lr", [0.1, torch.tensor(0.1)])
+def test_the_step_that_creates_optimizer_state_does_not_count(lr):
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    model = torch.nn.Linear(1, 1)
+    opt = PostVerificationMask(torch.optim.SGD(model.parameters(), lr=lr), torch.ones_like)
+    for _ in range(5):
+        get_optimizer_state_dict(model, opt)
+    assert run(opt, 99) == 0
+    assert run(opt, 1) == 1
+
+
+# ---- Cost ---------------------------------------------------------------------------------------
+
+
+class Reads(TorchDispatchMode):
+    """Counts the times that a number is read out of a tensor, for which a GPU has to be waited."""
+
+    count = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        self.count += func is torch.ops.aten._local_scalar_dense.default
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("gradient_prior", [None, gradreg.NormOutlier() & gradreg.SignAgreement()])
+def test_a_step_reads_nothing_but_its_decision(monkeypatch, gradient_prior):
+    prior = WeakAmplitude(0.0, 1.0, adaptive=0.5) & gradreg.Agreement() & MedianOutlier()
+    w = torch.ones(4, 3, requires_grad=True)
+    opt = PostVerificationMask(
+        gradreg.PerturbationSmoother(torch.optim.SGD([w], lr=0.1)),
+        prior & gradreg.BandEnergy(0, 1, 2, 0.1) & gradreg.Entropy(1.0),
+        gradient_prior=gradient_prior,
+    )
+    decisions = []
+    tolist = torch.Tensor.tolist
+    monkeypatch.setattr(torch.Tensor, "tolist", lambda t: decisions.append(t) or tolist(t))
+
+    def closure():
+        opt.zero_grad()
+        batch, _ = opt.verify_input(torch.ones(4, 3))
+        out, _ = opt.verify(w * batch, torch.tensor([[0.1, 0.2, 0.4]] * 4))
+        out.sum().backward()
+
+    opt.step(closure)  # the first may look for distributed checkpointing
+    decisions.clear()
+    with Reads() as reads:
+        opt.step(closure)
+    assert opt.last.kept > 0
+    assert reads.count == 0
+    assert len(decisions) == 1
+
+
 # ---- Priors -----------------------------------------------------------------------------------
 
 
@@ -243,3 +493,49 @@ def test_median_outlier_by_its_definition(evidence, k):
 def test_options_out_of_range_are_named(build, message):
     with pytest.raises(ValueError, match=message):
         build()
+
+
+# ---- The mean over what was kept -----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shape", [(6,), (6, 1), (6, 3)])
+def test_kept_mean_has_the_weighted_value_and_the_gradient_weighted_once(shape):
+    torch.manual_seed(0)
+    keep = torch.tensor([1.0, 0.5, 0.0, 0.25, 1.0, 0.0]).view(6, *[1] * (len(shape) - 1))
+    start = torch.randn(shape)
+    start[2] = torch.nan
+    opt = gradreg.PostVerificationMask(
+        torch.optim.SGD([torch.nn.Parameter(torch.ones(1))]), lambda e: e
+    )
+    out = start.clone().requires_grad_()
+    verified, found = opt.verify(out, evidence=keep)
+    value = gradreg.kept_mean(verified.square(), found)
+    value.backward()
+    weights = keep.expand(shape)
+    known = start.nan_to_num()
+    torch.testing.assert_close(value.detach(), (weights * known.square()).sum() / weights.sum())
+    torch.testing.assert_close(out.grad, 2 * weights * known / weights.sum())
+
+
+def test_kept_mean_of_nothing_is_zero_and_a_misfit_is_named():
+    assert gradreg.kept_mean(torch.tensor([torch.nan, 1.0]), torch.zeros(2)).item() == 0
+    assert gradreg.kept_mean(torch.zeros(0), torch.zeros(0)).item() == 0
+    with pytest.raises(ValueError, match=r"\(4,\), found \(4, 1\)"):
+        gradreg.kept_mean(torch.ones(4), torch.ones(4, 1))
+
+
+def test_usual_mistakes_are_named():
+    base = torch.optim.SGD([torch.nn.Parameter(torch.ones(1))])
+    with pytest.raises(TypeError, match=r"prior must be a function.*MedianOutlier"):
+        gradreg.PostVerificationMask(base, gradreg.MedianOutlier)
+    with pytest.raises(TypeError, match=r"SignAgreement, which judges gradients.*gradient_prior="):
+        gradreg.PostVerificationMask(base, gradreg.SignAgreement())
+    with pytest.raises(TypeError, match="gradient_prior must be a function"):
+        gradreg.PostVerificationMask(base, gradient_prior=gradreg.MedianOutlier())
+    opt = gradreg.PostVerificationMask(base, lambda evidence: 1.0)
+    with pytest.raises(TypeError, match="evidence must be a tensor, found list"):
+        opt.verify(torch.ones(2), evidence=[1.0, 2.0])
+    with pytest.raises(TypeError, match="must return a tensor of keep weights, found float"):
+        opt.verify(torch.ones(2))
+    with pytest.raises(ValueError, match="keepdim=False"):
+        opt.verify(torch.ones(2), evidence=torch.ones(2, 3), prior=gradreg.Entropy())

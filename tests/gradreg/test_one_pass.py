@@ -1,6 +1,8 @@
 """The one-pass smoother: clean steps, perturbed rest, and no way to lose either."""
 
 import copy
+import gc
+import pickle
 
 import pytest
 import torch
@@ -142,3 +144,160 @@ def test_regularize_builds_it_where_asked():
     )
     assert isinstance(opt, OnePassSmoother)
     assert opt.rho == 0.7
+
+
+def growing(step):
+    return 0.1 * (step % 3)
+
+
+def weights_and_opt(lab, **options):
+    model = lab.make_net()
+    opt = OnePassSmoother(torch.optim.AdamW(lab.groups_of(model), lr=0.05), **options)
+    return model, opt
+
+
+def test_nested_contexts_and_an_exception_inside_put_the_perturbed_weights_back(lab):
+    model, opt = weights_and_opt(lab)
+    lab.train(model, opt, range(2))
+    resting = lab.state_of(model, opt)
+    with pytest.raises(ZeroDivisionError), opt.unperturbed():
+        clean = lab.state_of(model, opt)
+        with opt.unperturbed():
+            assert lab.same(clean, lab.state_of(model, opt))
+        assert lab.same(clean, lab.state_of(model, opt))
+        raise ZeroDivisionError
+    assert lab.same(resting, lab.state_of(model, opt))
+
+
+@pytest.mark.parametrize("taken", [0, 2])
+@pytest.mark.parametrize("clean", [True, False])
+def test_saved_in_either_phase_a_radius_that_changes_goes_on_bit_exactly(lab, taken, clean):
+    model, opt = weights_and_opt(lab, rho=growing)
+    lab.train(model, opt, range(taken))
+    if clean:
+        opt.eval()
+    saved = copy.deepcopy((opt.state_dict(), model.state_dict()))
+    fresh, resumed = weights_and_opt(lab, rho=growing)
+    resumed.load_state_dict(saved[0])
+    fresh.load_state_dict(saved[1])
+    twins = [
+        (fresh, resumed),
+        copy.deepcopy((model, opt)),
+        pickle.loads(pickle.dumps((model, opt))),
+    ]
+    for twin, wrapper in [(model, opt), *twins]:
+        wrapper.train()
+        lab.train(twin, wrapper, range(taken, taken + 4))
+        assert lab.same(lab.state_of(model, opt), lab.state_of(twin, wrapper))
+
+
+def test_a_group_without_a_radius_rests_clean(lab):
+    model = lab.make_net()
+    groups = lab.groups_of(model)
+    groups[1]["perturbation_rho"] = 0.0
+    opt = OnePassSmoother(torch.optim.SGD(groups, lr=0.05), 0.5)
+    lab.train(model, opt, range(2))
+    resting = [p.detach().clone() for p in opt.parameters]
+    offsets = []
+    with opt.unperturbed():
+        for p, q in zip(opt.parameters, resting, strict=True):
+            assert torch.equal(p, q) == (p.ndim == 1)
+            offsets.append((p - q).detach().flatten())
+    assert torch.cat(offsets).norm().item() == pytest.approx(0.5, rel=1e-5)
+
+
+def test_an_average_of_the_weights_is_one_of_the_clean_ones(lab):
+    model, opt = weights_and_opt(lab)
+    averaged = torch.optim.swa_utils.AveragedModel(model)
+    clean = []
+    for step in range(3):
+        lab.train(model, opt, range(step, step + 1))
+        with opt.unperturbed():
+            averaged.update_parameters(model)
+            clean.append(model.head.weight.detach().clone())
+    torch.testing.assert_close(averaged.module.head.weight.detach(), sum(clean) / 3)
+    lab.train(model, opt, range(3, 5))
+
+
+@pytest.mark.parametrize("write", ["in place", "other data", "other shape"])
+def test_no_way_of_writing_to_perturbed_weights_goes_unnoticed(write):
+    w = nn.Parameter(torch.ones(3))
+    opt = OnePassSmoother(torch.optim.SGD([w], lr=0.1))
+
+    def closure():
+        opt.zero_grad()
+        w.square().sum().backward()
+
+    opt.step(closure)
+    if write == "in place":
+        with torch.no_grad():
+            w.add_(1)
+    else:
+        w.data = torch.zeros(3 if write == "other data" else 4)
+    with pytest.raises(RuntimeError, match=r"with opt\.unperturbed\(\)"):
+        opt.step(closure)
+
+
+def test_weights_may_be_moved_replaced_and_reshaped_where_that_is_safe():
+    w, other = nn.Parameter(torch.ones(3)), nn.Parameter(torch.ones(2))
+    opt = OnePassSmoother(torch.optim.SGD([w, other], lr=0.1))
+
+    def closure():
+        opt.zero_grad()
+        sum(p.square().sum() for p in opt.parameters).backward()
+
+    opt.step(closure)
+    w.data = w.data.clone()  # as when a model moves to another device: the same values
+    opt.step(closure)
+    with opt.unperturbed():
+        w.data = torch.ones(4)
+    assert torch.equal(w, torch.ones(4))
+    opt.step(closure)
+    opt.param_groups[0]["params"][1] = nn.Parameter(torch.ones(5))
+    opt.step(closure)
+    opt.load_state_dict(opt.state_dict())
+    opt.step(closure)
+
+
+def test_a_graph_kept_over_a_step_is_torchs_version_error():
+    w = nn.Parameter(torch.ones(3))
+    opt = OnePassSmoother(torch.optim.SGD([w], lr=0.1))
+    loss = (w**3).sum()
+    loss.backward(retain_graph=True)
+    opt.step()
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+def test_between_steps_one_copy_and_the_running_gradient_are_all_that_is_held():
+    def held():
+        gc.collect()
+        return sum(
+            1
+            for o in gc.get_objects()
+            if type(o) in (torch.Tensor, nn.Parameter) and o.shape == (977,)
+        )
+
+    w = nn.Parameter(torch.ones(977))
+    opt = OnePassSmoother(torch.optim.SGD([w], lr=0.1))
+    before = held()
+    for _ in range(2):
+        opt.zero_grad()
+        w.square().sum().backward()
+        opt.step()
+    opt.zero_grad()
+    assert held() == before + 2
+
+
+def test_complex_and_mixed_weights_rest_at_one_common_length():
+    dtypes = [torch.complex64, torch.float64]
+    params = [nn.Parameter(torch.randn(4, dtype=dtype)) for dtype in dtypes]
+    opt = OnePassSmoother(torch.optim.SGD(params, lr=0.1), 0.5)
+    sum(p.abs().square().sum() for p in params).backward()
+    opt.step()
+    resting = [p.detach().clone() for p in params]
+    with opt.unperturbed():
+        square = sum(
+            (p - q).abs().square().sum().item() for p, q in zip(params, resting, strict=True)
+        )
+    assert square == pytest.approx(0.25)

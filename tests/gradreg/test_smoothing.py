@@ -234,8 +234,174 @@ def test_sparse_gradients_and_bad_radii_are_named():
 
 
 def test_weights_rest_clean_between_two_pass_steps(lab):
-    opt = gradreg.regularize(lab.stack(lab.make_net(), "SGD"), nn.Identity(), smooth=0.1)
+    model = lab.make_net()
+    opt = gradreg.regularize(lab.stack(model, "SGD"), model, smooth=0.1)
     opt.eval()
     with opt.unperturbed():
         pass
     opt.train()
+
+
+# ---- Closures that a second pass can't use -----------------------------------------------------
+
+
+def plain(**options):
+    w = nn.Parameter(torch.tensor([1.0, 2.0]))
+    return w, PerturbationSmoother(torch.optim.SGD([w], lr=0.1), 0.1, **options)
+
+
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_a_closure_over_the_last_micro_batch_alone_is_an_error_that_names_one_pass(set_to_none):
+    w, opt = plain(every=2)
+
+    def backward():
+        (w**3).sum().backward()
+
+    opt.zero_grad(set_to_none)
+    backward()
+    before = w.detach().clone()
+    with pytest.raises(RuntimeError, match=r"micro-batches.*OnePassSmoother.*one_pass"):
+        opt.step(backward)
+    assert torch.equal(w, before)
+
+
+def test_gradients_zeroed_before_the_step_rather_than_in_the_closure_are_not_added_up():
+    w, opt = plain()
+    opt.zero_grad()
+    opt.step(lambda: (w**2).sum().backward())
+    start = torch.tensor([1.0, 2.0])
+    torch.testing.assert_close(w.detach(), start - 0.2 * (start + 0.1 * start / start.norm()))
+
+
+def test_a_graph_kept_from_before_the_perturbation_is_torchs_version_error():
+    w, opt = plain()
+    loss = (w**3).sum()
+
+    def closure():
+        opt.zero_grad()
+        loss.backward(retain_graph=True)
+        return loss
+
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        opt.step(closure)
+    assert w.tolist() == [1.0, 2.0]
+
+
+def test_an_exception_in_a_perturbation_leaves_the_weights():
+    class Broken:
+        def offsets(self, params, grads, rhos):
+            yield [torch.ones_like(p) for p in params]
+            raise ZeroDivisionError
+
+    w, opt = plain(perturbation=Broken())
+
+    def closure():
+        opt.zero_grad()
+        (w**3).sum().backward()
+
+    with pytest.raises(ZeroDivisionError):
+        opt.step(closure)
+    assert w.tolist() == [1.0, 2.0]
+
+
+# ---- Unusual parameters and gradients ----------------------------------------------------------
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_first_gradient_that_is_not_finite_gives_the_bare_optimizers_step(bad):
+    results = []
+    for wrap in (lambda opt: opt, lambda opt: PerturbationSmoother(opt, 0.1)):
+        w = [nn.Parameter(torch.ones(2)), nn.Parameter(torch.ones(1))]
+        opt = wrap(torch.optim.Adam(w, lr=0.1))
+
+        def closure(opt=opt, w=w):
+            opt.zero_grad()
+            (w[0] * torch.tensor([bad, 1.0])).sum().add(w[1].square().sum()).backward()
+
+        opt.step(closure)
+        results.append(torch.cat([p.detach() for p in w]))
+    assert results[0].isfinite().tolist() == [False, True, True]
+    torch.testing.assert_close(results[0], results[1], equal_nan=True)
+
+
+def test_empty_groups_unused_and_frozen_parameters_are_passed_over():
+    used, unused, frozen = (nn.Parameter(torch.ones(2)) for _ in range(3))
+    frozen.requires_grad_(False)
+    groups = [{"params": []}, {"params": [used, unused]}, {"params": [frozen]}]
+    opt = PerturbationSmoother(torch.optim.SGD(groups, lr=0.1), 0.1, every=2)
+
+    def closure():
+        opt.zero_grad()
+        used.square().sum().backward()
+
+    for _ in range(3):
+        opt.step(closure)
+    assert unused.tolist() == frozen.tolist() == [1.0, 1.0]
+    assert not torch.equal(used, unused)
+
+
+def test_parameters_of_several_dtypes_come_back_and_share_one_norm():
+    params = [nn.Parameter(torch.ones(3, dtype=d)) for d in (torch.float64, torch.bfloat16)]
+    opt = PerturbationSmoother(torch.optim.SGD(params, lr=0.0), 0.5)
+    seen = []
+
+    def closure():
+        opt.zero_grad()
+        seen.append([p.detach().clone() for p in params])
+        sum(p.double().square().sum() for p in params).backward()
+
+    opt.step(closure)
+    for p, at in zip(params, seen[1], strict=True):
+        assert torch.equal(p.detach(), torch.ones_like(p))
+        torch.testing.assert_close(
+            at.double() - 1, torch.full((3,), 0.5 / 6**0.5).double(), atol=4e-3, rtol=0
+        )
+
+
+def test_a_parameter_that_grows_or_is_replaced_between_steps_is_trained_on():
+    w, opt = plain()
+
+    def closure():
+        opt.zero_grad()
+        sum((p**2).sum() for p in opt.parameters).backward()
+
+    opt.step(closure)
+    w.data = torch.tensor([1.0, 2.0, 2.0])
+    opt.step(closure)
+    start = torch.tensor([1.0, 2.0, 2.0])
+    torch.testing.assert_close(w.detach(), start - 0.2 * (start + 0.1 * start / 3))
+    opt.param_groups[0]["params"][0] = other = nn.Parameter(start.clone())
+    before = w.detach().clone()
+    opt.step(closure)
+    torch.testing.assert_close(other.detach(), start - 0.2 * (start + 0.1 * start / 3))
+    assert torch.equal(w, before)
+    opt.state_dict()
+
+
+def test_a_compiled_model_is_not_compiled_again_at_every_step(lab):
+    torch._dynamo.reset()
+    compilations = []
+
+    def backend(graph, inputs):
+        compilations.append(graph)
+        return graph.forward
+
+    model, plain_model = lab.make_net(), lab.make_net()
+    compiled = torch.compile(model, backend=backend)
+    opt = PerturbationSmoother(lab.stack(model, "Adam"), 0.1, model=model, every=2)
+    other = PerturbationSmoother(lab.stack(plain_model, "Adam"), 0.1, every=2)
+    for step in range(6):
+        x, y = lab.batch(step)
+        for net, optimizer in ((compiled, opt), (plain_model, other)):
+
+            def closure(net=net, optimizer=optimizer, x=x, y=y):
+                optimizer.zero_grad()
+                loss = (net(x) - y).square().mean()
+                loss.backward()
+                return loss
+
+            optimizer.step(closure)
+        if step == 1:
+            warm = len(compilations)
+    assert len(compilations) == warm
+    assert lab.same(lab.state_of(model, opt), lab.state_of(plain_model, other))
