@@ -1,48 +1,228 @@
-"""From a SPEC to records: `synthetic:DOMAIN`, a folder of videos, or a video."""
+"""From a SPEC to records: `synthetic:DOMAIN`, `NAME:PATH?KEY=VALUE`, a folder, a video.
 
+`mmpd:/data/MMPD?motion=Walking&skin=5,6&split=test`: the test subjects' recordings whose `motion`
+is Walking and whose `skin_type` is 5 or 6. A key may be cut at an underscore; %XX stands for a
+character that has a meaning of its own (`%2C` for a comma, `%26` for &).
+"""
+
+import difflib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from urllib.parse import unquote
 
+from rppg.data.catalogue import DATASETS
+from rppg.data.recording import Face, Recording
+from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
-from rppg.records import FaceCrops, Record
+from rppg.records import Record
 from rppg.synthetic.cache import Progress, synthetic_records
-from rppg.video.crop import read_crops
 
-VIDEO_SUFFIXES = frozenset(
-    {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
-)
+SPLIT, FACE = "split", "face"
+"""Keys of a query that are no metadata."""
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A SPEC in its parts: dataset, path or domain, and the values asked for by key."""
+
+    text: str
+    dataset: str
+    place: str
+    query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+
+
+def parse_spec(text: str) -> Spec:
+    """A SPEC in its parts. A path that exists is taken as it is, whatever it holds.
+
+    Raises:
+        InputError: an unknown dataset, a path that doesn't exist, a malformed query.
+    """
+    if Path(text).exists():
+        return Spec(text, _kind(Path(text)), text)
+    body, _, query = text.partition("?")
+    name, colon, place = body.partition(":")
+    asked = _parse_query(text, query)
+    dataset = name.lower()
+    if dataset == "synthetic" and place:
+        return Spec(text, dataset, place, asked)
+    if colon and dataset in DATASETS:
+        if not place or not Path(place).exists():
+            raise InputError(
+                f"{text}: no such file or folder {place!r}; give {dataset}:PATH with "
+                f"{DATASETS[dataset].layout} in it"
+            )
+        return Spec(text, dataset, place, asked)
+    if Path(body).exists():
+        return Spec(text, _kind(Path(body)), body, asked)
+    near = difflib.get_close_matches(dataset, DATASETS, 1) if colon and place else []
+    hint = f"did you mean {near[0]}:{place}? " if near else ""
+    raise InputError(
+        f"{text}: neither a dataset nor a path; {hint}give synthetic:DOMAIN, NAME:PATH with one "
+        f"of {', '.join(DATASETS)} (see `rppg datasets`), a folder of videos, or a video"
+    )
+
+
+def _kind(path: Path) -> str:
+    return "manifest" if path.suffix.lower() == ".csv" and path.is_file() else "folder"
+
+
+def _parse_query(text: str, query: str) -> dict[str, tuple[str, ...]]:
+    asked: dict[str, tuple[str, ...]] = {}
+    for part in query.split("&") if query else []:
+        key, equals, values = part.partition("=")
+        chosen = tuple(unquote(value).strip() for value in values.split(","))
+        if not (key and equals) or "" in chosen:
+            raise InputError(f"{text}: {part!r} is no filter; give KEY=VALUE or KEY=VALUE,VALUE")
+        if key in asked:
+            raise InputError(f"{text}: {key} stands there twice; give {key}=VALUE,VALUE")
+        asked[unquote(key)] = chosen
+    return asked
 
 
 def open_dataset(
     spec: str, *, split: str, subjects: int, progress: Progress | None = None
 ) -> list[Record]:
-    """Records of a dataset, sorted by name.
+    """Records of a dataset, sorted naturally; nothing is decoded yet.
 
     Args:
-        spec: `synthetic:DOMAIN`, a folder of videos (searched recursively), or one video.
-        split: of a synthetic domain: `train`, `validation` or `test`.
+        spec: see the module. A `split` in its query wins over the argument.
+        split: of a synthetic domain: `train`, `validation` or `test`. Of other datasets all
+            subjects are given unless the SPEC asks for a split.
         subjects: of a synthetic domain: how many.
         progress: called with the number of recordings ready and their total.
+
+    Raises:
+        InputError: an unknown dataset, key or value, a folder without the dataset in it, or no
+            record that matches.
     """
-    kind, _, rest = spec.partition(":")
-    if kind == "synthetic" and rest:
-        return synthetic_records(rest, split, subjects, progress=progress)
-    path = Path(spec)
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.suffix.lower() in VIDEO_SUFFIXES)
-        if not files:
-            known = " ".join(sorted(VIDEO_SUFFIXES))
-            raise InputError(f"{path}: no video in this folder; looked for files ending in {known}")
-        return [_video_record(file, file.relative_to(path), path) for file in files]
-    if path.exists():
-        return [_video_record(path, Path(path.name), path.parent)]
-    raise InputError(
-        f"{spec}: neither a dataset nor a path; give synthetic:DOMAIN (see `rppg datasets`), "
-        "a folder of videos, or a video"
-    )
+    parsed = parse_spec(spec)
+    asked = {key: value for key, value in parsed.query.items() if key not in (SPLIT, FACE)}
+    chosen = _chosen_split(parsed)
+    if parsed.dataset == "synthetic":
+        if FACE in parsed.query:
+            raise InputError(f"{spec}: synthetic recordings are crops already; leave out {FACE}")
+        records = synthetic_records(
+            parsed.place, chosen or split, subjects, progress=progress
+        )  # fmt: skip
+        return _filtered(spec, records, asked)
+    found = _recordings(parsed)
+    if chosen:
+        found = _of_split(spec, found, chosen)
+    face = _face(parsed)
+    label = _label(parsed)
+    records = [recording.record(label, face) for recording in found]
+    return _filtered(spec, records, asked)
 
 
-def _video_record(file: Path, name: Path, folder: Path) -> Record:
-    def load() -> FaceCrops:
-        return read_crops(file)
+def open_datasets(
+    specs: Sequence[str], *, split: str, subjects: int, progress: Progress | None = None
+) -> list[Record]:
+    """Records of several datasets; two that would bear the same name are told apart by SPEC."""
+    opened = [
+        open_dataset(spec, split=split, subjects=subjects, progress=progress) for spec in specs
+    ]
+    labels = [records[0].dataset for records in opened]
+    return [
+        replace(record, dataset=spec) if labels.count(record.dataset) > 1 else record
+        for spec, records in zip(specs, opened, strict=True)
+        for record in records
+    ]
 
-    return Record(name=str(name), dataset=str(folder), subject=str(name), load_crops=load)
+
+def _recordings(spec: Spec) -> list[Recording]:
+    """Of the folder named, or of the one folder in it that has any (`UBFC/DATASET_2`)."""
+    dataset, root = DATASETS[spec.dataset], Path(spec.place)
+    if spec.dataset in ("folder", "manifest"):
+        return dataset.recordings(root)
+    if not root.is_dir():
+        raise InputError(f"{spec.text}: {root} is a file; give the folder with {dataset.layout}")
+    found = dataset.recordings(root)
+    if not found:
+        below = [dataset.recordings(path) for path in sorted(root.iterdir()) if path.is_dir()]
+        several = [recordings for recordings in below if recordings]
+        found = several[0] if len(several) == 1 else []
+    if not found:
+        raise InputError(
+            f"{root}: no recording of {dataset.title} in this folder; looked for {dataset.layout}"
+        )
+    return found
+
+
+def _label(spec: Spec) -> str:
+    """How reports name the dataset: with its query, without its path where it has a name."""
+    name = spec.place if spec.dataset in ("folder", "manifest") else spec.dataset
+    query = spec.text.partition("?")[2] if spec.query else ""
+    return f"{name}?{query}" if query else name
+
+
+def _chosen_split(spec: Spec) -> str | None:
+    values = spec.query.get(SPLIT)
+    if values is None:
+        return None
+    if len(values) != 1 or values[0] not in FRACTIONS:
+        raise InputError(
+            f"{spec.text}: no split {','.join(values)!r}; choose one of {', '.join(FRACTIONS)}"
+        )
+    return values[0]
+
+
+def _of_split(spec: str, found: Sequence[Recording], chosen: str) -> list[Recording]:
+    """The dataset's own split where it has one; all subjects are split before any filter."""
+    if all(SPLIT in recording.metadata for recording in found):
+        kept = [r for r in found if r.metadata[SPLIT] == chosen]
+    else:
+        of = split_subjects(recording.subject for recording in found)
+        kept = [r for r in found if of[r.subject] == chosen]
+    if not kept:
+        count = len({recording.subject for recording in found})
+        raise InputError(f"{spec}: no subject of {count} is in split {chosen}; leave {SPLIT} out")
+    return kept
+
+
+def _face(spec: Spec) -> Face | None:
+    """`face=detect`, `face=full`, `face=x,y,w,h`; None: as the layout says."""
+    values = spec.query.get(FACE)
+    if values is None:
+        return None
+    if values == ("detect",):
+        return Face()
+    if values == ("full",):
+        return Face(full_frame=True)
+    try:
+        x, y, width, height = (float(value) for value in values)
+    except ValueError as error:
+        raise InputError(
+            f"{spec.text}: {FACE}={','.join(values)}; give detect, full, or x,y,w,h in pixels"
+        ) from error
+    return Face(box=(x, y, width, height))
+
+
+def _filtered(
+    spec: str, records: list[Record], asked: Mapping[str, tuple[str, ...]]
+) -> list[Record]:
+    kept = records
+    for short, values in asked.items():
+        key = _full_key(spec, short, records)
+        there = sorted({record.metadata[key] for record in records if key in record.metadata})
+        wanted = {value.lower() for value in values}
+        unknown = [value for value in values if value.lower() not in map(str.lower, there)]
+        if unknown:
+            raise InputError(
+                f"{spec}: no recording has {key}={','.join(unknown)}; there are {', '.join(there)}"
+            )
+        kept = [record for record in kept if record.metadata.get(key, "").lower() in wanted]
+    if not kept:
+        raise InputError(f"{spec}: none of {len(records)} recordings matches all; ask for less")
+    return kept
+
+
+def _full_key(spec: str, short: str, records: Sequence[Record]) -> str:
+    keys = list(dict.fromkeys(key for record in records for key in record.metadata))
+    if short in keys:
+        return short
+    matching = [key for key in keys if key.partition("_")[0] == short]
+    if len(matching) == 1:
+        return matching[0]
+    there = ", ".join([*(key for key in keys if key != SPLIT), SPLIT, FACE])
+    raise InputError(f"{spec}: no key {short!r}; there are {there}")

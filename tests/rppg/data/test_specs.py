@@ -2,10 +2,13 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from rppg.data.specs import open_dataset
+from rppg.data.specs import open_dataset, open_datasets
+from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
+from rppg.records import Record
 
 
 @pytest.fixture(autouse=True)
@@ -48,7 +51,7 @@ def test_a_folder_without_videos_is_named_with_the_suffixes_looked_for(tmp_path:
     assert str(caught.value).startswith(str(tmp_path))
 
 
-@pytest.mark.parametrize("spec", ["/no/such/folder", "synthetic:", "webcam", "PURE:/data"])
+@pytest.mark.parametrize("spec", ["/no/such/folder", "synthetic:", "webcam", "NOPE:/data"])
 def test_what_is_neither_path_nor_dataset_is_named_with_the_mend(spec: str) -> None:
     with pytest.raises(InputError, match=r"synthetic:DOMAIN.*folder of videos") as caught:
         open_dataset(spec, split="train", subjects=1)
@@ -63,3 +66,207 @@ def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
 def test_an_unknown_split_is_named_with_the_known_ones() -> None:
     with pytest.raises(InputError, match=r"'dev'.*train, validation, test"):
         open_dataset("synthetic:webcam", split="dev", subjects=1)
+
+
+def subjects_of(spec: str) -> set[str]:
+    return {record.subject for record in open_dataset(spec, split="train", subjects=1)}
+
+
+@pytest.fixture
+def cohface(tmp_path: Path) -> Path:
+    """Twelve subjects of four clips, folders only: nothing is read at listing."""
+    for subject in range(1, 13):
+        for clip in range(4):
+            (tmp_path / "COHFACE" / str(subject) / str(clip)).mkdir(parents=True)
+    return tmp_path / "COHFACE"
+
+
+def test_filters_by_metadata(dataset, cohface: Path) -> None:
+    records = open_dataset(f"cohface:{cohface}?light=natural", split="train", subjects=1)
+    assert [record.name for record in records[:3]] == ["1/2", "1/3", "2/2"]
+    assert len(records) == 24
+    assert {record.dataset for record in records} == {"cohface?light=natural"}
+    root, _ = dataset("mmpd")
+    for query, names in (
+        ("?motion=Walking&skin=5,6", None),
+        ("?skin=5", {"p3_2"}),
+        ("?skin_type=5,4", {"p3_2", "p3_10"}),
+        ("?motion=walking,TALKING", {"p3_2", "p3_10"}),
+        ("?motion=Talking&gender=female&skin=4", {"p3_10"}),
+    ):
+        spec = f"mmpd:{root}{query}"
+        if names is None:
+            with pytest.raises(InputError, match=r"skin_type=6; there are 4, 5"):
+                open_dataset(spec, split="train", subjects=1)
+        else:
+            found = open_dataset(spec, split="train", subjects=1)
+            assert {record.name for record in found} == names
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ("cohface:{}?colour=red", r"no key 'colour'; there are light, split, face"),
+        ("cohface:{}?light=dim", r"no recording has light=dim; there are natural, studio"),
+        ("cohface:{}?light", r"'light' is no filter; give KEY=VALUE"),
+        ("cohface:{}?light=", r"is no filter"),
+        ("cohface:{}?light=natural&light=studio", r"light stands there twice"),
+        ("cohface:{}?split=dev", r"no split 'dev'; choose one of train, validation, test"),
+        ("cohface:{}?split=train,test", r"no split 'train,test'"),
+        ("cohface:{}?face=left", r"face=left; give detect, full, or x,y,w,h"),
+        ("cohface:{}?face=1,2,3", r"give detect, full, or x,y,w,h"),
+        ("cofhace:{}", r"did you mean cohface:/.*synthetic:DOMAIN"),
+        ("cohface:{}/nowhere", r"no such file or folder .*S/K/\{data.avi"),
+        ("cohface:", r"no such file or folder ''"),
+        ("ubfc-rppg:{}", r"no recording of UBFC-rPPG in this folder; looked for subjectN"),
+        ("manifest:{}", r"is a folder"),
+        ("synthetic:lab?face=full", r"crops already; leave out face"),
+        ("synthetic:lab?gender=male", r"no key 'gender'; there are skin_type, motion, camera"),
+    ],
+)
+def test_a_spec_that_asks_for_what_there_is_not(cohface: Path, spec: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        open_dataset(spec.format(cohface), split="train", subjects=1)
+    assert "\n" not in str(caught.value)
+
+
+def test_filters_that_exclude_each_other(dataset) -> None:
+    root, _ = dataset("mmpd")
+    with pytest.raises(InputError, match="none of 2 recordings matches all"):
+        open_dataset(f"mmpd:{root}?motion=Talking&skin=5", split="train", subjects=1)
+
+
+def test_splits_part_subjects_the_same_way_whatever_is_asked(cohface: Path) -> None:
+    parts = {
+        split: subjects_of(f"cohface:{cohface}?split={split}")
+        for split in ("train", "validation", "test")
+    }
+    assert [len(part) for part in parts.values()] == [8, 2, 2]
+    assert set.union(*parts.values()) == {str(n) for n in range(1, 13)}
+    # Fixed for good: a change would let what was trained on be tested on.
+    assert (parts["validation"], parts["test"]) == ({"2", "7"}, {"5", "6"})
+    for split, part in parts.items():
+        assert subjects_of(f"cohface:{cohface}?split={split}&light=natural") == part
+    assert subjects_of(f"cohface:{cohface}") == set.union(*parts.values())
+
+
+@pytest.mark.parametrize("count", range(1, 30))
+def test_no_split_is_empty_from_three_subjects_on(count: int) -> None:
+    names = [f"s{n}" for n in range(count)]
+    found = split_subjects(names)
+    assert found == split_subjects(reversed(names * 2))
+    sizes = {split: list(found.values()).count(split) for split in FRACTIONS}
+    assert sum(sizes.values()) == count
+    assert sizes["train"] >= 1 and (count < 3 or min(sizes.values()) >= 1)
+    assert sizes["train"] >= 0.3 * count
+
+
+def test_a_datasets_own_split_is_kept(dataset) -> None:
+    root, _ = dataset("scamps")
+    assert subjects_of(f"scamps:{root}?split=validation") == {"P000012"}
+    assert subjects_of(f"scamps:{root}?split=test") == {"P000020"}
+
+
+def test_a_synthetic_domain_takes_filters_and_a_split() -> None:
+    (record,) = open_dataset("synthetic:lab?split=test", split="train", subjects=1)
+    assert record.name == "lab-200000"
+
+
+def test_the_face_can_be_told(write, tmp_path: Path) -> None:
+    write.video(tmp_path / "a.avi")
+    for face, expected in (("full", (0, 0, 32, 24)), ("8,4,16,16", (4, 0, 24, 24))):
+        (record,) = open_dataset(f"{tmp_path}?face={face}", split="train", subjects=1)
+        np.testing.assert_allclose(record.load_crops().boxes[0], expected)
+    (record,) = open_dataset(f"folder:{tmp_path}?face=detect", split="train", subjects=1)
+    with pytest.raises(InputError, match="no face found"):
+        record.load_crops()
+
+
+def test_two_copies_of_one_dataset_are_told_apart(cohface: Path, tmp_path: Path) -> None:
+    (tmp_path / "copy").symlink_to(cohface)
+    specs = [f"cohface:{cohface}", f"cohface:{tmp_path / 'copy'}"]
+    records = open_datasets(specs, split="train", subjects=1)
+    assert list(dict.fromkeys(record.dataset for record in records)) == specs
+
+
+def test_a_path_with_a_question_mark_that_exists(write, tmp_path: Path) -> None:
+    folder = tmp_path / "who?light=red"
+    folder.mkdir()
+    (folder / "a.mp4").touch()
+    (record,) = open_dataset(str(folder), split="train", subjects=1)
+    assert record.name == "a.mp4"
+
+
+# --- manifests -------------------------------------------------------------------------------
+
+
+def listed(path: Path, text: str) -> list[Record]:
+    path.write_text(text)
+    return open_dataset(str(path), split="train", subjects=1)
+
+
+def test_a_manifest_mixes_formats_pictures_and_videos_without_truth(dataset, tmp_path) -> None:
+    pure, written = dataset("pure")
+    ubfc, other = dataset("ubfc-rppg")
+    (tmp_path / "pure").symlink_to(pure)
+    (tmp_path / "ubfc").symlink_to(ubfc)
+    records = listed(
+        tmp_path / "all.csv",
+        "subject,video,ground_truth,format,skin\n"
+        "a,pure/01-03/01-03,pure/01-03/01-03.json,pure,3\n"
+        "b,ubfc/subject2/vid.avi,ubfc/subject2/ground_truth.txt,ubfc-rppg,5\n"
+        "c,ubfc/subject10/vid.avi,,,\n",
+    )
+    assert [record.subject for record in records] == ["a", "b", "c"]
+    assert [dict(record.metadata) for record in records] == [{"skin": "3"}, {"skin": "5"}, {}]
+    first, second, third = records
+    np.testing.assert_allclose(first.load_truth().bvp, written.bvp)
+    times = [frame.time_s for frame in first.video.frames()]
+    np.testing.assert_allclose(times, written.frame_times_s, atol=1e-4)
+    np.testing.assert_allclose(second.load_truth().times_s, other.truth_times_s, atol=1e-6)
+    assert third.load_truth is None
+    (dark,) = open_dataset(f"{tmp_path / 'all.csv'}?skin=5", split="train", subjects=1)
+    assert dark.subject == "b"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", r"empty \(0 bytes\)"),
+        ("video,ground_truth,subject\n", r"1 lines; expected a header and a row"),
+        ("video,subject\na.mp4,x\n", r"no column ground_truth; a manifest has video,ground_truth"),
+        ("video,ground_truth,subject\na.mp4,a.csv\n", r"row 2 has 2 values, the header 3"),
+        ("video,ground_truth,subject\n,a.csv,x\n", r"row 2: the column video is empty"),
+        ("video,ground_truth,subject\na.mp4,a.csv,\n", r"row 2: no subject"),
+        ("video,ground_truth,subject\n/a.mp4,,x\n", r"row 2: video /a.mp4 leads out of"),
+        ("video,ground_truth,subject\nb/../../a.mp4,,x\n", r"leads out of the manifest's folder"),
+        ("video,ground_truth,subject\nC:\\a.mp4,,x\n", r"leads out of the manifest's folder"),
+        ("video,ground_truth,subject\na.mp4,../a.csv,x\n", r"row 2: ground_truth ../a.csv leads"),
+        ("video,ground_truth,subject,format\na,b,x,wav\n", r"no format 'wav'; choose one of csv"),
+        ("video,ground_truth,subject\na,,x\na,,y\n", r"the video a stands in two rows"),
+        ("video,video,subject\na,,x\n", r"a column stands twice"),
+    ],
+)
+def test_a_manifest_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(InputError, match=message) as caught:
+        listed(tmp_path / "m.csv", text)
+    assert str(caught.value).startswith(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("time,bvp\n0,1\n", "no column 'time_s'; found time, bvp"),
+        ("time_s,ppg\n0,1\n", "no column 'bvp'"),
+        ("time_s,bvp\n0,high\n", "column bvp: value 1 is 'high', expected a number"),
+        ("time_s,bvp\n", "1 lines"),
+        ("time_s,bvp\n0,1,2\n", "row 2 has 3 values"),
+    ],
+)
+def test_ground_truth_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    (record,) = listed(tmp_path / "m.csv", "video,ground_truth,subject\na.mp4,a.csv,x\n")
+    assert record.load_truth is not None
+    with pytest.raises(InputError, match=message) as caught:
+        record.load_truth()
+    assert str(caught.value).startswith(str(tmp_path / "a.csv"))

@@ -1,0 +1,89 @@
+"""The datasets that a SPEC can name: the one list of them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from rppg.data import (
+    bp4d,
+    buaa_mihr,
+    cohface,
+    folder,
+    ibvp,
+    manifest,
+    mmpd,
+    pure,
+    scamps,
+    ubfc_phys,
+    ubfc_rppg,
+    vipl_hr,
+)
+from rppg.data.recording import Recording
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A dataset as downloaded.
+
+    Attributes:
+        title: its name in the literature.
+        layout: where its files lie under the path of a SPEC.
+        recordings: lists the recordings under a path.
+        filters: keys of the metadata that a SPEC can filter by.
+        note: what else there is to know.
+    """
+
+    title: str
+    layout: str
+    recordings: Callable[[Path], list[Recording]]
+    filters: tuple[str, ...] = ()
+    note: str = ""
+
+
+DATASETS: Mapping[str, Dataset] = {
+    "ubfc-rppg": Dataset("UBFC-rPPG", "subjectN/{vid.avi,ground_truth.txt}", ubfc_rppg.recordings),
+    "pure": Dataset("PURE", "01-01/{01-01/Image*.png,01-01.json}", pure.recordings, ("motion",)),
+    "cohface": Dataset("COHFACE", "S/K/{data.avi,data.hdf5}", cohface.recordings, ("light",)),
+    "mmpd": Dataset(
+        "MMPD",
+        "subjectN/pN_K.mat",
+        mmpd.recordings,
+        tuple(mmpd.KEYS.values()),
+        "a file of the full release is read whole, 2 to 4 GB; in the mini release the whole "
+        "picture is the face",
+    ),
+    "vipl-hr": Dataset(
+        "VIPL-HR",
+        "pN/vM/sourceK/{video.avi,wave.csv,gt_HR.csv,time.txt}",
+        vipl_hr.recordings,
+        ("scenario", "camera"),
+    ),
+    "ubfc-phys": Dataset(
+        "UBFC-Phys", "sN/{vid_sN_TM.avi,bvp_sN_TM.csv}", ubfc_phys.recordings, ("task",)
+    ),
+    "scamps": Dataset(
+        "SCAMPS",
+        "{Train,Val,Test}/P*.mat",
+        scamps.recordings,
+        note="splits of its own; the whole picture is the face",
+    ),
+    "ibvp": Dataset("iBVP", "pNN_x/{pNN_x_rgb/*.bmp,pNN_x_bvp.csv}", ibvp.recordings, ("session",)),
+    "buaa-mihr": Dataset(
+        "BUAA-MIHR", "Sub NN/Lux X/{*.avi,*PPGData.mat}", buaa_mihr.recordings, ("light",)
+    ),
+    "bp4d": Dataset(
+        "BP4D+",
+        "{2D+3D/F001.zip,Physiology/F001/T1/BP_mmHg.txt}",
+        bp4d.recordings,
+        ("task", "gender"),
+    ),
+    "manifest": Dataset(
+        "a CSV manifest",
+        "a file with columns video,ground_truth,subject[,format]; paths relative to it",
+        manifest.recordings,
+        note="every other column is metadata to filter by",
+    ),
+    "folder": Dataset(
+        "a folder of videos", "any, searched recursively", folder.recordings, note="no ground truth"
+    ),
+}

@@ -1,0 +1,56 @@
+"""A record from its parts: how every loader makes one."""
+
+import functools
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from rppg.records import HeartRate, Pulse, Record
+from rppg.video.area import Box
+from rppg.video.crop import read_crops
+from rppg.video.source import Video
+
+
+@dataclass(frozen=True)
+class Face:
+    """Where the face is: looked for, unless a box is given or the whole picture is the face."""
+
+    box: Box | None = None
+    full_frame: bool = False
+
+
+@dataclass(frozen=True)
+class Recording:
+    """What a loader finds in a dataset; attributes as of `Record`.
+
+    `face` is None where the layout doesn't say where the face is. `truth` and `rate` read the
+    ground truth when asked.
+    """
+
+    name: str
+    subject: str
+    video: Video
+    truth: Callable[[], Pulse] | None = None
+    rate: Callable[[], HeartRate] | None = None
+    metadata: Mapping[str, str] = field(default_factory=dict)
+    files: tuple[Path, ...] = ()
+    per_frame: bool = False
+    face: Face | None = None
+
+    def record(self, dataset: str, face: Face | None = None) -> Record:
+        """As a record of `dataset`; `face` takes the place of what the layout says."""
+        where = face or self.face or Face()
+        return Record(
+            name=self.name,
+            dataset=dataset,
+            subject=self.subject,
+            load_crops=functools.partial(
+                read_crops, self.video, box=where.box, full_frame=where.full_frame
+            ),
+            load_truth=self.truth,
+            metadata=self.metadata,
+            load_rate=self.rate,
+            video=self.video,
+            files=self.files,
+            per_frame=self.per_frame,
+        )

@@ -1,0 +1,137 @@
+"""`rppg check`, `evaluate` and `train` on files: what is bad is named, and the rest goes on."""
+
+import json
+import re
+
+import pytest
+
+from rppg.cli import main
+
+
+@pytest.fixture
+def rppg(capsys):
+    """`rppg("check", ...)`: exit code, stdout, stderr."""
+
+    def run(*arguments):
+        with pytest.raises(SystemExit) as ended:
+            main([str(argument) for argument in arguments])
+        return ended.value.code or 0, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, write):
+    """Two good recordings of 12 s, a video cut off, one of 2 s, and one whose truth is gone."""
+    root = tmp_path_factory.mktemp("study")
+    for name, seconds in (("a", 12), ("b", 12), ("short", 2), ("cut", 12), ("blind", 12)):
+        write.video(root / f"{name}.avi", seconds)
+        write.truth(root / f"{name}.csv", seconds)
+    whole = (root / "cut.avi").read_bytes()
+    (root / "cut.avi").write_bytes(whole[: len(whole) // 2])
+    (root / "blind.csv").unlink()
+    names = ("a", "b", "short", "cut", "blind")
+    head = "video,ground_truth,subject,light\n"
+    rows = [f"{name}.avi,{name}.csv,{name},{'sun' if name < 'b' else 'lamp'}\n" for name in names]
+    (root / "all.csv").write_text(head + "".join(rows))
+    (root / "good.csv").write_text(head + "".join(rows[:2]))
+    return root
+
+
+def test_check_says_ok_and_exits_with_0(rppg, study):
+    code, out, err = rppg("check", study / "good.csv")
+    assert (code, err) == (0, "")
+    assert out.splitlines() == [
+        "a.avi  ok", "b.avi  ok", "2 recordings: 0 with defects, 0 of them can't be used"
+    ]  # fmt: skip
+
+
+def test_check_lists_each_defect_and_exits_with_2(rppg, study):
+    code, out, err = rppg("check", study / "all.csv")
+    assert (code, err) == (2, "")
+    *lines, last = out.splitlines()
+    assert last == "5 recordings: 3 with defects, 3 of them can't be used"
+    told = {line.split("  ")[0]: line for line in lines}
+    assert told["a.avi"] == "a.avi  ok"
+    assert "cut.avi  truncated  can't be used" in out and str(study / "cut.avi") in told["cut.avi"]
+    assert "blind.avi  missing  can't be used" in told["blind.avi"]
+    assert "short.avi  short" in told["short.avi"]
+
+
+def test_check_as_json(rppg, study):
+    code, out, err = rppg("check", f"{study / 'all.csv'}?light=lamp", "--json")
+    assert (code, err) == (2, "")
+    records = json.loads(out)["records"]
+    assert [record["record"] for record in records] == [
+        "b.avi", "short.avi", "cut.avi", "blind.avi"
+    ]  # fmt: skip
+    assert [record["usable"] for record in records] == [True, False, False, False]
+    (defect,) = records[3]["defects"]
+    assert set(defect) == {"dataset", "record", "kind", "message", "fatal"}
+    assert defect["kind"] == "missing" and records[3]["metadata"] == {"light": "lamp"}
+
+
+def test_check_of_nothing(rppg, tmp_path):
+    code, out, err = rppg("check", f"pure:{tmp_path}")
+    assert (code, out) == (2, "")
+    assert err.startswith(f"rppg: {tmp_path}: no recording of PURE") and err.count("\n") == 1
+
+
+def test_datasets_are_listed_with_layout_and_filters(rppg):
+    code, out, _ = rppg("datasets")
+    assert code == 0
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    for name in ("ubfc-rppg", "pure", "cohface", "mmpd", "vipl-hr", "ubfc-phys", "scamps", "ibvp",
+                 "buaa-mihr", "bp4d", "manifest", "folder"):  # fmt: skip
+        assert f"{name}:PATH" in lines
+    assert "skin_type" in lines["mmpd:PATH"] and "subjectN/pN_K.mat" in lines["mmpd:PATH"]
+
+
+def test_evaluate_lists_failures_and_goes_on(rppg, study):
+    spec = f"{study / 'all.csv'}?face=full"
+    code, out, err = rppg("evaluate", "--data", spec, "--method", "green", "--json")
+    assert code == 0
+    told = json.loads(out)
+    assert {row["record"] for row in told["windows"]} == {"a.avi", "b.avi"}
+    assert {row["metadata"]["light"] for row in told["windows"]} == {"sun", "lamp"}
+    for row in told["windows"]:
+        assert row["hr_true_bpm"] == pytest.approx(72, abs=0.3)
+        assert row["hr_pred_bpm"] == pytest.approx(72, abs=0.3)
+    lines = err.splitlines()
+    assert sorted(line.split(":")[0] for line in lines) == ["blind.avi", "cut.avi", "short.avi"]
+
+
+def test_evaluate_recordings_shorter_than_a_window(rppg, dataset):
+    root, _ = dataset("scamps")
+    code, out, err = rppg(
+        "evaluate", "--data", f"scamps:{root}?split=validation", "--method", "pos"
+    )
+    assert (code, out) == (2, "")
+    assert err == "rppg: no window of 10 s could be evaluated; give longer recordings\n"
+
+
+def test_train_leaves_bad_recordings_out_by_name(rppg, study, tmp_path, caplog):
+    config = tmp_path / "small.toml"
+    config.write_text("clip_s = 5.0\nbatch_size = 2\n")
+    code, out, err = rppg(
+        "train", "--data", f"{study / 'all.csv'}?face=full", "--config", config,
+        "--out", tmp_path / "run",
+    )  # fmt: skip
+    assert code == 0, err
+    assert "Left out: 2 recordings" in out
+    left = re.findall(r"left out: (\S+)", caplog.text)
+    assert [path.rsplit("/", 1)[-1] for path in left] == ["short.avi:", "cut.avi:"]
+    assert "2 of 5 recordings are left out" in caplog.text
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
+    assert made["recordings"] == 3 and made["subjects"] == 3  # without a look at the labels
+    assert len(made["skipped"]) == 2
+    assert made["config"]["data"] == [f"{study / 'all.csv'}?face=full"]
+
+
+def test_train_with_nothing_left(rppg, study, tmp_path):
+    code, out, err = rppg(
+        "train", "--data", f"{study / 'good.csv'}?face=900,900,5,5", "--out", tmp_path / "run"
+    )
+    assert (code, out) == (2, "")
+    assert "none of the 2 recordings can be used" in err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()

@@ -1,0 +1,109 @@
+"""Any damage: a defect or a correct result, never a traceback, a crash, or two lines."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import scipy.io
+
+from rppg.data.catalogue import DATASETS
+from rppg.data.check import check_record
+from rppg.data.matlab5 import check_structure
+from rppg.data.specs import open_dataset
+from rppg.errors import InputError
+
+NAMES = [name for name in DATASETS if name != "folder"]
+VARIANTS = 30
+
+
+def damaged(data: bytes, rng: np.random.Generator) -> bytes:
+    """Cut off, a few bytes flipped (most of them near the header), or a stretch overwritten."""
+    kind, changed = rng.integers(3), bytearray(data)
+    if kind == 0:
+        return data[: rng.integers(len(data))]
+    if kind == 1:
+        reach = min(len(data), 4000) if rng.random() < 0.7 else len(data)
+        for at in rng.integers(reach, size=rng.integers(1, 6)):
+            changed[at] ^= int(rng.integers(1, 256))
+    else:
+        at = rng.integers(len(data))
+        changed[at : at + rng.integers(1, 64)] = rng.bytes(int(rng.integers(0, 64)))
+    return bytes(changed)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_damaged_files_are_told_or_read(dataset, tmp_path, name):
+    """330 variants in all."""
+    whole, written = dataset(name)
+    root = tmp_path / "copy"
+    shutil.copytree(whole, root)
+    files = sorted(path for path in root.rglob("*") if path.is_file() and path.stat().st_size)
+    files = [path for path in files if path.name not in ("p3_10.mat", "bvp_s10_T1.csv")]
+    labels = [path for path in files if path.suffix not in (".png", ".bmp")]
+    rng = np.random.default_rng(NAMES.index(name))
+    spec = f"{name}:{root / 'list.csv' if name == 'manifest' else root}"
+    found = 0
+    for variant in range(VARIANTS):
+        among = labels if variant % 5 and labels else files
+        path = among[rng.integers(len(among))]
+        good = path.read_bytes()
+        path.write_bytes(damaged(good, rng))
+        messages = []
+        try:
+            for record in open_dataset(spec, split="train", subjects=1):
+                if record.name in (written.record, "a.mkv"):
+                    messages += [defect.message for defect in check_record(record)]
+        except InputError as error:
+            messages.append(str(error))
+        assert not any("\n" in message for message in messages), messages
+        found += bool(messages)
+        path.write_bytes(good)
+    assert found > VARIANTS / 3
+
+
+CONTENTS = {
+    "row": np.arange(9.0)[None],
+    "text": "LED-low",
+    "empty": np.zeros((0, 3)),
+    "complex": np.array([1 + 2j, 3]),
+    "bytes": np.arange(7, dtype=np.uint8),
+    "structure": {"data": np.arange(5.0), "inner": {"fs": 60, "note": "x"}},
+    "cell": np.array([1.0, "two", np.zeros(3)], dtype=object),
+    "flag": True,
+    "large": np.random.default_rng(0).random((60, 60, 60)),
+}
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_what_scipy_writes_keeps_its_promises(tmp_path, compressed):
+    scipy.io.savemat(tmp_path / "a.mat", CONTENTS, do_compression=compressed, oned_as="row")
+    check_structure(tmp_path / "a.mat")
+
+
+def test_nothing_that_crashes_scipy_gets_through(tmp_path: Path):
+    """In a process of its own, since SciPy does crash: a damaged structure is a file's worst."""
+    script = f"""
+import sys, numpy as np, scipy.io, pathlib
+from rppg.data.reading import read_mat
+from rppg.errors import InputError
+path = pathlib.Path({str(tmp_path / "b.mat")!r})
+scipy.io.savemat(path, {{"PPG": {{"data": np.arange(30.0), "fs": 60}}}})
+good = path.read_bytes()
+refused = 0
+for at in range(128, 420):
+    for value in (0, 1, 7, 14, 64, 255):
+        path.write_bytes(good[:at] + bytes([value]) + good[at + 1 :])
+        try:
+            read_mat(path, ["PPG"])
+        except InputError:
+            refused += 1
+print(refused)
+"""
+    ended = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ended.returncode == 0, ended.stderr[-2000:]
+    assert int(ended.stdout) > 200
