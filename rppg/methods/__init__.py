@@ -8,10 +8,25 @@ from numpy.typing import NDArray
 
 from rppg.methods.chrom import chrom
 from rppg.methods.green import green
+from rppg.methods.ica import ica
+from rppg.methods.lgi import lgi
+from rppg.methods.omit import omit
+from rppg.methods.pbv import pbv
 from rppg.methods.pos import pos
 from rppg.methods.traces import skin_trace
 
-__all__ = ["METHODS", "Method", "chrom", "green", "pos", "skin_trace"]
+__all__ = [
+    "METHODS",
+    "Method",
+    "chrom",
+    "green",
+    "ica",
+    "lgi",
+    "omit",
+    "pbv",
+    "pos",
+    "skin_trace",
+]
 
 Array = NDArray[np.float64]
 
@@ -40,16 +55,40 @@ METHODS: dict[str, Method] = {
         "Verkruysse, Svaasand, Nelson, Optics Express 16(26), 2008",
         "The green channel, in which blood absorbs most.",
     ),
+    "ica": Method(
+        "ica",
+        ica,
+        "Poh, McDuff, Picard, Optics Express 18(10), 2010",
+        "The most periodic of three independent sources.",
+    ),
     "chrom": Method(
         "chrom",
         chrom,
         "de Haan, Jeanne, IEEE Trans. Biomed. Eng. 60(10), 2013",
         "The difference of two chrominance signals, weighed so that intensity motion cancels.",
     ),
+    "pbv": Method(
+        "pbv",
+        pbv,
+        "de Haan, van Leest, Physiol. Meas. 35(9), 2014",
+        "The combination that passes the pulse's signature and as little else as can be.",
+    ),
     "pos": Method(
         "pos",
         pos,
         "Wang, den Brinker, Stuijk, de Haan, IEEE Trans. Biomed. Eng. 64(7), 2017",
         "Projection on the plane orthogonal to the skin tone, refined by alpha tuning.",
+    ),
+    "lgi": Method(
+        "lgi",
+        lgi,
+        "Pilz, Zaunseder, Krajewski, Blazek, CVPR Workshops, 2018",
+        "Green, once the direction along which the colour varies most is projected out.",
+    ),
+    "omit": Method(
+        "omit",
+        omit,
+        "Álvarez Casado, Bordallo López, IEEE J. Biomed. Health Inform. 27(11), 2023",
+        "Green, once the colour of the first frame is projected out.",
     ),
 }

@@ -1,11 +1,15 @@
 """CHROM: two chrominance signals."""
 
 import numpy as np
-from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
-from scipy.signal import get_window
+from numpy.typing import ArrayLike, NDArray
 
-from rppg.methods.normalise import deviation_ratio, relative_variation, without_rounding
+from rppg.methods.normalise import (
+    deviation_ratio,
+    read_traces,
+    relative_variation,
+    without_rounding,
+)
+from rppg.methods.overlap import overlap_add, split_windows
 from rppg.signals.filters import bandpass
 
 Array = NDArray[np.float64]
@@ -17,7 +21,7 @@ Y = np.array([1.5, 1.0, -1.5])
 """Chrominance signals of the skin tone under white light (eq. 9)."""
 
 
-def chrom(rgb: Array, fps: float) -> Array:
+def chrom(rgb: ArrayLike, fps: float) -> Array:
     """BVP `(..., T)` by CHROM, up at systole.
 
     In windows of 1.6 s, half overlapping and Hann weighted::
@@ -36,21 +40,11 @@ def chrom(rgb: Array, fps: float) -> Array:
         de Haan, Jeanne, "Robust pulse rate from chrominance-based rPPG", IEEE Trans. Biomed.
         Eng. 60(10), 2013.
     """
-    trace = np.asarray(rgb, dtype=np.float64)
+    trace = read_traces(rgb, fps)
     frames = trace.shape[-2]
-    half = int(np.ceil(WINDOW_S * fps / 2))
     if frames < 2:
         return np.zeros(trace.shape[:-1])
-    count = int(np.ceil(frames / half)) + 1
-    padding = [(0, 0)] * (trace.ndim - 2) + [(half, count * half - frames), (0, 0)]
-    padded = np.pad(trace, padding, mode="reflect")
-    windows = np.moveaxis(sliding_window_view(padded, 2 * half, axis=-2), -1, -2)
-    normalised = relative_variation(windows[..., ::half, :, :])
+    normalised = relative_variation(split_windows(trace, int(np.ceil(WINDOW_S * fps / 2))))
     band = (LOW_HZ, min(HIGH_HZ, 0.45 * fps))
     x, y = (bandpass(without_rounding(normalised @ axis), fps, *band, order=3) for axis in (X, Y))
-    s = without_rounding(x - deviation_ratio(x, y) * y)
-    s = (s - np.mean(s, axis=-1, keepdims=True)) * get_window("hann", 2 * half)
-    out = np.zeros(padded.shape[:-1])
-    for k in range(count):
-        out[..., k * half : (k + 2) * half] += s[..., k, :]
-    return out[..., half : half + frames]
+    return overlap_add(without_rounding(x - deviation_ratio(x, y) * y), frames)

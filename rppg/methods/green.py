@@ -1,14 +1,14 @@
 """GREEN: the green channel as it is."""
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from rppg.methods.normalise import relative_variation
+from rppg.methods.normalise import read_traces, relative_variation
 
 Array = NDArray[np.float64]
 
 
-def green(rgb: Array, fps: float) -> Array:
+def green(rgb: ArrayLike, fps: float) -> Array:
     """BVP `(..., T)` as `1 − G(t) / mean(G)`: blood absorbs green light, so systole is dark.
 
     Args:
@@ -19,5 +19,5 @@ def green(rgb: Array, fps: float) -> Array:
         Verkruysse, Svaasand, Nelson, "Remote plethysmographic imaging using ambient light",
         Optics Express 16(26), 2008.
     """
-    trace = np.asarray(rgb, dtype=np.float64)[..., 1:2]
+    trace = read_traces(rgb, fps)[..., 1:2]
     return np.asarray(-relative_variation(trace)[..., 0])

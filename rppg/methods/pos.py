@@ -2,9 +2,14 @@
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from rppg.methods.normalise import deviation_ratio, relative_variation, without_rounding
+from rppg.methods.normalise import (
+    deviation_ratio,
+    read_traces,
+    relative_variation,
+    without_rounding,
+)
 
 Array = NDArray[np.float64]
 
@@ -13,7 +18,7 @@ PROJECTION = np.array([[0.0, 1.0, -1.0], [-2.0, 1.0, 1.0]])
 """Axes of the plane orthogonal to (1, 1, 1), the direction of intensity (eq. 10, 30)."""
 
 
-def pos(rgb: Array, fps: float) -> Array:
+def pos(rgb: ArrayLike, fps: float) -> Array:
     """BVP `(..., T)` by POS, up at systole.
 
     In each window of 1.6 s, one for each frame (Algorithm 1)::
@@ -34,7 +39,7 @@ def pos(rgb: Array, fps: float) -> Array:
         Wang, den Brinker, Stuijk, de Haan, "Algorithmic principles of remote PPG", IEEE Trans.
         Biomed. Eng. 64(7), 2017.
     """
-    trace = np.asarray(rgb, dtype=np.float64)
+    trace = read_traces(rgb, fps)
     frames = trace.shape[-2]
     length = min(int(np.ceil(WINDOW_S * fps)), frames)
     if length == 0:
