@@ -1,24 +1,33 @@
-"""Pulse signals on a uniform clock: resampling, filters, spectrum, heart rate, quality, windows."""
+"""Pulse signals on a uniform clock: from resampling over the spectrum to rate, quality, beats."""
 
+from rppg.signals.beats import Beats, find_beats, local_rate_hz
 from rppg.signals.filters import bandpass, detrend
-from rppg.signals.quality import pulse_power_share, quality
+from rppg.signals.quality import RELIABLE, pulse_power_share, quality, quality_evidence
 from rppg.signals.rates import RateCourse, rate_course
 from rppg.signals.resample import resample, resample_frames, uniform_grid
 from rppg.signals.spectrum import heart_rate_bpm, power_spectrum
+from rppg.signals.variability import Variability, variability
 from rppg.signals.windows import sliding_windows, valid_share
 
 __all__ = [
+    "RELIABLE",
+    "Beats",
     "RateCourse",
+    "Variability",
     "bandpass",
     "detrend",
+    "find_beats",
     "heart_rate_bpm",
+    "local_rate_hz",
     "power_spectrum",
     "pulse_power_share",
     "quality",
+    "quality_evidence",
     "rate_course",
     "resample",
     "resample_frames",
     "sliding_windows",
     "uniform_grid",
     "valid_share",
+    "variability",
 ]

@@ -13,6 +13,9 @@ from rppg.signals.windows import sliding_windows, valid_share
 
 Array = NDArray[np.float64]
 
+WINDOWS_AT_ONCE = 64
+"""Windows whose spectra are held at a time: bounds the memory."""
+
 
 @dataclass(frozen=True)
 class RateCourse:
@@ -49,8 +52,11 @@ def rate_course(
     has no heart rate, and quality 0. `rate` takes windows, rate in Hz and the band in Hz.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    rates = rate(windows, fps, low_hz, high_hz)
-    index = quality(windows, fps, low_hz, high_hz)
+    # A fine spectrum is some hundred times larger than what is kept of it.
+    parts = [windows[i : i + WINDOWS_AT_ONCE] for i in range(0, len(windows), WINDOWS_AT_ONCE)]
+    nothing = [np.zeros(0)]
+    rates = np.concatenate(nothing + [rate(part, fps, low_hz, high_hz) for part in parts])
+    index = np.concatenate(nothing + [quality(part, fps, low_hz, high_hz) for part in parts])
     if valid is not None:
         enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
         rates = np.where(enough, rates, np.nan)

@@ -62,13 +62,13 @@ def heart_rate_bpm(
 def peak_frequency_hz(frequencies: Array, power: Array, low_hz: float, high_hz: float) -> Array:
     """Frequency `(...)` of the highest local maximum of `power` `(..., F)` in the band, or NaN."""
     middle = power[..., 1:-1]
+    bin_hz = frequencies[1] - frequencies[0]  # the peak of a tone at the band's edge may lie beyond
     is_peak = (middle > power[..., :-2]) & (middle >= power[..., 2:])
-    is_peak &= (frequencies[1:-1] >= low_hz) & (frequencies[1:-1] <= high_hz)
+    is_peak &= (frequencies[1:-1] >= low_hz - bin_hz) & (frequencies[1:-1] <= high_hz + bin_hz)
     height = np.where(is_peak, middle, -np.inf)
     at = np.argmax(height, axis=-1, keepdims=True)
     left, peak, right = (np.take_along_axis(power, at + k, axis=-1) for k in range(3))
     bend = left - 2 * peak + right
     found = np.take_along_axis(is_peak, at, axis=-1) & (bend < 0)
     offset = np.where(found, 0.5 * (left - right) / np.where(found, bend, 1.0), np.nan)
-    spacing = frequencies[1] - frequencies[0]
-    return np.asarray((frequencies[at + 1] + offset * spacing)[..., 0])
+    return np.asarray((frequencies[at + 1] + offset * bin_hz)[..., 0])

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from scipy.signal import periodogram
 
 from rppg.errors import InputError
 from rppg.signals import (
+    RELIABLE,
     bandpass,
     heart_rate_bpm,
     power_spectrum,
@@ -16,6 +17,7 @@ from rppg.signals import (
     sliding_windows,
     valid_share,
 )
+from rppg.signals.rates import WINDOWS_AT_ONCE
 
 
 def sine(bpm: float, seconds: float = 10.0, fps: float = 30.0, phase: float = 0.0) -> np.ndarray:
@@ -38,15 +40,19 @@ def test_the_spectrum_is_a_hann_periodogram_on_a_fine_grid() -> None:
 
 
 @given(
-    bpm=st.floats(40, 195),
+    bpm=st.floats(36, 198),
     phase=st.floats(0, 6.28),
     fps=st.sampled_from([20.0, 25.0, 30.0, 60.0]),
     scale=st.floats(1e-6, 1e6),
+    seconds=st.sampled_from([10.0, 30.0]),
 )
+@example(bpm=197.98, phase=0.3, fps=30.0, scale=1.0, seconds=10.0)
+@example(bpm=36.0, phase=0.3, fps=30.0, scale=1.0, seconds=10.0)
 def test_heart_rate_of_a_tone_within_a_tenth_of_a_bpm(
-    bpm: float, phase: float, fps: float, scale: float
+    bpm: float, phase: float, fps: float, scale: float, seconds: float
 ) -> None:
-    x = scale * (3 + sine(bpm, 10.0, fps, phase))
+    """Over the whole band."""
+    x = scale * (3 + sine(bpm, seconds, fps, phase))
     assert heart_rate_bpm(x, fps) == pytest.approx(bpm, abs=0.1)
 
 
@@ -91,6 +97,22 @@ def test_quality_falls_as_noise_rises_and_tells_good_windows_from_bad() -> None:
     index, error = np.concatenate(all_quality), np.concatenate(all_error)
     assert np.mean(error[index > 0.7]) < 1
     assert np.mean(error[index < 0.3]) > 10
+
+
+@pytest.mark.parametrize(("colour", "most"), [("white", 0.06), ("brown", 0.25)])
+def test_noise_is_seldom_called_reliable(colour: str, most: float) -> None:
+    noise = np.random.default_rng(0).standard_normal((1000, 300))
+    x = bandpass(noise if colour == "white" else np.cumsum(noise, axis=-1), 30.0)
+    assert np.mean(quality(x, 30.0) >= RELIABLE) < most
+
+
+def test_many_windows_are_taken_a_few_at_a_time() -> None:
+    x = np.random.default_rng(0).standard_normal(30 * 150)
+    course = rate_course(x, 30.0)
+    _, windows = sliding_windows(x, 30.0)
+    assert len(windows) > 2 * WINDOWS_AT_ONCE
+    np.testing.assert_allclose(course.hr_bpm, heart_rate_bpm(windows, 30.0))
+    np.testing.assert_allclose(course.quality, quality(windows, 30.0))
 
 
 def test_windows_lie_within_the_signal_at_the_given_stride() -> None:

@@ -1,0 +1,228 @@
+"""Does low quality mean a large error? `python -m benchmarks.quality`.
+
+Prints, for windows of 10 s binned by their quality index, how many there are, how often the heart
+rate is right (within 5 bpm) and its mean absolute error; the area under the ROC curve of telling
+errors above 5 bpm by the index; and how often a rate counts as reliable where the same people were
+rendered without a pulse. Validation subjects; writes `docs/results/quality.json` and `quality.svg`.
+`--fit` prints the weights for `rppg.signals.quality` first, from training subjects.
+"""
+
+import argparse
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.stats import rankdata
+
+from rppg.atomic import atomic_path
+from rppg.evaluation import Protocol, classical, measure
+from rppg.methods import METHODS
+from rppg.models.estimator import trained, untrained
+from rppg.records import FaceCrops, Pulse
+from rppg.report.style import in_house_style
+from rppg.signals import (
+    RELIABLE,
+    heart_rate_bpm,
+    quality,
+    quality_evidence,
+    resample,
+    resample_frames,
+    sliding_windows,
+    uniform_grid,
+)
+from rppg.signals.quality import RIGHT_BPM
+from rppg.synthetic.cache import SPLITS, synthetic_records
+from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.subjects import draw_subject, render_crops
+
+Array = NDArray[np.float64]
+Estimators = dict[str, Callable[[NDArray[np.float32], float], Array]]
+
+BINS = np.linspace(0, 1, 11)
+WINDOW_S, STRIDE_S = 10.0, 5.0
+PULSELESS_WEIGHT = 1 / 3
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Windows of one method on one domain: evidence `(W, 3)`, quality and |error| in bpm `(W,)`.
+
+    Without a pulse any rate is wrong: the error is infinite.
+    """
+
+    domain: str
+    method: str
+    evidence: Array
+    quality: Array
+    error_bpm: Array
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=40, help="of validation, a domain")
+    parser.add_argument("--fit", action="store_true", help="fit to training subjects first")
+    parser.add_argument("--training-subjects", type=int, default=80)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
+    options = parser.parse_args()
+    if options.fit:
+        weights, bias = fit(collect("train", options.training_subjects))
+        print("WEIGHTS =", tuple(round(float(w), 2) for w in weights), " BIAS =", round(bias, 2))
+    found = collect("validation", options.subjects)
+    pulse = [part for part in found if np.all(np.isfinite(part.error_bpm))]
+    without = [part for part in found if not np.all(np.isfinite(part.error_bpm))]
+    result: dict[str, Any] = {
+        "settings": {"split": "validation", "subjects": options.subjects, "window_s": WINDOW_S},
+        "all": described(pulse),
+        "groups": {f"{p.domain}/{p.method}": described([p]) for p in pulse},
+        "reliable_without_a_pulse": {
+            f"{p.domain}/{p.method}": round(float(np.mean(p.quality >= RELIABLE)), 3)
+            for p in without
+        },
+    }
+    for row in result["all"]["bins"]:
+        print("{from:.1f}–{to:.1f}  n {windows:5d}  right {right}  MAE {mae_bpm}".format(**row))
+    for name, group in {"all": result["all"], **result["groups"]}.items():
+        told = {key: value for key, value in group.items() if key != "bins"}
+        print(name, told, "without a pulse", result["reliable_without_a_pulse"].get(name, ""))
+    with atomic_path(options.out) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    with atomic_path(options.out.with_suffix(".svg")) as temporary:
+        draw(result["all"]["bins"]).savefig(temporary, metadata={"Date": None})
+
+
+def collect(split: str, subjects: int) -> list[Windows]:
+    """Every method on every domain, with the pulse and without."""
+    estimators: Estimators = {"fcus": trained(), "untrained": untrained()}
+    estimators |= {name: classical(name) for name in METHODS}
+    found = []
+    for domain in DOMAINS.values():
+        records = synthetic_records(domain.name, split, subjects)
+        rows: dict[tuple[str, bool], list[tuple[Array, Array, Array]]] = {}
+        for number, record in enumerate(records, SPLITS[split]):
+            assert record.load_truth is not None
+            truth = record.load_truth()
+            pulseless = render_crops(_subject(domain, number), pulse_gain=0.0)
+            for crops, there in ((record.load_crops(), True), (pulseless, False)):
+                for method, estimator in estimators.items():
+                    part = _windows(crops, truth if there else None, estimator)
+                    rows.setdefault((method, there), []).append(part)
+        for (method, _), parts in rows.items():
+            columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
+            found.append(Windows(domain.key, method, *columns))
+    return found
+
+
+def fit(parts: list[Windows]) -> tuple[Array, float]:
+    """Logistic regression of being right, each part weighing the same, pulseless ones a third."""
+    x = np.concatenate([part.evidence for part in parts])
+    right = np.concatenate([part.error_bpm for part in parts]) <= RIGHT_BPM
+    weight = np.concatenate(
+        [
+            np.full(n, (1.0 if np.all(np.isfinite(part.error_bpm)) else PULSELESS_WEIGHT) / n)
+            for part in parts
+            for n in (len(part.error_bpm),)
+        ]
+    )
+    defined = np.all(np.isfinite(x), axis=1)
+    x, sign, weight = x[defined], np.where(right[defined], 1.0, -1.0), weight[defined]
+
+    def loss(w: Array) -> float:
+        return float(np.sum(weight * np.logaddexp(0, -sign * (x @ w[:-1] + w[-1]))))
+
+    best = minimize(loss, np.zeros(x.shape[1] + 1), method="BFGS").x
+    return best[:-1], float(best[-1])
+
+
+def described(parts: list[Windows]) -> dict[str, Any]:
+    """Calibration by bin, area under the ROC curve, errors at and above `RELIABLE` and below."""
+    index = np.concatenate([part.quality for part in parts])
+    error = np.concatenate([part.error_bpm for part in parts])
+    wrong = error > RIGHT_BPM
+    rows = []
+    for low, high in pairwise(BINS):
+        inside = (index >= low) & ((index < high) | (high == 1))
+        rows.append(
+            {
+                "from": round(float(low), 1),
+                "to": round(float(high), 1),
+                "windows": int(np.sum(inside)),
+                "share": _mean(inside),
+                "right": _mean(~wrong[inside]),
+                "mae_bpm": _mean(error[inside]),
+                "quality": _mean(index[inside]),
+            }
+        )
+    over = index >= RELIABLE
+    return {
+        "auc": _auc(-index, wrong),
+        "wrong": _mean(wrong),
+        "reliable": _mean(over),
+        "wrong_if_reliable": _mean(wrong[over]),
+        "wrong_if_not": _mean(wrong[~over]),
+        "mae_if_reliable_bpm": _mean(error[over]),
+        "mae_if_not_bpm": _mean(error[~over]),
+        "bins": rows,
+    }
+
+
+@in_house_style
+def draw(rows: list[dict[str, Any]]) -> Figure:
+    """How often right, and how far off, by quality."""
+    there = [row for row in rows if row["windows"]]
+    at = [row["quality"] for row in there]
+    picture = Figure(figsize=(7.5, 3), layout="constrained")
+    left, right = picture.subplots(1, 2)
+    left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
+    left.plot(at, [row["right"] for row in there], "o-", color="#0072B2")
+    left.set(xlabel="quality", ylabel="share within 5 bpm", xlim=(0, 1), ylim=(0, 1))
+    right.plot(at, [row["mae_bpm"] for row in there], "o-", color="#D55E00")
+    right.axvline(RELIABLE, color="0.7", linewidth=1)
+    right.set(xlabel="quality", ylabel="mean absolute error (bpm)", xlim=(0, 1), ylim=(0, None))
+    return picture
+
+
+def _subject(domain: Domain, number: int) -> Any:
+    return draw_subject(domain, number, 20.0)
+
+
+def _windows(crops: FaceCrops, truth: Pulse | None, estimator: Any) -> tuple[Array, Array, Array]:
+    """Evidence, quality and error of one recording's windows."""
+    protocol = Protocol()
+    grid_s = uniform_grid(crops.times_s, protocol.fps)
+    frames = resample_frames(crops.frames, crops.times_s, grid_s)
+
+    def cut(wave: Array) -> Array:
+        clean = measure(wave, protocol).bvp
+        return sliding_windows(clean, protocol.fps, length_s=WINDOW_S, stride_s=STRIDE_S)[1]
+
+    bvp = cut(estimator(frames, protocol.fps))
+    error = np.full(len(bvp), np.inf)
+    if truth is not None:
+        label = cut(resample(truth.bvp, truth.times_s, grid_s))
+        found = heart_rate_bpm(bvp, protocol.fps) - heart_rate_bpm(label, protocol.fps)
+        error = np.nan_to_num(np.abs(found), nan=60.0)
+    return quality_evidence(bvp, protocol.fps), quality(bvp, protocol.fps), error
+
+
+def _auc(score: Array, positive: NDArray[np.bool_]) -> float | None:
+    """Chance that a positive scores above a negative (Mann–Whitney)."""
+    n, m = int(np.sum(positive)), int(np.sum(~positive))
+    if n == 0 or m == 0:
+        return None
+    return round(float((np.sum(rankdata(score)[positive]) - n * (n + 1) / 2) / (n * m)), 3)
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return round(float(np.mean(values)), 3) if len(values) else None
+
+
+if __name__ == "__main__":
+    main()
