@@ -9,6 +9,7 @@ import sys
 import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -19,6 +20,8 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
+    from pydantic import ValidationError
+
     from rppg.evaluation import Evaluation
     from rppg.predict import Prediction
     from rppg.train import TrainProgress
@@ -27,15 +30,36 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
-    help="The pulse from face video, learned without labels (FCUS-rPPG). Not a medical device.",
 )
 stdout = Console()
 stderr = Console(stderr=True)
 
+UsageError: type[Exception] = typer.BadParameter.__mro__[1]
+"""What typer raises for a wrong command line; it doesn't export the class."""
+
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        _say(f"rppg {version('gradreg')}")
+        raise typer.Exit
+
+
+@app.callback(invoke_without_command=True)
+def _common(
+    context: typer.Context,
+    _version: Annotated[
+        bool,
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Say which it is."),
+    ] = False,
+) -> None:
+    """The pulse from face video, learned without labels (FCUS-rPPG). Not a medical device."""
+    if context.invoked_subcommand is None:
+        typer.echo(context.get_help())
+        raise typer.Exit(2)
 
 
 @app.command()
@@ -63,7 +87,7 @@ def demo(
 @app.command()
 def train(
     data: Annotated[
-        list[str] | None, typer.Option(help="synthetic:DOMAIN or a folder of videos; repeatable.")
+        list[str] | None, typer.Option(help="SPEC, see `rppg datasets`; repeatable.")
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1)] = None,
     seed: Annotated[int | None, typer.Option(help="Random seed.")] = None,
@@ -82,6 +106,8 @@ def train(
     ] = False,
 ) -> None:
     """Train without labels."""
+    from pydantic import ValidationError
+
     from rppg.train import train as run
     from rppg.training.config import TrainConfig
 
@@ -93,13 +119,14 @@ def train(
             given[level] = None
     try:
         settings = TrainConfig.model_validate(given)
-    except ValueError as error:
-        problem = " ".join(str(error).split())
-        raise InputError(f"{config or 'options'}: {problem}") from error
+    except ValidationError as error:
+        raise InputError(f"{config or 'options'}: {_problems(error)}") from error
     if out.exists() and not out.is_dir():  # told before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
     with _bars() as bars:
         result = run(settings, out=out, progress=bars.step, loading=bars.loading)
+    if result.skipped:
+        _say(f"Left out: {len(result.skipped)} recordings, named above")
     last = result.log[-1]
     levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
     _say(
@@ -112,7 +139,7 @@ def train(
 
 @app.command()
 def evaluate(
-    data: Annotated[list[str], typer.Option(help="synthetic:DOMAIN; repeatable.")],
+    data: Annotated[list[str], typer.Option(help="SPEC, see `rppg datasets`; repeatable.")],
     checkpoint: Annotated[
         list[Path] | None, typer.Option(help="A trained network; repeatable.")
     ] = None,
@@ -125,13 +152,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Heart rate errors of checkpoints and methods on datasets with ground truth."""
-    from rppg.data.specs import open_dataset
+    from rppg.data.specs import open_datasets
     from rppg.evaluation import TOOLBOX, Protocol, to_json
     from rppg.evaluation import evaluate as run
     from rppg.methods import METHODS
     from rppg.models.estimator import untrained
     from rppg.predict import find_estimator
-    from rppg.report import scores_csv, write_report
+    from rppg.report import scores_csv, scores_latex, write_report
 
     protocols = {"default": Protocol(), "toolbox": TOOLBOX}
     if protocol not in protocols:
@@ -146,16 +173,14 @@ def evaluate(
             )
         estimators[name] = untrained() if name == "untrained" else find_estimator(name)
     with _bars() as bars:
-        records = [
-            record
-            for spec in data
-            for record in open_dataset(spec, split="test", subjects=subjects, progress=bars.loading)
-        ]
+        records = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
         result = run(records, estimators, protocols[protocol], progress=bars.counter(len(records)))
     for failure in result.failures:
         _tell(f"{failure.record}: {failure.reason}", style="yellow")
     if not result.windows:
-        raise InputError("nothing could be evaluated; see the lines above")
+        window_s = protocols[protocol].window_s
+        cause = "see the lines above" if result.failures else "give longer recordings"
+        raise InputError(f"no window of {window_s:g} s could be evaluated; {cause}")
     if as_json:
         sys.stdout.write(to_json(result) + "\n")
     else:
@@ -164,7 +189,12 @@ def evaluate(
         from rppg.atomic import atomic_path
 
         write_report(out / "report.html", result)
-        for name, text in (("metrics.json", to_json(result)), ("scores.csv", scores_csv(result))):
+        outputs = {
+            "metrics.json": to_json(result),
+            "scores.csv": scores_csv(result),
+            "scores.tex": scores_latex(result),
+        }
+        for name, text in outputs.items():
             with atomic_path(out / name) as temporary:
                 temporary.write_text(text, encoding="utf-8")
         _tell(f"Report: {out / 'report.html'}")
@@ -173,11 +203,14 @@ def evaluate(
 @app.command()
 def predict(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
-    method: Annotated[str, typer.Option(help="fcus, pos, chrom or green.")] = "fcus",
+    method: Annotated[
+        str, typer.Option(help="fcus or a classical method; see `rppg methods`.")
+    ] = "fcus",
     checkpoint: Annotated[
         Path | None, typer.Option(help="A network of yours, in place of the shipped one.")
     ] = None,
     as_json: Json = False,
+    bvp: Annotated[bool, typer.Option("--bvp", help="The pulse wave in the JSON, too.")] = False,
     csv: Annotated[
         Path | None, typer.Option(help="Heart rate over time as CSV; one video only.")
     ] = None,
@@ -224,7 +257,7 @@ def predict(
             results.append({"path": str(video), "error": str(error)})
             _complain(error)
             continue
-        results.append({"path": str(video), "method": method, **found.to_json()})
+        results.append({"path": str(video), "method": method, **found.to_json(bvp=bvp)})
         if not as_json:
             _print_prediction(video, found)
         if csv:
@@ -243,18 +276,69 @@ def synthesize(
     out: Annotated[Path, typer.Option(help="The video; its ground truth is written beside it.")],
     subject: Annotated[int, typer.Option(min=0, help="Which person.")] = 0,
     duration: Annotated[float, typer.Option(min=5, help="Length in seconds.")] = 20.0,
+    force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
 ) -> None:
     """Render a synthetic person as a video file with its ground truth."""
-    from rppg.synthetic.scene import write_scene
+    from rppg.synthetic.scene import truth_path, write_scene
 
+    there = [file for file in (out, truth_path(out)) if file.is_file()]
+    if there and not force:
+        names = " and ".join(map(str, there))
+        raise InputError(f"{names}: exists already; choose another --out, or replace with --force")
     scene = write_scene(domain, subject, out, duration_s=duration)
     box = ",".join(map(str, scene.box))
     _say(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")
 
 
 @app.command()
+def check(
+    data: Annotated[list[str], typer.Argument(metavar="SPEC...", help="See `rppg datasets`.")],
+    subjects: Annotated[int, typer.Option(min=1, help="Subjects per synthetic domain.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """Read every recording and list what is wrong; exit code 2 if anything is."""
+    from dataclasses import asdict
+
+    from rppg.data.check import check_record
+    from rppg.data.specs import open_datasets
+
+    told: list[dict[str, Any]] = []
+    with _bars() as bars:
+        records = open_datasets(data, split="train", subjects=subjects, progress=bars.loading)
+        count = bars.counter(len(records), "check")
+        for record in records:
+            defects = check_record(record)
+            told.append(
+                {
+                    "dataset": record.dataset,
+                    "record": record.name,
+                    "subject": record.subject,
+                    "metadata": dict(record.metadata),
+                    "usable": not any(defect.fatal for defect in defects),
+                    "defects": [asdict(defect) for defect in defects],
+                }
+            )
+            if not as_json:
+                for defect in defects:
+                    use = "can't be used" if defect.fatal else "used as far as it goes"
+                    _say(f"{record.name}  {defect.kind}  {use}  {defect.message}")
+                if not defects:
+                    _say(f"{record.name}  ok")
+            count(record)
+    wrong = sum(bool(entry["defects"]) for entry in told)
+    lost = sum(not entry["usable"] for entry in told)
+    if as_json:
+        sys.stdout.write(json.dumps({"records": told}) + "\n")
+    else:
+        _say(f"{len(told)} recordings: {wrong} with defects, {lost} of them can't be used")
+    if wrong:
+        raise typer.Exit(2)
+
+
+@app.command()
 def datasets() -> None:
     """The datasets that can be named."""
+    from rppg.data.catalogue import DATASETS
     from rppg.synthetic.domains import DOMAINS
 
     for domain in DOMAINS.values():
@@ -263,7 +347,15 @@ def datasets() -> None:
             f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
             f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
         )
-    _say("FOLDER  a folder of videos, for training without labels")
+    for name, dataset in DATASETS.items():
+        filters = f"; filters: {', '.join(dataset.filters)}" if dataset.filters else ""
+        note = f"; {dataset.note}" if dataset.note else ""
+        _say(f"{name}:PATH  {dataset.title}: {dataset.layout}{filters}{note}")
+    _say("FOLDER or VIDEO  videos without ground truth, for training")
+    _say(
+        "NAME:PATH?KEY=VALUE,VALUE&KEY=VALUE  only these; split=train, validation or test: by "
+        "subject; face=detect, full, or x,y,w,h"
+    )
 
 
 @app.command()
@@ -302,13 +394,13 @@ class _Bars:
             f"{speed:.1f} clips/s",
         )
 
-    def counter(self, total: int) -> Any:
+    def counter(self, total: int, what: str = "evaluation") -> Any:
         done = 0
 
         def count(_: object) -> None:
             nonlocal done
             done += 1
-            self.stage("evaluation", done, total)
+            self.stage(what, done, total)
 
         return count
 
@@ -336,6 +428,9 @@ def _print_prediction(video: Path, found: "Prediction") -> None:
         course.start_s, course.end_s, course.hr_bpm, course.quality, strict=True
     ):
         _say(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
+    if found.hrv is not None:
+        hrv = found.hrv
+        _say(f"  heart rate variability: RMSSD {hrv.rmssd_ms:.0f} ms, SDNN {hrv.sdnn_ms:.0f} ms")
 
 
 def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
@@ -346,6 +441,14 @@ def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
     except ValueError as error:
         raise InputError(f"--box {text!r}: give four numbers, x,y,w,h, in pixels") from error
     return x, y, width, height
+
+
+def _problems(error: "ValidationError") -> str:
+    """Each field that is wrong, what was found there and what was expected, on one line."""
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {problem['msg']}"
+        for problem in error.errors()
+    )
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
@@ -374,7 +477,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
     logging.basicConfig(format="rppg: %(message)s", level=logging.WARNING)
     logging.captureWarnings(True)
     try:
-        app(args=arguments)
+        code = app(args=arguments, prog_name="rppg", standalone_mode=False)
+    except UsageError as error:
+        told: Any = error
+        message = " ".join(told.format_message().split()).rstrip(".")
+        _complain(InputError(f"{message}; see {told.ctx.command_path} --help"))
+        sys.exit(2)
     except InputError as error:
         _complain(error)
         sys.exit(2)
@@ -383,6 +491,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             raise
         _complain(InputError(f"{error.filename}: {error.strerror}; choose another path"))
         sys.exit(2)
+    sys.exit(code if isinstance(code, int) else 0)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The one exception that means "your input, not our bug"."""
+"""The exceptions that mean "your input, not our bug"."""
 
 
 class InputError(ValueError):
@@ -6,3 +6,7 @@ class InputError(ValueError):
 
     The command line prints it on stderr and exits with code 2.
     """
+
+
+class TruncatedError(InputError):
+    """A file that ends before its content does."""

@@ -42,9 +42,12 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
     course = prediction.course
     figure, (top, bottom) = plt.subplots(2, 1, figsize=(10, 6), sharex=True, layout="constrained")
     top.plot(prediction.times_s, prediction.bvp, color="#0072B2", linewidth=1)
+    at_beats = np.interp(prediction.beats_s, prediction.times_s, prediction.bvp)
+    top.plot(prediction.beats_s, at_beats, ".", color="#D55E00", markersize=5)
     top.set(ylabel="pulse (BVP, a.u.)")
+    found = "no heart rate" if np.isnan(prediction.hr_bpm) else f"{prediction.hr_bpm:.1f} bpm"
     top.set_title(
-        f"{title}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}",
+        f"{_drawable(title)}: {found}, quality {prediction.quality:.2f}",
         loc="left",
         parse_math=False,
     )
@@ -58,3 +61,17 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=150)
     plt.close(figure)
+
+
+def _drawable(text: str) -> str:
+    """The text with what the font lacks, and control characters, as escapes such as `\\u4e2d`."""
+    from matplotlib import font_manager
+
+    font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
+    known = font.get_charmap()
+    return "".join(
+        letter
+        if letter.isprintable() and ord(letter) in known
+        else letter.encode("unicode_escape", "surrogatepass").decode("ascii")
+        for letter in text
+    )

@@ -1,28 +1,42 @@
-"""Heart rate from a video or from frames: `predict(path)`, `rppg predict`."""
+"""Heart rate from a video or from frames: `predict(path)`, `predict(frames, timestamps)`."""
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
 from rppg.evaluation import Protocol, classical, measure
 from rppg.methods import METHODS
 from rppg.models.estimator import trained
 from rppg.records import FaceCrops
-from rppg.signals import RateCourse, quality, rate_course, resample, resample_frames, uniform_grid
+from rppg.signals import (
+    RELIABLE,
+    RateCourse,
+    Variability,
+    find_beats,
+    local_rate_hz,
+    rate_course,
+    resample,
+    resample_frames,
+    uniform_grid,
+    variability,
+)
 from rppg.video.crop import read_crops
+from rppg.video.memory import TimedFrames, timed_frames
 
 Array = NDArray[np.float64]
 Estimator = Callable[[NDArray[np.float32], float], Array]
 
 CROP_SIZE = 54
-RELIABLE = 0.5
-"""Quality under which a heart rate is not to be trusted; see `rppg.signals.quality`."""
+BEAT_QUALITY = 0.8
+"""Beats are looked for in windows of at least this quality: variability asks more than a rate."""
+PIECE_S, OVERLAP_S = 60.0, 10.0
+"""Longer recordings go through the estimator in overlapping pieces: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -31,13 +45,17 @@ class Prediction:
 
     Attributes:
         hr_bpm: heart rate of the whole recording; NaN where there is none.
-        quality: quality index of the whole recording, 0..1; under 0.5 don't trust it.
+        quality: quality index of the whole recording, 0..1: the chance that its heart rate is
+            within 5 bpm; under 0.5 don't trust it.
         times_s: `(T,)` clock of the BVP, seconds from the first frame.
         bvp: `(T,)` filtered BVP, up at systole, unit deviation.
         course: heart rate and quality in sliding windows.
         face_share: share of the frames in which the face was seen.
         seconds: wall-clock time by stage.
         frames: frames read.
+        beats_s: `(N,)` times of the systolic peaks where the pulse is reliable.
+        hrv: heart rate variability, or None.
+        hrv_missing: why there is none, or None.
     """
 
     hr_bpm: float
@@ -48,14 +66,17 @@ class Prediction:
     face_share: float
     seconds: dict[str, float]
     frames: int
+    beats_s: Array = field(default_factory=lambda: np.zeros(0))
+    hrv: Variability | None = None
+    hrv_missing: str | None = None
 
     @property
     def reliable(self) -> bool:
         """Whether the quality index is high enough to trust the heart rate."""
         return bool(self.quality >= RELIABLE)
 
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values; NaN becomes null."""
+    def to_json(self, *, bvp: bool = True) -> dict[str, Any]:
+        """As JSON values; NaN becomes null. Without `bvp` the wave and the beats are left out."""
         windows = [
             {
                 "start_s": round(float(start), 3),
@@ -72,7 +93,7 @@ class Prediction:
             )
         ]
         per_frame = {stage: 1000 * s / self.frames for stage, s in self.seconds.items()}
-        return {
+        told: dict[str, Any] = {
             "hr_bpm": _number(self.hr_bpm, 2),
             "quality": _number(self.quality, 3),
             "reliable": self.reliable,
@@ -80,13 +101,18 @@ class Prediction:
             "duration_s": _number(self.times_s[-1], 3),
             "frames": self.frames,
             "windows": windows,
+            "hrv": _rounded(self.hrv) if self.hrv else None,
+            "hrv_missing": self.hrv_missing,
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "ms_per_frame": {stage: round(ms, 3) for stage, ms in per_frame.items()},
-            "bvp": {
+        }
+        if bvp:
+            told["bvp"] = {
                 "time_s": [round(float(t), 4) for t in self.times_s],
                 "value": [_number(v, 4) for v in self.bvp],
-            },
-        }
+            }
+            told["beats_s"] = [round(float(t), 4) for t in self.beats_s]
+        return told
 
 
 def find_estimator(method: str = "fcus", checkpoint: Path | None = None) -> Estimator:
@@ -101,7 +127,8 @@ def find_estimator(method: str = "fcus", checkpoint: Path | None = None) -> Esti
 
 
 def predict(
-    path: str | Path,
+    video: str | Path | NDArray[np.uint8],
+    timestamps: ArrayLike | None = None,
     *,
     estimator: Estimator | None = None,
     box: tuple[float, float, float, float] | None = None,
@@ -112,22 +139,27 @@ def predict(
     """Measure the pulse in a video.
 
     Args:
-        path: the video.
+        video: the path of a video file, or frames `(T, H, W, 3)` uint8 RGB.
+        timestamps: `(T,)` when the frames were taken, in seconds, increasing; even spacing is not
+            needed. Only with frames: a file has a clock of its own.
         estimator: from `find_estimator`; the shipped checkpoint if None.
         box: x, y, width, height of the face in pixels; then no face is looked for.
         full_frame: the whole picture is the face.
         start_s, duration_s: which part of the video.
 
     Raises:
-        InputError: a file that can't be read, no face, less than about 5 s.
+        InputError: a file that can't be read, frames or timestamps that don't fit, no face, less
+            than about 5 s.
 
     Example:
         >>> predict("face.mp4").hr_bpm  # doctest: +SKIP
         72.4
+        >>> predict(frames, np.arange(len(frames)) / 30).hr_bpm  # doctest: +SKIP
+        72.4
     """
     started = time.perf_counter()
     crops = read_crops(
-        path,
+        _source(video, timestamps),
         size=CROP_SIZE,
         box=box,
         full_frame=full_frame,
@@ -140,30 +172,83 @@ def predict(
 
 
 def predict_crops(
-    crops: FaceCrops, estimator: Estimator, *, seconds: dict[str, float] | None = None
+    crops: FaceCrops,
+    estimator: Estimator | None = None,
+    *,
+    seconds: dict[str, float] | None = None,
 ) -> Prediction:
     """Measure the pulse in face crops, through the default protocol's filter and spectrum."""
     started = time.perf_counter()
     protocol = Protocol()
     grid_s = uniform_grid(crops.times_s, protocol.fps)
-    frames = resample_frames(crops.frames, crops.times_s, grid_s)
     valid = resample(crops.valid, crops.times_s, grid_s) > 0.5
     if not valid.any():
         raise InputError("no frame shows a face; nothing to measure")
-    clean = measure(estimator(frames, protocol.fps), protocol, valid=valid)
+    raw = _estimate(crops, estimator or trained(), grid_s, protocol.fps)
+    clean = measure(raw, protocol, valid=valid)
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
     course = rate_course(clean.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
+    rate_hz = local_rate_hz(course, protocol.fps, len(grid_s), BEAT_QUALITY)
+    beats = find_beats(clean.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
+    hrv = variability(beats)
     deviation = float(np.std(clean.bvp))
     return Prediction(
         hr_bpm=float(clean.clip.hr_bpm[0]),
-        quality=float(quality(clean.bvp, protocol.fps)),
+        quality=float(clean.clip.quality[0]),
         times_s=grid_s - grid_s[0],
         bvp=clean.bvp / deviation if deviation > 0 else clean.bvp,
         course=course,
         face_share=float(np.mean(crops.valid)),
         seconds={**(seconds or {}), "pulse": time.perf_counter() - started},
         frames=len(crops.frames),
+        beats_s=beats.times_s,
+        hrv=None if isinstance(hrv, str) else hrv,
+        hrv_missing=hrv if isinstance(hrv, str) else None,
     )
+
+
+def _source(
+    video: str | Path | NDArray[np.uint8], timestamps: ArrayLike | None
+) -> str | Path | TimedFrames:
+    if isinstance(video, str | Path):
+        if timestamps is not None:
+            raise InputError(f"{video}: a file has its own clock; leave timestamps out")
+        return video
+    if not isinstance(video, np.ndarray):
+        raise InputError(
+            f"a video of type {type(video).__name__}; give a path, or a NumPy array of frames "
+            "(T, H, W, 3) with timestamps"
+        )
+    if timestamps is None:
+        raise InputError(
+            "frames without timestamps; give the time of each in seconds, such as "
+            "np.arange(len(frames)) / 30 for 30 frames a second"
+        )
+    return timed_frames(video, timestamps)
+
+
+def _estimate(crops: FaceCrops, estimator: Estimator, grid_s: Array, fps: float) -> Array:
+    """BVP `(N,)` on the grid; pieces of a long recording fade into each other."""
+    total, piece, overlap = len(grid_s), round(PIECE_S * fps), round(OVERLAP_S * fps)
+    bvp = np.zeros(total)
+    start = 0
+    while True:
+        # The last piece takes up a rest that would be too short for one of its own.
+        end = total if total - start < piece + 2 * overlap else start + piece
+        frames = resample_frames(crops.frames, crops.times_s, grid_s[start:end])
+        wave = np.asarray(estimator(frames, fps), dtype=np.float64)
+        if start:
+            fade = (np.arange(overlap) + 0.5) / overlap
+            bvp[start : start + overlap] *= 1 - fade
+            wave[:overlap] *= fade
+        bvp[start:end] += wave
+        if end == total:
+            return bvp
+        start = end - overlap
+
+
+def _rounded(hrv: Variability) -> dict[str, float | int]:
+    return {name: round(value, 2) for name, value in asdict(hrv).items()}
 
 
 def _number(value: float, digits: int) -> float | None:

@@ -6,9 +6,14 @@ reach a label.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from rppg.video.source import Video
 
 CROP_TO_FACE = 1.5
 """Side of a square crop in units of the face box's side: the face with some background around."""
@@ -48,12 +53,26 @@ class Pulse:
     """Ground truth: a contact BVP with timestamps of its own, on the video's clock.
 
     Attributes:
-        times_s: `(N,)` float64, seconds.
-        bvp: `(N,)` float64, arbitrary units, up at systole.
+        times_s: `(N,)` float64, seconds from the first frame.
+        bvp: `(N,)` float64, arbitrary units, up at systole; NaN where the dataset has none, or
+            says that it is bad.
     """
 
     times_s: NDArray[np.float64]
     bvp: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class HeartRate:
+    """The heart rate that a dataset gives beside its BVP.
+
+    Attributes:
+        times_s: `(N,)` float64, seconds from the first frame.
+        bpm: `(N,)` float64.
+    """
+
+    times_s: NDArray[np.float64]
+    bpm: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -67,6 +86,10 @@ class Record:
         metadata: what is known about the recording (skin type, motion, light, camera).
         load_crops: reads the crops.
         load_truth: reads the ground truth, or None where there is none.
+        load_rate: reads the heart rate that the dataset gives, or None where it gives none.
+        video: the pictures that the crops are cut from, or None where there are only crops.
+        files: what has to be there for the record to be whole.
+        per_frame: whether the ground truth has one value for each frame.
     """
 
     name: str
@@ -75,3 +98,7 @@ class Record:
     load_crops: Callable[[], FaceCrops]
     load_truth: Callable[[], Pulse] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
+    load_rate: Callable[[], HeartRate] | None = None
+    video: "Video | None" = None
+    files: tuple[Path, ...] = ()
+    per_frame: bool = False

@@ -1,8 +1,9 @@
 """Train FCUS-rPPG without labels: `train(config)`, `python -m rppg.train`, `rppg train`."""
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,13 +12,16 @@ import torch
 
 import rppg
 from rppg.atomic import atomic_path
-from rppg.data.specs import open_dataset
+from rppg.data.specs import open_datasets
+from rppg.errors import InputError
 from rppg.models.checkpoint import save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import FaceCrops, Record
 from rppg.training.clips import batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
 from rppg.training.loop import LogRow, fit
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -29,12 +33,14 @@ class TrainResult:
         log: one row a step: loss terms, kept fraction, gradient norm and cosine, clips, seconds.
         made: how it was made, as the checkpoint tells it.
         checkpoint: where it was saved, if it was.
+        skipped: why, by name, for recordings that could not be used.
     """
 
     net: FcusNet
     log: list[LogRow]
     made: dict[str, Any]
     checkpoint: Path | None = None
+    skipped: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,17 +71,19 @@ def train(
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine.
+        Recordings that can't be read, or hold no clip, are left out, told of, and counted in
+        `skipped`.
+
+    Raises:
+        InputError: none of the recordings can be used, or the loss is not finite.
     """
     config = config or TrainConfig()
     if records is None:
-        records = [
-            record
-            for spec in config.data
-            for record in open_dataset(
-                spec, split="train", subjects=config.subjects, progress=loading
-            )
-        ]
-    crops: list[FaceCrops] = [record.load_crops() for record in records]
+        records = open_datasets(
+            config.data, split="train", subjects=config.subjects, progress=loading
+        )
+    crops, skipped = _readable(records, config.clip_s)
+    records = [record for record in records if _key(record) not in skipped]
     clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -93,7 +101,9 @@ def train(
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
         "datasets": sorted({record.dataset for record in records}),
+        "subjects": len({(record.dataset, record.subject) for record in records}),
         "recordings": len(records),
+        "skipped": skipped,
         "clips_per_epoch": len(clip_set.clips),
         "steps": len(log),
     }
@@ -104,7 +114,38 @@ def train(
         with atomic_path(out / "log.jsonl") as temporary:
             rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
             temporary.write_text(rows, encoding="utf-8")
-    return TrainResult(net, log, made, checkpoint)
+    return TrainResult(net, log, made, checkpoint, skipped)
+
+
+def _readable(records: Sequence[Record], clip_s: float) -> tuple[list[FaceCrops], dict[str, str]]:
+    """Crops of the recordings that can be used; why not, by name, of the others."""
+    found: list[FaceCrops] = []
+    skipped: dict[str, str] = {}
+    for record in records:
+        try:
+            crops = record.load_crops()
+            if len(crops.times_s) < 2 or crops.duration_s + 1 / crops.fps < clip_s - 1e-3:
+                raise InputError(
+                    f"{record.name}: {len(crops.times_s)} frames, shorter than a clip of "
+                    f"{clip_s:g} s; record longer, or choose a smaller clip_s"
+                )
+        except InputError as error:
+            skipped[_key(record)] = str(error)
+            logger.warning("left out: %s", error)
+        else:
+            found.append(crops)
+    if skipped:
+        logger.warning("%d of %d recordings are left out", len(skipped), len(records))
+    if not found:
+        raise InputError(
+            f"none of the {len(records)} recordings can be used; the first: "
+            f"{next(iter(skipped.values()), 'there are none')}"
+        )
+    return found, skipped
+
+
+def _key(record: Record) -> str:
+    return f"{record.dataset}: {record.name}"
 
 
 def _missing_as_null(row: LogRow) -> dict[str, float | None]:

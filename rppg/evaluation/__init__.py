@@ -3,7 +3,7 @@
 from rppg.evaluation.estimators import ConstantGuess, Estimator, classical, constant_guess
 from rppg.evaluation.export import to_csv, to_json
 from rppg.evaluation.metrics import BlandAltman, Statistic
-from rppg.evaluation.protocol import TOOLBOX, Measured, Protocol, evaluate, measure
+from rppg.evaluation.protocol import TOOLBOX, Measured, Protocol, measure
 from rppg.evaluation.results import (
     Difference,
     Evaluation,
@@ -14,6 +14,7 @@ from rppg.evaluation.results import (
     Waveform,
     paired_difference,
 )
+from rppg.evaluation.run import evaluate
 
 __all__ = [
     "TOOLBOX",

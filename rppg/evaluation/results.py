@@ -250,6 +250,7 @@ def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Score
 
 def _as_toolbox(scores: Scores, rows: Sequence[Row]) -> Scores:
     """The same scores with rPPG-Toolbox's standard errors."""
+    rows = [row for row in rows if np.isfinite(row.hr_true_bpm)]
     errors = toolbox.standard_errors(
         np.array([row.hr_true_bpm for row in rows]),
         np.array([row.hr_pred_bpm for row in rows]),

@@ -2,8 +2,9 @@
 
 What it does otherwise than the default protocol: λ = 100 at any rate, a filter of low order with
 short ends, a rectangular periodogram of the next power of two without interpolation (at 30 Hz and
-10 s its bins are 3.5 bpm apart), 20 log₁₀ of a ratio of powers, deviations divided by n, and a
-standard error of the RMSE that is a fourth root. One quirk is not followed: what is undefined is
+10 s its bins are 3.5 bpm apart), 20 log₁₀ of a ratio of powers, a cross-correlation that wraps
+around, windows that are cut first and filtered alone, deviations divided by n, and a standard error
+of the RMSE that is a fourth root. One quirk is not followed: what is undefined is
 missing, where the toolbox has 0 or the lowest bin.
 
 Reference:
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.fft import irfft, rfft
 from scipy.signal import butter, filtfilt, periodogram
 
 from rppg.signals import detrend
@@ -44,6 +46,8 @@ def heart_rate_bpm(bvp: ArrayLike, fps: float, low_hz: float, high_hz: float) ->
     frequencies, power = spectrum(bvp, fps)
     in_band = (frequencies >= low_hz) & (frequencies <= high_hz)
     band = power[..., in_band]
+    if not np.any(in_band):
+        return np.full(band.shape[:-1], np.nan)
     rate = frequencies[in_band][np.argmax(band, axis=-1)] * 60
     return np.where(np.max(band, axis=-1) > 0, rate, np.nan)
 
@@ -54,14 +58,26 @@ def snr_db(
     """20 log₁₀ of the power within ±6 bpm of f and 2f over the rest of the band, `(...)`."""
     frequencies, power = spectrum(bvp, fps)
     pulse_hz = np.asarray(hr_true_bpm, dtype=np.float64) / 60
-    near = np.abs(frequencies - pulse_hz[..., None]) <= 0.1
-    near |= np.abs(frequencies - 2 * pulse_hz[..., None]) <= 0.1
+    near = np.zeros(1, dtype=np.bool_)
+    for harmonic in (pulse_hz[..., None], 2 * pulse_hz[..., None]):
+        near = near | (frequencies >= harmonic - 0.1) & (frequencies <= harmonic + 0.1)
     rest = (frequencies >= low_hz) & (frequencies <= high_hz) & ~near
     signal = np.sum(np.where(near, power, 0.0), axis=-1)
     noise = np.sum(np.where(rest, power, 0.0), axis=-1)
     defined = (signal > 0) & (noise > 0) & np.isfinite(pulse_hz)
     ratio = np.where(defined, signal, 1.0) / np.where(defined, noise, 1.0)
     return np.where(defined, 20 * np.log10(ratio), np.nan)
+
+
+def macc(true: ArrayLike, predicted: ArrayLike) -> float:
+    """Highest `|r|` of two signals `(T,)`, one rolled by 0 to T − 2 samples, by FFT."""
+    a, b = (np.asarray(x, dtype=np.float64) for x in (true, predicted))
+    a, b = a - np.mean(a), b - np.mean(b)
+    norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
+    if len(a) < 2 or not (np.isfinite(norm) and norm > 0):
+        return float("nan")
+    products = irfft(np.conj(rfft(a)) * rfft(b), len(a))  # at n: a moved n samples later, times b
+    return float(np.max(np.abs(products[: len(a) - 1])) / norm)
 
 
 def standard_errors(

@@ -10,10 +10,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import Tensor
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
@@ -29,9 +29,8 @@ def save_checkpoint(path: Path, net: FcusNet, made: Mapping[str, Any]) -> None:
         made: how the network was trained; JSON values.
     """
     weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
-    bad = [name for name, value in weights.items() if not bool(torch.isfinite(value).all())]
-    if bad:
-        raise InputError(f"{path}: not saved, the weights {', '.join(bad)} are not finite")
+    if bad := _not_finite(weights):
+        raise InputError(f"{path}: not saved, the weights {bad} are not finite")
     about = {"format": FORMAT, "model": net.config.model_dump(mode="json"), "made": dict(made)}
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
@@ -53,8 +52,9 @@ def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
     sidecar = path.with_suffix(".json")
     for file in (path, sidecar):
         if not file.is_file():
+            found = "is a folder" if file.is_dir() else "no such file"
             raise InputError(
-                f"{file}: no such file; a checkpoint is NAME.safetensors with NAME.json beside it"
+                f"{file}: {found}; a checkpoint is NAME.safetensors with NAME.json beside it"
             )
     try:
         about = json.loads(sidecar.read_text(encoding="utf-8"))
@@ -63,6 +63,8 @@ def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
             raise InputError(
                 f"{sidecar}: format {found}, this version reads {FORMAT}; train it anew"
             )
+        if not isinstance(about["made"], dict):
+            raise TypeError(f"'made' is {about['made']!r}, expected an object")
         net = FcusNet(ModelConfig.model_validate(about["model"]))
     except InputError:
         raise
@@ -70,8 +72,15 @@ def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
         reason = str(error).splitlines()[0]
         raise InputError(f"{sidecar}: not a checkpoint's description ({reason})") from error
     try:
-        net.load_state_dict(load_file(path))
+        weights = load_file(path)
+        net.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         reason = " ".join(str(error).split())[:200]
         raise InputError(f"{path}: the weights do not fit the network ({reason})") from error
+    if bad := _not_finite(weights):
+        raise InputError(f"{path}: the weights {bad} are not finite; train it anew")
     return net.eval(), about
+
+
+def _not_finite(weights: Mapping[str, Tensor]) -> str:
+    return ", ".join(name for name, value in weights.items() if not value.isfinite().all())

@@ -38,7 +38,7 @@ moves."""
 class ModelConfig(BaseModel):
     """The network's structure; written into every checkpoint."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fps: float = Field(30.0, gt=0, description="rate the network runs at, Hz")
     low_hz: float = Field(0.6, gt=0)

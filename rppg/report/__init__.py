@@ -1,7 +1,8 @@
-"""The report of an evaluation: one HTML file, and the same table for the terminal and as CSV."""
+"""The report of an evaluation: one HTML file, and the table for the terminal, CSV and LaTeX."""
 
 from rppg.report.document import write_report
+from rppg.report.latex import scores_latex
 from rppg.report.table import score_table, scores_csv
 from rppg.report.training import TrainingLog
 
-__all__ = ["TrainingLog", "score_table", "scores_csv", "write_report"]
+__all__ = ["TrainingLog", "score_table", "scores_csv", "scores_latex", "write_report"]

@@ -17,7 +17,7 @@ import numpy as np
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
-from rppg.records import FaceCrops, Pulse, Record
+from rppg.records import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
 
@@ -138,4 +138,5 @@ def _complete(file: Path) -> bool:
 @functools.cache
 def _code_digest() -> str:
     sources = sorted(Path(__file__).parent.glob("*.py"))
-    return hashlib.sha256(b"".join(source.read_bytes() for source in sources)).hexdigest()
+    code = b"".join(source.read_bytes() for source in sources)
+    return hashlib.sha256(code + str(CROP_TO_FACE).encode()).hexdigest()

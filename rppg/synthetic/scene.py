@@ -30,6 +30,11 @@ class Scene:
     box: tuple[int, int, int, int]
 
 
+def truth_path(video: Path) -> Path:
+    """Where the ground truth of a written video lies."""
+    return video.with_suffix(".csv")
+
+
 def write_scene(
     domain: str, number: int, out: Path, *, duration_s: float = 20.0, crf: int = 4
 ) -> Scene:
@@ -58,7 +63,7 @@ def write_scene(
         noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop
     )
     write_video(out, frames, times_s=subject.courses.times_s, codec="libx264", crf=crf)
-    truth = out.with_suffix(".csv")
+    truth = truth_path(out)
     with atomic_path(truth) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["time_s", "bvp"])

@@ -6,6 +6,7 @@ Only `FaceCrops` come in: there is no label to be seen from here.
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -13,7 +14,7 @@ from rppg.errors import InputError
 from rppg.models.fcus import ModelConfig
 from rppg.models.patches import pool_patches
 from rppg.records import FaceCrops
-from rppg.signals.resample import resample_frames, uniform_grid
+from rppg.signals.resample import resample, resample_frames, uniform_grid
 
 SPEED = (0.75, 1.33)
 """Range of playback speeds: a pulse of 60 bpm becomes one of 45..80."""
@@ -24,12 +25,13 @@ class ClipSet:
     """Recordings as patches, and the clips in them.
 
     Attributes:
-        recordings: one `(T, C, G, G)` uint8-scaled float tensor a recording, on a uniform clock.
-        clips: recording and first frame of each clip; an epoch sees each once.
+        runs: one `(T, C, G, G)` uint8-scaled float tensor, on a uniform clock, for each stretch of
+            a recording throughout which the face is in view.
+        clips: run and first frame of each clip; an epoch sees each once.
         frames: length of a clip.
     """
 
-    recordings: Sequence[Tensor]
+    runs: Sequence[Tensor]
     clips: Sequence[tuple[int, int]]
     frames: int
 
@@ -59,25 +61,32 @@ def cut_clips(
     """
     frames = round(clip_s * config.fps)
     stride = max(1, round(stride_s * config.fps))
-    patches, clips = [], []
-    for number, crops in enumerate(recordings):
-        patches.append(to_patches(crops, config))
-        grid_s = torch.from_numpy(uniform_grid(crops.times_s, config.fps))
-        nearest = torch.searchsorted(torch.from_numpy(crops.times_s), grid_s).clamp(
-            max=len(crops.valid) - 1
-        )
-        lost = torch.cat([torch.zeros(1), (~torch.from_numpy(crops.valid))[nearest].cumsum(0)])
-        clips += [
-            (number, start)
-            for start in range(0, len(patches[-1]) - frames + 1, stride)
-            if lost[start + frames] == lost[start]
-        ]
+    runs: list[Tensor] = []
+    clips: list[tuple[int, int]] = []
+    for crops in recordings:
+        patches = to_patches(crops, config)
+        for first, end in _seen_throughout(crops, config.fps):
+            if end - first < frames:
+                continue
+            offset = -first % stride  # starts are multiples of the stride from the recording's own
+            clips += [
+                (len(runs), start) for start in range(offset, end - first - frames + 1, stride)
+            ]
+            runs.append(patches[first:end])
     if not clips:
         raise InputError(
             f"the training data ({len(recordings)} recordings) holds no clip of {clip_s:g} s "
             "with a face throughout; give longer recordings or a smaller clip_s"
         )
-    return ClipSet(patches, clips, frames)
+    return ClipSet(runs, clips, frames)
+
+
+def _seen_throughout(crops: FaceCrops, fps: float) -> list[tuple[int, int]]:
+    """First frame and end of each stretch in which no frame was interpolated from a lost one."""
+    grid_s = uniform_grid(crops.times_s, fps)
+    seen = resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
+    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
 
 
 def batch_sizes(clips: int, size: int) -> list[int]:
@@ -107,13 +116,13 @@ def batches(clip_set: ClipSet, size: int, generator: torch.Generator) -> Iterato
         yield Batch(torch.stack(clips), speed)
 
 
-def _play(clip_set: ClipSet, number: int, start: int, speed: float, mirror: bool) -> Tensor:
+def _play(clip_set: ClipSet, run: int, start: int, speed: float, mirror: bool) -> Tensor:
     """One clip of full length at `speed`: frames between frames are interpolated.
 
-    Where the recording is too short for a faster clip, it is played faster from further back, and
-    where even that is too short, backwards and forwards.
+    Where the run is too short for a faster clip, it is played faster from further back, and where
+    even that is too short, backwards and forwards.
     """
-    recording = clip_set.recordings[number]
+    recording = clip_set.runs[run]
     last = len(recording) - 1
     first = max(0.0, min(float(start), last - speed * (clip_set.frames - 1)))
     position = first + speed * torch.arange(clip_set.frames)

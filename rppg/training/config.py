@@ -8,7 +8,7 @@ from rppg.models.fcus import ModelConfig
 class Frozen(BaseModel):
     """A section of the configuration: immutable, and strict about names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
 
 class ObjectiveWeights(Frozen):

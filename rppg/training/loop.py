@@ -146,8 +146,8 @@ def _observe_light(optimizer: Any, net: FcusNet, clip_set: ClipSet, count: int, 
     features = []
     with torch.no_grad():
         for index in chosen.tolist():
-            number, start = clip_set.clips[index]
-            clip = clip_set.recordings[number][start : start + clip_set.frames][None]
+            run, start = clip_set.clips[index]
+            clip = clip_set.runs[run][start : start + clip_set.frames][None]
             traces = net.background_traces(net.traces(clip)[0])  # (1, 3, C, T)
             colours = traces.transpose(2, 3).flatten(0, 2)
             features.append(colours / colours.square().mean().sqrt().clamp(min=1e-8))

@@ -4,11 +4,14 @@ from rppg.video.blazeface import Face, detect
 from rppg.video.crop import read_crops
 from rppg.video.decode import Frame, VideoInfo, probe, read_frames
 from rppg.video.encode import CODECS, roundtrip, write_video
+from rppg.video.source import Video, VideoFile
 
 __all__ = [
     "CODECS",
     "Face",
     "Frame",
+    "Video",
+    "VideoFile",
     "VideoInfo",
     "detect",
     "probe",

@@ -1,4 +1,4 @@
-"""From a video file to face crops, in one pass and in bounded memory."""
+"""From a video to face crops, in one pass and in bounded memory."""
 
 import logging
 from collections import deque
@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 from rppg.records import CROP_TO_FACE, FaceCrops
 from rppg.video.area import Box, cut
-from rppg.video.decode import Frame, VideoInfo, probe, read_frames
+from rppg.video.decode import Frame, VideoInfo
+from rppg.video.source import Video, VideoFile
 from rppg.video.threads import one_thread
 from rppg.video.track import LOOKAHEAD_S, FaceTrack
 
@@ -26,7 +27,7 @@ BUFFER_BYTES = 256e6
 
 
 def read_crops(
-    path: str | Path,
+    video: str | Path | Video,
     *,
     size: int = 48,
     box: Box | None = None,
@@ -45,7 +46,7 @@ def read_crops(
     `BUFFER_BYTES` (larger than 720p at 30 Hz), they are reduced by a whole number while decoding.
 
     Args:
-        path: the video file.
+        video: the path of a video file, or another source of pictures.
         size: side of the crops in pixels.
         box: x, y, width, height of the face, forehead to chin, in pixels of the displayed
             picture; then no face is looked for.
@@ -60,20 +61,21 @@ def read_crops(
         InputError: a file that can't be read, less than `LEAST_S` of video, no face in it, a
             box that is empty or outside of the picture, a size below 2.
     """
-    path = Path(path)
+    source = VideoFile(Path(video)) if isinstance(video, str | Path) else video
+    path = source.name
     if size < 2:
         raise InputError(f"{path}: crops of {size} pixels; give a size of 2 or more")
     if box is not None and full_frame:
         raise InputError(f"{path}: both a box and the full frame asked for; choose one")
-    info = probe(path)
+    info = source.probe()
     if box is not None or full_frame:
         crop = (0.0, 0.0, float(info.width), float(info.height))
         if box is not None:
             crop = _around(_checked(path, box, info))
-        cuts = _fixed(read_frames(path, start_s, duration_s), crop, size)
+        cuts = _fixed(source.frames(start_s, duration_s), crop, size)
     else:
         reduce = _reduction(info)
-        cuts = _followed(path, read_frames(path, start_s, duration_s, reduce=reduce), info, size)
+        cuts = _followed(path, source.frames(start_s, duration_s, reduce=reduce), info, size)
     with one_thread():
         return _gather(path, cuts, size)
 
@@ -87,7 +89,7 @@ def _fixed(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Cut]:
         yield frame.time_s, _bytes(cut(frame.rgb, crop, size)), crop, True
 
 
-def _followed(path: Path, frames: Iterator[Frame], info: VideoInfo, size: int) -> Iterator[Cut]:
+def _followed(path: str, frames: Iterator[Frame], info: VideoInfo, size: int) -> Iterator[Cut]:
     """Crops of the tracked face, each as soon as its box has settled."""
     track = FaceTrack()
     waiting: deque[Frame] = deque()
@@ -116,7 +118,7 @@ def _tracked(track: FaceTrack, frame: Frame, info: VideoInfo, size: int) -> Cut:
     return frame.time_s, crop, (x * across, y * down, width * across, height * down), known[1]
 
 
-def _gather(path: Path, cuts: Iterator[Cut], size: int) -> FaceCrops:
+def _gather(path: str, cuts: Iterator[Cut], size: int) -> FaceCrops:
     times: list[float] = []
     boxes: list[Box] = []
     valid: list[bool] = []
@@ -164,7 +166,7 @@ def _reduction(info: VideoInfo) -> int:
     return max(1, int(np.ceil(np.sqrt(needed / BUFFER_BYTES))))
 
 
-def _checked(path: Path, box: Box, info: VideoInfo) -> Box:
+def _checked(path: str, box: Box, info: VideoInfo) -> Box:
     x, y, width, height = box
     inside = x < info.width and y < info.height and x + width > 0 and y + height > 0
     if not (np.all(np.isfinite(box)) and width > 0 and height > 0 and inside):

@@ -5,6 +5,7 @@ and never from counting frames. Memory is bounded by a few frames, whatever the 
 """
 
 import logging
+import math
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -18,7 +19,7 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
-from rppg.errors import InputError
+from rppg.errors import InputError, TruncatedError
 
 log = logging.getLogger(__name__)
 
@@ -104,7 +105,7 @@ def read_frames(
             or that has no frame in the span asked for.
     """
     path = Path(path)
-    if start_s < 0 or (duration_s is not None and duration_s <= 0):
+    if not (0 <= start_s < math.inf and (duration_s is None or duration_s > 0)):
         raise InputError(
             f"{path}: start {start_s} s, duration {duration_s} s; give a start of 0 or more and "
             "a positive duration"
@@ -185,7 +186,7 @@ def _decode(
                 count += 1
     except av.error.FFmpegError as error:
         where = f"frame {count}" + (f" after {start_s} s" if start_s else "")
-        raise InputError(
+        raise TruncatedError(
             f"{path}: the video breaks at {where} ({error.strerror}); copy or record it again, "
             "or read only the part before"
         ) from error
@@ -218,6 +219,8 @@ def _open(path: Path) -> Iterator[tuple["av.container.InputContainer", "av.Video
             kinds = ", ".join(sorted({s.type for s in container.streams})) or "nothing"
             raise InputError(f"{path}: no video stream in it, only {kinds}; name a video file")
         stream = pictures[0]
+        if stream.codec_context is None:
+            raise InputError(f"{path}: pictures of an unknown kind; copy or record it again")
         stream.thread_type = "AUTO"
         yield container, stream
 
@@ -279,7 +282,7 @@ def _check_end(
     end = (last or 0.0) + 1 / fps
     if promised - end > max(MISSING_S, MISSING_SHARE * promised):
         at = f"frame {decoded} ({end:.2f} s)" if decoded is not None else f"{end:.2f} s"
-        raise InputError(
+        raise TruncatedError(
             f"{path}: the video breaks off at {at} of {promised:.2f} s; copy or record it again, "
             f"or read only the part before"
         )

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -270,7 +271,7 @@ def test_any_name_can_be_a_title(flicker, tmp_path):
 
 @pytest.mark.parametrize("method", ["fcus", "pos"])
 def test_the_real_clip(rppg, real_face, method):
-    ended = rppg("predict", "--json", "--method", method, real_face / "video.mp4")
+    ended = rppg("predict", "--json", "--bvp", "--method", method, real_face / "video.mp4")
     assert ended.returncode == 0, ended.stderr
     (found,) = json.loads(ended.stdout)["videos"]
     assert found["method"] == method
@@ -374,6 +375,7 @@ def test_evaluate_a_checkpoint(rppg, run_of_train, tmp_path):
         "report.html",
         "metrics.json",
         "scores.csv",
+        "scores.tex",
     }
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == told
 
@@ -489,13 +491,59 @@ def test_help_and_lists(rppg, capsys):
             assert any(line.startswith(f"{name}  ") for line in out.splitlines())
 
 
-@pytest.mark.parametrize("arguments", [["nope"], ["predict"], ["train", "--epochs", "x"]])
-def test_bad_usage_is_2(arguments, capsys):
-    with pytest.raises(SystemExit) as ended:
-        main(arguments)
-    assert ended.value.code == 2
-    out, err = capsys.readouterr()
-    assert out == "" and "Traceback" not in err
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["nope"], "No such command 'nope'; see rppg --help"),
+        (["predict"], "Missing argument 'VIDEO...'; see rppg predict --help"),
+        (["train", "--epochs", "x"], "'--epochs': .* a valid integer.*; see rppg train --help"),
+        (["train", "--nope"], "No such option: --nope.*; see rppg train --help"),
+    ],
+)
+def test_bad_usage_is_one_line_and_2(arguments, told, refused):
+    assert re.search(told, refused(*arguments))
+
+
+def test_no_command_shows_the_help_and_is_2(rppg):
+    ended = rppg()
+    assert ended.returncode == 2
+    assert "predict" in ended.stdout and ended.stderr == ""
+
+
+def test_version(rppg):
+    ended = rppg("--version")
+    assert ended.returncode == 0
+    assert re.fullmatch(r"rppg \d+\.\d+\.\d+\n", ended.stdout)
+
+
+@pytest.mark.parametrize(
+    ("toml", "told"),
+    [
+        ("clip_s = inf", "clip_s = inf: Input should be a finite number"),
+        ("[model]\nfps = nan", "model.fps = nan"),
+        ("epochs = 0\nnope = 1", "epochs = 0: .*greater than or equal to 1.*nope = 1"),
+    ],
+)
+def test_a_wrong_configuration_names_field_and_value(toml, told, refused, tmp_path):
+    config = tmp_path / "a.toml"
+    config.write_text(toml)
+    line = refused("train", "--config", config)
+    assert line.startswith(f"{config}: ")
+    assert re.search(told, line)
+
+
+@pytest.mark.parametrize("option", ["--duration", "--start"])
+def test_a_time_that_is_no_number_is_refused(option, refused, scene):
+    told = "give a start|greater than or equal to 0"
+    assert re.search(told, refused("predict", scene[0], option, "nan"))
+
+
+def test_synthesize_replaces_only_when_told_to(refused, tmp_path):
+    truth = tmp_path / "a.csv"
+    truth.write_text("mine")
+    line = refused("synthesize", "--domain", "lab", "--out", tmp_path / "a.mp4")
+    assert f"{truth}: exists already" in line and "--force" in line
+    assert truth.read_text() == "mine"
 
 
 def imported(statement):

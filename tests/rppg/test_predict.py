@@ -1,6 +1,7 @@
 """Prediction from arrays and from files: known rates are found, the unknown is told as such."""
 
 import json
+import warnings
 from dataclasses import replace
 
 import numpy as np
@@ -9,12 +10,12 @@ from skimage import data
 
 from rppg.errors import InputError
 from rppg.output import plot_prediction, write_course
-from rppg.predict import Prediction, find_estimator, predict, predict_crops
+from rppg.predict import OVERLAP_S, PIECE_S, Prediction, find_estimator, predict, predict_crops
 from rppg.records import FaceCrops
 from rppg.signals import RateCourse
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
-from rppg.video import read_crops, write_video
+from rppg.video import read_crops, read_frames, write_video
 
 PORTRAIT_BPM, PORTRAIT_CENTRE = 93.0, (288, 128)
 
@@ -116,6 +117,86 @@ def test_the_bvp_is_up_at_systole(subject, crops):
         for delay in delays
     ]
     assert max(agreement) > 0.7
+
+
+def test_frames_with_timestamps_are_a_video(portrait_film):
+    """The same pictures, from memory: uneven times that start anywhere change nothing else."""
+    pos = find_estimator("pos")
+    film = list(read_frames(portrait_film))
+    frames = np.stack([frame.rgb for frame in film])
+    times = np.array([frame.time_s for frame in film])
+    from_file = predict(portrait_film, estimator=pos)
+    found = predict(frames, times + 1000, estimator=pos)
+    assert found.hr_bpm == pytest.approx(from_file.hr_bpm, abs=0.1)
+    assert found.frames == len(frames) and found.face_share == 1
+    part = predict(frames, times, estimator=pos, box=(240, 60, 96, 120), duration_s=7.0)
+    assert part.frames == pytest.approx(140, abs=1)
+    assert part.hr_bpm == pytest.approx(PORTRAIT_BPM, abs=3)
+
+
+def test_frames_that_do_not_fit_are_told_with_the_mend():
+    frames, times = np.zeros((200, 8, 8, 3), np.uint8), np.arange(200) / 30
+    backwards = times.copy()
+    backwards[7] = 0.0
+    late_nan = np.where(np.arange(200) == 9, np.nan, times)
+    for wrong, clock, match in (
+        (frames, None, "np.arange"),
+        (frames[..., 0], times, r"\(200, 8, 8\); expected"),
+        (np.zeros((200, 8, 8, 4), np.uint8), times, "colours last"),
+        (frames.astype(np.float32), times, r"float32.*np\.rint\(255"),
+        (frames, times[:-1], r"200 frames but timestamps of shape \(199,\)"),
+        (frames[:1], times[:1], "at least two"),
+        (frames, backwards, r"0\.2 s is followed by 0\.0 s \(number 7\)"),
+        (frames, late_nan, "finite and increase.*number 9"),
+        (frames, ["a"] * 200, "not numbers"),
+        (frames.tolist(), times, "list; give a path"),
+        ("film.mp4", times, "clock of its own|its own clock"),
+        (frames[:60], times[:60], "2.0 s of video"),
+    ):
+        with pytest.raises(InputError, match=match):
+            predict(wrong, clock, full_frame=True)
+
+
+def test_a_long_recording_goes_through_in_pieces(crops):
+    """Pieces fade into each other without a seam, and none is longer than it may be."""
+    fps, seconds = 30.0, 170
+    times = np.arange(int(seconds * fps)) / fps
+    grey = 120 + 20 * np.sin(2 * np.pi * 1.3 * times)
+    frames = np.broadcast_to(np.rint(grey)[:, None, None, None], (len(times), 4, 4, 3))
+    long = FaceCrops(frames.astype(np.uint8), times, np.ones(len(times), np.bool_))
+    lengths = []
+
+    def mean(part, rate):
+        lengths.append(len(part) / rate)
+        return part.mean((1, 2, 3)).astype(np.float64) - 120
+
+    found = predict_crops(long, mean)
+    assert len(lengths) > 1 and max(lengths) < PIECE_S + 2 * OVERLAP_S
+    clean = np.sin(2 * np.pi * 1.3 * found.times_s)
+    assert np.corrcoef(found.bvp, clean)[0, 1] > 0.999
+    assert found.hr_bpm == pytest.approx(78, abs=0.1)
+    np.testing.assert_allclose(found.course.hr_bpm, 78, atol=0.1)
+    assert found.hrv is not None and found.hrv.rmssd_ms < 3
+    assert found.hrv.beats == len(found.beats_s) == pytest.approx(170 * 1.3, abs=3)
+    told = found.to_json(bvp=False)
+    assert "bvp" not in told and "beats_s" not in told
+    assert told["hrv"]["beats"] == found.hrv.beats and told["hrv_missing"] is None
+
+
+def test_why_there_is_no_variability(crops):
+    found = predict_crops(crops, find_estimator("pos"))
+    assert found.hrv is None and "at least 30 s" in found.hrv_missing
+    told = found.to_json()
+    assert told["hrv"] is None and told["hrv_missing"] == found.hrv_missing
+
+
+def test_titles_in_letters_the_font_lacks(tmp_path, crops):
+    found = predict_crops(crops, find_estimator("green"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        plot_prediction(tmp_path / "a.svg", found, title="脸 é \n.mp4")
+        plot_prediction(tmp_path / "a.png", found, title="😀\udc80")
+    assert (tmp_path / "a.png").stat().st_size > 1000
 
 
 def test_no_valid_frame_is_an_input_error(crops):

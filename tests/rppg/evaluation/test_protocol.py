@@ -259,7 +259,7 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Protocol(fps=6.0)
     with pytest.raises(InputError, match="positive"):
         Protocol(stride_s=0.0)
-    with pytest.raises(InputError, match="choose one of green, chrom, pos"):
+    with pytest.raises(InputError, match="choose one of green, ica, chrom, pbv, pos, lgi, omit"):
         classical("magic")
     with pytest.raises(InputError, match="positive heart rate"):
         constant_guess(0)

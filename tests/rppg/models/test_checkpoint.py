@@ -122,3 +122,18 @@ def test_what_is_not_json_is_refused_before_anything_is_written(tmp_path: Path) 
 
 def test_the_file_holds_weights_alone(saved: Path) -> None:
     assert set(load_file(saved)) == {name for name, _ in FcusNet(ModelConfig()).named_parameters()}
+
+
+def test_weights_that_are_not_finite_and_folders_are_refused(saved: Path) -> None:
+    weights = FcusNet(ModelConfig()).state_dict()
+    name = next(iter(weights))
+    weights[name] = torch.full_like(weights[name], torch.nan)
+    save_file(weights, saved)
+    refused(saved, saved, f"{name} are not finite")
+    refused(saved.parent, saved.parent, "is a folder")
+
+
+def test_a_description_without_its_making_is_refused(saved: Path) -> None:
+    sidecar = saved.with_suffix(".json")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"made": None}))
+    refused(saved, sidecar, "'made' is None")

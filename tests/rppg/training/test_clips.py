@@ -23,20 +23,33 @@ def test_clips_leave_out_every_span_where_the_face_was_lost() -> None:
     recordings = [crops_of(20), crops_of(20, lost=(7.3, 7.7)), crops_of(20, fps=25, lost=(0, 4))]
     clip_set = cut_clips(recordings, CONFIG, clip_s=4, stride_s=1)
     assert clip_set.frames == 120
-    for number, lost in enumerate(((0, 0), (7.3, 7.7), (0, 4))):
-        found = [start / 30 for n, start in clip_set.clips if n == number]
-        expected = [float(s) for s in range(17) if s >= lost[1] or s + 4 <= lost[0]]
-        assert found == expected
-    assert [len(r) for r in clip_set.recordings] == [601, 601, 601]
+    starts = [(n, start) for n, start in clip_set.clips]
+    assert starts == [
+        *((0, 30 * s) for s in range(17)),  # all of the first
+        *((1, 30 * s) for s in range(4)),  # of the second, before 7.3 s
+        *((2, 9 + 30 * s) for s in range(9)),  # and from 8 s, 9 frames after 7.7 s
+        *((3, 30 * s) for s in range(13)),  # the third from 4 s
+    ]
+    assert [len(r) for r in clip_set.runs] == [601, 219, 370, 481]
+    tail = to_patches(recordings[1], CONFIG)[231:]
+    assert torch.equal(clip_set.runs[2], tail)
 
 
 def test_a_single_lost_frame_is_enough() -> None:
     crops = crops_of(8)
     crops.valid[130] = False
     clips = cut_clips([crops], CONFIG, clip_s=4, stride_s=0.1).clips
-    assert all(not start <= 130 < start + 120 for _, start in clips)
-    assert (0, 9) in clips
-    assert (0, 12) not in clips
+    assert clips == [(0, 0), (0, 3), (0, 6), (0, 9)]  # the rest is shorter than a clip
+
+
+def test_a_clip_played_faster_never_reads_where_the_face_was_lost() -> None:
+    crops = crops_of(12)
+    crops.valid[150:160] = False
+    crops.frames[150:160] = 255
+    clip_set = cut_clips([crops], CONFIG, clip_s=4, stride_s=0.5)
+    for run, start in clip_set.clips:
+        clip = _play(clip_set, run, start, SPEED[1], False)
+        assert float(clip.max()) <= 150
 
 
 def test_data_without_a_whole_clip_is_refused_with_the_mend() -> None:

@@ -1,0 +1,211 @@
+"""Every estimator on every record, under one protocol."""
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict, dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.errors import InputError
+from rppg.evaluation import toolbox
+from rppg.evaluation.estimators import ConstantGuess, Estimator
+from rppg.evaluation.metrics import snr_db
+from rppg.evaluation.protocol import Measured, Protocol, measure
+from rppg.evaluation.results import Evaluation, Failure, Row, Waveform
+from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
+from rppg.records import Pulse, Record
+from rppg.signals import resample, resample_frames, uniform_grid
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """A record on the common grid, ready for every method."""
+
+    record: Record
+    grid_s: Array
+    frames: NDArray[np.float32]
+    in_view: NDArray[np.bool_]
+    truth: Measured
+
+
+def evaluate(
+    records: Iterable[Record],
+    estimators: Mapping[str, Estimator | ConstantGuess],
+    protocol: Protocol | None = None,
+    progress: Callable[[Record], None] | None = None,
+) -> Evaluation:
+    """Every estimator on every record.
+
+    A record that cannot be read, or has no ground truth, becomes a `Failure` and the rest goes on;
+    so does an estimator that raises `InputError` on a record, whose windows then count as not
+    covered. Pictures are read once for each record, and let go after it.
+
+    Args:
+        records: with ground truth.
+        estimators: by the name in the table.
+        protocol: settings; the default protocol if None.
+        progress: called after each record.
+
+    Raises:
+        InputError: no estimators.
+    """
+    protocol = protocol or Protocol()
+    if not estimators:
+        raise InputError("there is nothing to evaluate; give at least one method or checkpoint")
+    windows: list[Row] = []
+    clips: list[Row] = []
+    waveforms: list[Waveform] = []
+    failures: list[Failure] = []
+    shown: dict[str, int] = {}
+    for record in records:
+        try:
+            trial = _prepare(record, protocol)
+        except InputError as error:
+            failures.append(Failure(record.dataset, record.name, None, str(error)))
+        else:
+            shown[record.dataset] = shown.get(record.dataset, 0) + 1
+            for name, estimator in estimators.items():
+                predicted = None
+                if not isinstance(estimator, ConstantGuess):
+                    try:
+                        bvp = _estimate(name, estimator, trial, protocol)
+                    except InputError as error:
+                        failures.append(Failure(record.dataset, record.name, name, str(error)))
+                        bvp = np.full(len(trial.grid_s), np.nan)
+                    predicted = measure(bvp, protocol, valid=trial.in_view)
+                guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
+                windows += _rows(trial, name, predicted, guess, protocol, whole=False)
+                clips += _rows(trial, name, predicted, guess, protocol, whole=True)
+                if predicted is not None and shown[record.dataset] <= protocol.examples:
+                    waveforms.append(
+                        Waveform(
+                            record.dataset,
+                            record.name,
+                            name,
+                            trial.grid_s,
+                            trial.truth.bvp,
+                            predicted.bvp,
+                        )
+                    )
+        if progress is not None:
+            progress(record)
+    return Evaluation(
+        settings=asdict(protocol),
+        windows=tuple(windows),
+        clips=tuple(clips),
+        waveforms=tuple(waveforms),
+        failures=tuple(failures),
+    )
+
+
+def _prepare(record: Record, protocol: Protocol) -> _Trial:
+    if record.load_truth is None:
+        raise InputError(f"{record.name} has no ground truth; it can be trained on, not evaluated")
+    truth = _finite(record.load_truth(), record)
+    crops = record.load_crops()
+    start = max(truth.times_s[0], crops.times_s[0])
+    end = min(_end_s(truth.times_s), _end_s(crops.times_s))
+    if end - start < 2 / protocol.low_hz:
+        raise InputError(
+            f"{record.name}: video ({crops.times_s[0]:.1f}–{crops.times_s[-1]:.1f} s) and ground "
+            f"truth ({truth.times_s[0]:.1f}–{truth.times_s[-1]:.1f} s) share "
+            f"{max(0.0, end - start):.1f} s; at least {2 / protocol.low_hz:.1f} s are needed"
+        )
+    grid = uniform_grid([start, end - 1 / protocol.fps], protocol.fps)
+    labelled = _covered(truth.times_s, grid, protocol.max_gap_s)
+    in_view = _covered(crops.times_s, grid, protocol.max_gap_s)
+    in_view &= resample(crops.valid, crops.times_s, grid) > 0.5
+    label = resample(truth.bvp, truth.times_s, grid)
+    return _Trial(
+        record=record,
+        grid_s=grid,
+        frames=resample_frames(crops.frames, crops.times_s, grid),
+        in_view=in_view,
+        truth=measure(label, replace(protocol, min_valid=0.9), valid=labelled),
+    )
+
+
+def _finite(truth: Pulse, record: Record) -> Pulse:
+    keep = np.isfinite(truth.bvp) & np.isfinite(truth.times_s)
+    latest = np.maximum.accumulate(np.where(keep, truth.times_s, -np.inf))
+    keep[1:] &= truth.times_s[1:] > latest[:-1]  # a clock that stands still or runs backwards
+    if np.sum(keep) < 2:
+        raise InputError(
+            f"{record.name}: the ground truth has {int(np.sum(keep))} usable samples of "
+            f"{len(keep)}; check its file"
+        )
+    return Pulse(truth.times_s[keep], truth.bvp[keep])
+
+
+def _end_s(times_s: Array) -> float:
+    """When the last sample's own interval ends: 400 frames at 20 fps last 20 s, not 19.95 s."""
+    return float(times_s[-1] + np.median(np.diff(times_s)))
+
+
+def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool_]:
+    """Which points of the grid lie outside of holes longer than `max_gap_s`."""
+    after = np.clip(np.searchsorted(times_s, grid_s), 1, len(times_s) - 1)
+    return np.asarray(times_s[after] - times_s[after - 1] <= max_gap_s)
+
+
+def _estimate(name: str, estimator: Estimator, trial: _Trial, protocol: Protocol) -> Array:
+    bvp = np.asarray(estimator(trial.frames, protocol.fps), dtype=np.float64)
+    if bvp.shape != trial.grid_s.shape:
+        raise ValueError(
+            f"estimator {name!r} gave shape {bvp.shape} for {len(trial.grid_s)} frames; "
+            f"it must give {trial.grid_s.shape}"
+        )
+    return bvp
+
+
+def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
+    if protocol.name == "toolbox":
+        band = (protocol.low_hz, protocol.high_hz)
+        return float(toolbox.snr_db(bvp, protocol.fps, hr_true_bpm, *band))
+    return float(snr_db(bvp, protocol.fps, hr_true_bpm))
+
+
+def _rows(
+    trial: _Trial,
+    method: str,
+    predicted: Measured | None,
+    guess_bpm: float,
+    protocol: Protocol,
+    *,
+    whole: bool,
+) -> list[Row]:
+    """One row for each window (or one for the clip); without `predicted`, the constant guess."""
+    record, fps = trial.record, protocol.fps
+    truth = trial.truth.clip if whole else trial.truth.windows
+    rates = None if predicted is None else (predicted.clip if whole else predicted.windows)
+    rows = []
+    for k, (start, end) in enumerate(zip(truth.start_s, truth.end_s, strict=True)):
+        row = Row(
+            dataset=record.dataset,
+            record=record.name,
+            subject=record.subject,
+            metadata=dict(record.metadata),
+            method=method,
+            start_s=float(trial.grid_s[0] + start),
+            end_s=float(trial.grid_s[0] + end),
+            hr_true_bpm=float(truth.hr_bpm[k]),
+            hr_pred_bpm=guess_bpm,
+        )
+        if predicted is not None and rates is not None:
+            bvp_true = trial.truth.bvp if whole else trial.truth.parts[k]
+            bvp = predicted.bvp if whole else predicted.parts[k]
+            row = replace(
+                row,
+                hr_pred_bpm=float(rates.hr_bpm[k]),
+                quality=float(rates.quality[k]),
+                snr_db=_snr_db(bvp, row.hr_true_bpm, protocol),
+                correlation=lagged_correlation(bvp_true, bvp, fps),
+                sine_correlation=sine_correlation(bvp_true, fps, row.hr_true_bpm),
+                macc=(toolbox.macc if protocol.name == "toolbox" else macc)(bvp_true, bvp),
+                beat_error_ms=beat_error_ms(bvp_true, bvp, fps),
+            )
+        rows.append(row)
+    return rows
