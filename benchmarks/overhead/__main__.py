@@ -34,7 +34,7 @@ def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--quick", action="store_true", help="three rounds, favourable cases")
     parser.add_argument("--out", type=Path, default=Path("docs/results/overhead.json"))
     options = parser.parse_args()
