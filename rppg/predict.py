@@ -1,7 +1,7 @@
 """Heart rate from a video or from frames: `predict(path)`, `predict(frames, timestamps)`."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
-from rppg.evaluation import Protocol, classical, measure
+from rppg.estimate import estimate
+from rppg.evaluation import Estimator, Protocol, classical, measure
 from rppg.methods import METHODS
 from rppg.models.estimator import trained
 from rppg.records import FaceCrops
@@ -22,21 +23,18 @@ from rppg.signals import (
     local_rate_hz,
     rate_course,
     resample,
-    resample_frames,
-    uniform_grid,
     variability,
 )
-from rppg.video.crop import read_crops
+from rppg.video.crop import crop_pieces
 from rppg.video.memory import TimedFrames, timed_frames
 
 Array = NDArray[np.float64]
-Estimator = Callable[[NDArray[np.float32], float], Array]
 
 CROP_SIZE = 54
 BEAT_QUALITY = 0.8
 """Beats are looked for in windows of at least this quality: variability asks more than a rate."""
-PIECE_S, OVERLAP_S = 60.0, 10.0
-"""Longer recordings go through the estimator in overlapping pieces: bounds the memory."""
+READ_S = 5.0
+"""Crops are taken from the video in pieces of this length."""
 
 
 @dataclass(frozen=True)
@@ -157,34 +155,31 @@ def predict(
         >>> predict(frames, np.arange(len(frames)) / 30).hr_bpm  # doctest: +SKIP
         72.4
     """
-    started = time.perf_counter()
-    crops = read_crops(
+    pieces = crop_pieces(
         _source(video, timestamps),
+        piece_s=READ_S,
         size=CROP_SIZE,
         box=box,
         full_frame=full_frame,
         start_s=start_s,
         duration_s=duration_s,
     )
-    return predict_crops(
-        crops, estimator or trained(), seconds={"video": time.perf_counter() - started}
-    )
+    return _predict(pieces, estimator or trained())
 
 
-def predict_crops(
-    crops: FaceCrops,
-    estimator: Estimator | None = None,
-    *,
-    seconds: dict[str, float] | None = None,
-) -> Prediction:
+def predict_crops(crops: FaceCrops, estimator: Estimator | None = None) -> Prediction:
     """Measure the pulse in face crops, through the default protocol's filter and spectrum."""
-    started = time.perf_counter()
+    return _predict(iter([crops]), estimator or trained())
+
+
+def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     protocol = Protocol()
-    grid_s = uniform_grid(crops.times_s, protocol.fps)
-    valid = resample(crops.valid, crops.times_s, grid_s) > 0.5
+    found = estimate(pieces, estimator, protocol.fps)
+    started = time.perf_counter()
+    grid_s, raw = found.grid_s, found.bvp
+    valid = resample(found.valid, found.times_s, grid_s) > 0.5
     if not valid.any():
         raise InputError("no frame shows a face; nothing to measure")
-    raw = _estimate(crops, estimator or trained(), grid_s, protocol.fps)
     clean = measure(raw, protocol, valid=valid)
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
     course = rate_course(clean.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
@@ -198,9 +193,12 @@ def predict_crops(
         times_s=grid_s - grid_s[0],
         bvp=clean.bvp / deviation if deviation > 0 else clean.bvp,
         course=course,
-        face_share=float(np.mean(crops.valid)),
-        seconds={**(seconds or {}), "pulse": time.perf_counter() - started},
-        frames=len(crops.frames),
+        face_share=float(np.mean(found.valid)),
+        seconds={
+            "video": found.video_s,
+            "pulse": found.pulse_s + time.perf_counter() - started,
+        },
+        frames=len(found.times_s),
         beats_s=beats.times_s,
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
@@ -225,26 +223,6 @@ def _source(
             "np.arange(len(frames)) / 30 for 30 frames a second"
         )
     return timed_frames(video, timestamps)
-
-
-def _estimate(crops: FaceCrops, estimator: Estimator, grid_s: Array, fps: float) -> Array:
-    """BVP `(N,)` on the grid; pieces of a long recording fade into each other."""
-    total, piece, overlap = len(grid_s), round(PIECE_S * fps), round(OVERLAP_S * fps)
-    bvp = np.zeros(total)
-    start = 0
-    while True:
-        # The last piece takes up a rest that would be too short for one of its own.
-        end = total if total - start < piece + 2 * overlap else start + piece
-        frames = resample_frames(crops.frames, crops.times_s, grid_s[start:end])
-        wave = np.asarray(estimator(frames, fps), dtype=np.float64)
-        if start:
-            fade = (np.arange(overlap) + 0.5) / overlap
-            bvp[start : start + overlap] *= 1 - fade
-            wave[:overlap] *= fade
-        bvp[start:end] += wave
-        if end == total:
-            return bvp
-        start = end - overlap
 
 
 def _rounded(hrv: Variability) -> dict[str, float | int]:

@@ -27,7 +27,7 @@ class FcusEstimator:
 
     net: FcusNet
     clip_s: float = 10.0
-    batch: int = 8
+    batch: int = 4
 
     def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
         """BVP `(T,)` in AC/DC units of frames `(T, S, S, C)`, 0–255, at the network's rate."""

@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.records import CROP_TO_FACE, FaceCrops
+from rppg.video.ahead import ahead
 from rppg.video.area import Box, cut
 from rppg.video.decode import Frame, VideoInfo
 from rppg.video.source import Video, VideoFile
@@ -61,6 +63,37 @@ def read_crops(
         InputError: a file that can't be read, less than `LEAST_S` of video, no face in it, a
             box that is empty or outside of the picture, a size below 2.
     """
+    (crops,) = crop_pieces(
+        video,
+        size=size,
+        box=box,
+        full_frame=full_frame,
+        start_s=start_s,
+        duration_s=duration_s,
+        piece_s=np.inf,
+    )
+    return crops
+
+
+def crop_pieces(
+    video: str | Path | Video,
+    *,
+    piece_s: float,
+    size: int = 48,
+    box: Box | None = None,
+    full_frame: bool = False,
+    start_s: float = 0.0,
+    duration_s: float | None = None,
+) -> Iterator[FaceCrops]:
+    """The crops of `read_crops` piece by piece, so that memory doesn't grow with the length.
+
+    Args:
+        piece_s: length of a piece in seconds; the last is shorter. The clock goes on from piece
+            to piece.
+
+    Raises:
+        InputError: as `read_crops` does; that a video is too short is known at its end.
+    """
     source = VideoFile(Path(video)) if isinstance(video, str | Path) else video
     path = source.name
     if size < 2:
@@ -72,80 +105,109 @@ def read_crops(
         crop = (0.0, 0.0, float(info.width), float(info.height))
         if box is not None:
             crop = _around(_checked(path, box, info))
-        cuts = _fixed(source.frames(start_s, duration_s), crop, size)
+        cuts = _fixed(ahead(source.frames(start_s, duration_s)), crop, size)
     else:
-        reduce = _reduction(info)
-        cuts = _followed(path, source.frames(start_s, duration_s, reduce=reduce), info, size)
-    with one_thread():
-        return _gather(path, cuts, size)
+        frames = ahead(source.frames(start_s, duration_s, reduce=reduction(info)))
+        cuts = _followed(path, frames, info, size)
+    return _gather(path, _marked(path, cuts), size, piece_s)
 
 
-Cut = tuple[float, NDArray[np.uint8] | None, Box | None, bool]
-"""Time, crop, crop box in pixels of the file, validity; no crop before the face is first seen."""
+Cut = tuple[float, NDArray[np.uint8], Box, bool]
+"""Time, crop, crop box in pixels of the file, validity."""
 
 
 def _fixed(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Cut]:
     for frame in frames:
-        yield frame.time_s, _bytes(cut(frame.rgb, crop, size)), crop, True
+        yield frame.time_s, _cut(frame.rgb, crop, size), crop, True
 
 
 def _followed(path: str, frames: Iterator[Frame], info: VideoInfo, size: int) -> Iterator[Cut]:
     """Crops of the tracked face, each as soon as its box has settled."""
     track = FaceTrack()
     waiting: deque[Frame] = deque()
-    for frame in frames:
-        track.see(frame)
-        waiting.append(frame)
-        while track.settled(waiting[0].time_s):
-            yield _tracked(track, waiting.popleft(), info, size)
-    track.finish()
-    if not track.found:
-        raise InputError(
-            f"{path}: no face found; say where it is with --box x,y,w,h, or use --full-frame if "
-            "the picture shows little else"
-        )
-    for frame in waiting:
-        yield _tracked(track, frame, info, size)
+    early: list[float] = []  # times before the face is first seen
+    for frame in chain(frames, [None]):
+        if frame is not None:
+            track.see(frame)
+            waiting.append(frame)
+        else:
+            track.finish()
+            if not track.found:
+                raise InputError(
+                    f"{path}: no face found; say where it is with --box x,y,w,h, or use "
+                    "--full-frame if the picture shows little else"
+                )
+        while waiting and track.settled(waiting[0].time_s):
+            tracked = _tracked(track, waiting[0], info, size)
+            time_s = waiting.popleft().time_s
+            if tracked is None:
+                early.append(time_s)
+                continue
+            for before_s in early:
+                yield before_s, tracked[0], tracked[1], False
+            early.clear()
+            yield time_s, *tracked
 
 
-def _tracked(track: FaceTrack, frame: Frame, info: VideoInfo, size: int) -> Cut:
+def _tracked(
+    track: FaceTrack, frame: Frame, info: VideoInfo, size: int
+) -> tuple[NDArray[np.uint8], Box, bool] | None:
     known = track.at(frame.time_s)
     if known is None:
-        return frame.time_s, None, None, False
+        return None
     x, y, width, height = _around(known[0])
-    across, down = info.width / frame.rgb.shape[1], info.height / frame.rgb.shape[0]
-    crop = _bytes(cut(frame.rgb, (x, y, width, height), size))
-    return frame.time_s, crop, (x * across, y * down, width * across, height * down), known[1]
+    rgb = frame.rgb
+    across, down = info.width / rgb.shape[1], info.height / rgb.shape[0]
+    crop = _cut(rgb, (x, y, width, height), size)
+    return crop, (x * across, y * down, width * across, height * down), known[1]
 
 
-def _gather(path: str, cuts: Iterator[Cut], size: int) -> FaceCrops:
-    times: list[float] = []
-    boxes: list[Box] = []
-    valid: list[bool] = []
-    pixels = bytearray()  # grows in place, where many small arrays would leave gaps in memory
-    for time_s, crop, box, seen in cuts:
-        times.append(time_s)
-        valid.append(seen)
-        if crop is not None and box is not None:
-            missing = len(times) - len(boxes)  # 1, and more where the face comes late
-            pixels += crop.tobytes() * missing
-            boxes += [box] * missing
-    clock = np.array(times)
-    length = clock[-1] * len(clock) / max(len(clock) - 1, 1)
-    if length < LEAST_S - 1e-3:
-        raise InputError(
-            f"{path}: {length:.1f} s of video; a pulse needs at least {LEAST_S:g} s, record or "
-            "read a longer part"
-        )
-    frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
-    there = np.array(valid)
-    holes = np.flatnonzero(np.diff(clock) > HOLE_S)
-    there[holes] = there[holes + 1] = False
-    for hole in holes:
-        log.warning("%s: no frames from %.1f s to %.1f s", path, clock[hole], clock[hole + 1])
-    if not there.all():
-        log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * (1 - there.mean()))
-    return FaceCrops(frames, clock, there, np.array(boxes))
+def _marked(path: str, cuts: Iterator[Cut]) -> Iterator[Cut]:
+    """The same, with the frames on both sides of a hole between timestamps invalid."""
+    last: Cut | None = None
+    for cut_now in cuts:
+        if last is not None:
+            if cut_now[0] - last[0] > HOLE_S:
+                log.warning("%s: no frames from %.1f s to %.1f s", path, last[0], cut_now[0])
+                last, cut_now = (*last[:3], False), (*cut_now[:3], False)  # noqa: PLW2901
+            yield last
+        last = cut_now
+    if last is not None:
+        yield last
+
+
+def _gather(path: str, cuts: Iterator[Cut], size: int, piece_s: float) -> Iterator[FaceCrops]:
+    count, seen = 0, 0
+    time_s = 0.0
+    more = True
+    while more:
+        times: list[float] = []
+        boxes: list[Box] = []
+        valid: list[bool] = []
+        pixels = bytearray()  # grows in place, where many small arrays would leave gaps in memory
+        for time_s, crop, box, there in cuts:
+            times.append(time_s)
+            boxes.append(box)
+            valid.append(there)
+            pixels += crop.tobytes()
+            if time_s - times[0] >= piece_s:
+                break
+        else:
+            more = False
+        count += len(times)
+        seen += sum(valid)
+        if not more:
+            length_s = time_s * count / max(count - 1, 1)
+            if length_s < LEAST_S - 1e-3:
+                raise InputError(
+                    f"{path}: {length_s:.1f} s of video; a pulse needs at least {LEAST_S:g} s, "
+                    "record or read a longer part"
+                )
+        if times:
+            frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
+            yield FaceCrops(frames, np.array(times), np.array(valid), np.array(boxes))
+    if seen < count:
+        log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * (1 - seen / count))
 
 
 def _around(face: Box) -> Box:
@@ -155,11 +217,12 @@ def _around(face: Box) -> Box:
     return x + (width - side) / 2, y + (height - side) / 2, side, side
 
 
-def _bytes(values: NDArray[np.float32]) -> NDArray[np.uint8]:
-    return np.rint(values).clip(0, 255).astype(np.uint8)
+def _cut(rgb: NDArray[np.uint8], crop: Box, size: int) -> NDArray[np.uint8]:
+    with one_thread():
+        return np.rint(cut(rgb, crop, size)).clip(0, 255).astype(np.uint8)
 
 
-def _reduction(info: VideoInfo) -> int:
+def reduction(info: VideoInfo) -> int:
     """By which whole number pictures are reduced so that the waiting ones fit."""
     waiting = max(1.0, min(info.fps, 240.0) * LOOKAHEAD_S)
     needed = info.width * info.height * 3 * waiting

@@ -7,10 +7,11 @@ and never from counting frames. Memory is bounded by a few frames, whatever the 
 import logging
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import partial
 from pathlib import Path
 
 import av
@@ -26,6 +27,10 @@ log = logging.getLogger(__name__)
 MISSING_SHARE = 0.02
 MISSING_S = 0.5
 """A file that ends earlier than its header says by more than both of these was cut off."""
+
+
+COMPACT = ("yuv420p", "yuvj420p", "nv12")
+"""Pixel formats of half the size of RGB."""
 
 
 @dataclass(frozen=True)
@@ -51,10 +56,20 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture: `time_s` seconds from the first frame read, `rgb` `(H, W, 3)` uint8."""
+    """One picture, `time_s` seconds from the first frame read.
+
+    Attributes:
+        picture: `(H, W, 3)` uint8 RGB, or what makes it: as the codec leaves it, with colour at
+            half the resolution, a picture takes half the memory.
+    """
 
     time_s: float
-    rgb: NDArray[np.uint8]
+    picture: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """`(H, W, 3)` uint8; made anew each time where it isn't kept."""
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture()
 
 
 def probe(path: str | Path) -> VideoInfo:
@@ -154,7 +169,9 @@ def _span(
             ended = False
             break
         last = time
-        yield Frame(time - first, _rgb(frame, reduce, reformatter))
+        convert = partial(_rgb, frame, reduce, reformatter)
+        compact = reduce == 1 and frame.format.name in COMPACT
+        yield Frame(time - first, convert if compact else convert())
     _warn(path, decoded, damaged, "are damaged")
     _warn(path, decoded, unordered, "have a time not after the frame before")
     if ended:

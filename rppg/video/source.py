@@ -1,7 +1,7 @@
 """Where pictures come from: a file, or anything else that gives frames with their times."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -72,7 +72,7 @@ def span(
         if duration_s is not None and frame.time_s - first >= duration_s - 1e-6:
             break
         last = frame.time_s
-        yield Frame(frame.time_s - first, frame.rgb)
+        yield replace(frame, time_s=frame.time_s - first)
     if unordered:
         log.warning(
             "%s: %d frames have a time not after the frame before; they are left out",

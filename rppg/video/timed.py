@@ -1,7 +1,7 @@
 """A video file whose frame times lie in a file of their own."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -45,7 +45,7 @@ class TimedVideo:
         for frame in read_frames(self.path, reduce=reduce):
             count = round(frame.time_s * fps) + 1  # where the decoder left one out, its time goes
             if count <= len(times):
-                yield Frame(float(times[count - 1] - times[0]), frame.rgb)
+                yield replace(frame, time_s=float(times[count - 1] - times[0]))
         if count != len(times):
             log.warning(
                 "%s: %d frames, but %d times of frames; used as far as both go",

@@ -9,8 +9,9 @@ import pytest
 from skimage import data
 
 from rppg.errors import InputError
+from rppg.estimate import OVERLAP_S, PART_S
 from rppg.output import plot_prediction, write_course
-from rppg.predict import OVERLAP_S, PIECE_S, Prediction, find_estimator, predict, predict_crops
+from rppg.predict import Prediction, find_estimator, predict, predict_crops
 from rppg.records import FaceCrops
 from rppg.signals import RateCourse
 from rppg.synthetic.cache import find_domain
@@ -171,7 +172,7 @@ def test_a_long_recording_goes_through_in_pieces(crops):
         return part.mean((1, 2, 3)).astype(np.float64) - 120
 
     found = predict_crops(long, mean)
-    assert len(lengths) > 1 and max(lengths) < PIECE_S + 2 * OVERLAP_S
+    assert len(lengths) > 1 and max(lengths) < PART_S + 2 * OVERLAP_S
     clean = np.sin(2 * np.pi * 1.3 * found.times_s)
     assert np.corrcoef(found.bvp, clean)[0, 1] > 0.999
     assert found.hr_bpm == pytest.approx(78, abs=0.1)

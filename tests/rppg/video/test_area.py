@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rppg.video import area
 from rppg.video.area import cut
 
 places = st.floats(-20, 60)
@@ -60,3 +61,15 @@ def test_beyond_the_picture_its_edge_goes_on():
 def test_any_number_of_channels(channels):
     rgb = np.zeros((20, 20, channels), dtype=np.uint8)
     assert cut(rgb, (1, 1, 10, 12), 6).shape == (6, 6, channels)
+
+
+@pytest.mark.parametrize("box", [(30.3, 12.8, 91.2, 91.2), (-30, -10, 200, 150), (90, 3, 8, 8)])
+@pytest.mark.parametrize("size", [7, 54])
+def test_strips_are_the_whole(monkeypatch, box, size):
+    rgb = np.random.default_rng(0).integers(0, 256, (120, 140, 3), dtype=np.uint8)
+    in_strips = cut(rgb, box, size)
+    monkeypatch.setattr(area, "STRIP", 4 * size)
+    whole = cut(rgb, box, size)
+    monkeypatch.setattr(area, "STRIP", 1)
+    np.testing.assert_allclose(in_strips, whole, atol=1e-4)
+    np.testing.assert_allclose(cut(rgb, box, size), whole, atol=1e-4)

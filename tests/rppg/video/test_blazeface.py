@@ -3,10 +3,11 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from skimage import data
 from skimage.transform import rescale, rotate
 
-from rppg.video.blazeface import Face, View, _forward, detect, look, overlap
+from rppg.video.blazeface import Face, View, _forward, _see, _weights, detect, look, overlap
 
 FACE = (107.0, 80.0, 95.0, 95.0)  # of `portrait`
 EYES_MOUTH = [(133.0, 101.0), (177.0, 108.0), (149.0, 146.0)]  # right, left (the person's), mouth
@@ -31,6 +32,30 @@ def test_the_portrait(portrait):
 def test_network_shapes():
     logits, numbers = _forward(torch.zeros(2, 3, 128, 128))
     assert logits.shape == (2, 896) and numbers.shape == (2, 896, 16)
+
+
+def test_the_network_is_the_published_one(portrait):
+    """Plain convolutions, channels first, as in the paper: blocks of depthwise and pointwise."""
+    w = _weights()
+    views = [View(0, 0, 320), View(40, 20, 240)]
+    pictures = torch.stack([_see(portrait, view) for view in views])
+    x = F.relu(F.conv2d(F.pad(pictures, (1, 2, 1, 2)), w["stem.weight"], w["stem.bias"], 2))
+    grids = []
+    for n in range(16):
+        halve = n + 1 in (3, 6, 12)
+        padded = F.pad(x, (0, 1, 0, 1) if halve else (1, 1, 1, 1))
+        y = F.conv2d(padded, w[f"dw.{n}.weight"], w[f"dw.{n}.bias"], 1 + halve, groups=x.shape[1])
+        y = F.conv2d(y, w[f"pw.{n}.weight"], w[f"pw.{n}.bias"])
+        short = F.max_pool2d(x, 2) if halve else x
+        x = F.relu(y + F.pad(short, (0, 0, 0, 0, 0, y.shape[1] - short.shape[1])))
+        grids += [x] if n in (10, 15) else []
+    for kind, found in zip(("c", "r"), _forward(pictures), strict=True):
+        heads = [
+            F.conv2d(grid, w[f"{kind}{name}.weight"], w[f"{kind}{name}.bias"])
+            for grid, name in zip(grids, (8, 16), strict=True)
+        ]
+        expected = torch.cat([h.permute(0, 2, 3, 1).flatten(1) for h in heads], 1)
+        torch.testing.assert_close(found.flatten(1), expected, rtol=1e-4, atol=1e-3)
 
 
 @pytest.mark.parametrize("angle", [-40, -20, 20, 40])

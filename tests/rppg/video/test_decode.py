@@ -117,6 +117,19 @@ def test_reduced_pictures_are_means(tmp_path):
     assert got.shape == (20, 30, 3) and np.abs(got - means).mean() < 2
 
 
+def test_a_waiting_picture_stays_as_the_codec_left_it(tmp_path):
+    """Half the memory of RGB; what it becomes doesn't depend on when it is asked for."""
+    write_video(tmp_path / "a.mp4", pictures(20), fps=30)
+    at_once = [frame.rgb for frame in read_frames(tmp_path / "a.mp4")]
+    waiting = list(read_frames(tmp_path / "a.mp4"))
+    assert all(callable(frame.picture) for frame in waiting)
+    for frame, rgb in zip(waiting[::-1], at_once[::-1], strict=True):
+        np.testing.assert_array_equal(frame.rgb, rgb)
+        np.testing.assert_array_equal(frame.rgb, rgb)
+    write_video(tmp_path / "b.mkv", pictures(2), fps=30, codec="ffv1")  # no smaller than RGB
+    assert not any(callable(frame.picture) for frame in read_frames(tmp_path / "b.mkv"))
+
+
 def test_memory_does_not_grow_with_length(tmp_path):
     write_video(tmp_path / "a.mp4", (p for p in pictures(300)), fps=30)
     stream = read_frames(tmp_path / "a.mp4")
