@@ -18,7 +18,7 @@ from rppg.video.threads import one_thread
 
 Array = NDArray[np.float64]
 
-PART_S, OVERLAP_S = 60.0, 10.0
+PART_S, OVERLAP_S = 30.0, 10.0
 """Length of a part, and how long it fades into the next."""
 
 

@@ -36,8 +36,11 @@ def constant_guess(bpm: float) -> ConstantGuess:
     return ConstantGuess(float(bpm))
 
 
-def classical(name: str) -> Estimator:
+def classical(name: str, *, skin: bool = False) -> Estimator:
     """Estimator of a classical method: the mean of the face ellipse, then `METHODS[name]`.
+
+    Args:
+        skin: the mean of those pixels of the ellipse that are skin.
 
     Raises:
         InputError: no such method.
@@ -47,6 +50,6 @@ def classical(name: str) -> Estimator:
     method = METHODS[name].function
 
     def estimate(frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
-        return method(skin_trace(frames), fps)
+        return method(skin_trace(frames, skin=skin), fps)
 
     return estimate

@@ -52,9 +52,13 @@ class FaceTrack:
 
     The first face is the largest and most central; afterwards the one that overlaps it, so that a
     second person in the picture doesn't take over.
+
+    Args:
+        every_s: time between looks.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every_s: float = EVERY_S) -> None:
+        self._every_s = every_s
         self._due: list[Frame] = []
         self._looked = -np.inf  # when the last frame was put aside to be looked at
         self._known = -np.inf  # up to when all looks have been evaluated
@@ -71,9 +75,17 @@ class FaceTrack:
         """Whether a face was seen at all."""
         return bool(self._times)
 
+    @property
+    def sightings(self) -> tuple[Array, Array]:
+        """Times `(N,)` of all looks that found the face, and its boxes `(N, 4)` as the detector
+        gave them, forehead to chin: x, y, width, height."""
+        boxes = np.array(self._boxes).reshape(-1, 3)
+        sides = boxes[:, [2, 2]]
+        return np.array(self._times), np.hstack([boxes[:, :2] - sides / 2, sides])
+
     def see(self, frame: Frame) -> None:
         """Take the next frame; only some are looked at."""
-        if frame.time_s - self._looked >= EVERY_S:
+        if frame.time_s - self._looked >= self._every_s:
             self._looked = frame.time_s
             self._due.append(frame)
             if len(self._due) == BATCH:

@@ -1,0 +1,139 @@
+"""What does a steady box do for the pulse? `python -m benchmarks.track_smoothing`.
+
+Rendered videos of validation subjects whose heads move, and POS on crops by four boxes: the
+smoothed track (as `rppg predict` has it); the detector's boxes of every sixth frame, joined by
+straight lines; the detector's box of each frame; and one box for the whole video. Prints, for each
+domain, the mean signal-to-noise ratio over whole recordings, and the smoothed track's less each of
+the others with a 95 % interval over subjects; writes `docs/results/track_smoothing.json`.
+"""
+
+import argparse
+import json
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.atomic import atomic_path
+from rppg.evaluation import classical, evaluate
+from rppg.evaluation.metrics import mean
+from rppg.records import CROP_TO_FACE, FaceCrops, Pulse, Record
+from rppg.synthetic.cache import SPLITS, cache_folder
+from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.scene import truth_path, write_scene
+from rppg.video import Frame, read_frames
+from rppg.video.area import cut
+from rppg.video.threads import one_thread
+from rppg.video.track import FaceTrack
+
+Array = NDArray[np.float64]
+
+SIZE = 54
+CRF = 12
+"""Compression that costs a camera's picture little, and a trembling box nothing at all."""
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=15.0)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/track_smoothing.json"))
+    options = parser.parse_args()
+    results = {}
+    for domain in DOMAINS.values():
+        snr: dict[str, list[float]] = {}
+        for number in range(options.subjects):
+            video = _scene(domain.name, SPLITS["validation"] + number, options.seconds)
+            for kind, value in measure(video).items():
+                snr.setdefault(kind, []).append(round(value, 3))
+        results[domain.key] = {"snr_db": snr, "smoothed_less": _differences(snr)}
+        cells = "  ".join(f"{kind} {np.mean(values):6.2f}" for kind, values in snr.items())
+        print(f"{domain.key:10} {cells}", flush=True)
+        for kind, (gain, low, high) in results[domain.key]["smoothed_less"].items():
+            print(f"{'':10} smoothed less {kind}: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
+    with atomic_path(options.out) as temporary:
+        settings = {"subjects": options.subjects, "seconds": options.seconds, "crf": CRF}
+        settings |= {"split": "validation", "method": "pos"}
+        text = json.dumps({"settings": settings, "domains": results}, indent=1)
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def measure(video: Path) -> dict[str, float]:
+    """SNR of POS in dB by kind of box."""
+    frames = list(read_frames(video))
+    times_s = np.array([frame.time_s for frame in frames])
+    rare, each = FaceTrack(), FaceTrack(every_s=0.0)
+    for frame in frames:
+        rare.see(frame)
+        each.see(frame)
+    rare.finish()
+    each.finish()
+    smoothed = [rare.at(time_s) for time_s in times_s]
+    boxes = {
+        "smoothed": np.array([known[0] for known in smoothed if known is not None]),
+        "joined": _joined(rare, times_s),
+        "each frame": _joined(each, times_s),
+        "fixed": np.tile(np.median(rare.sightings[1], axis=0), (len(frames), 1)),
+    }
+    record = Record(
+        video.stem, "scene", video.stem, load_crops=lambda: _crops(frames, boxes["fixed"])
+    )
+    table = np.loadtxt(truth_path(video), delimiter=",", skiprows=1)
+    truth = Pulse(table[:, 0], table[:, 1])
+    return {
+        kind: evaluate(
+            [
+                replace(
+                    record,
+                    load_crops=lambda box=box: _crops(frames, box),
+                    load_truth=lambda: truth,
+                )
+            ],
+            {"pos": classical("pos")},
+        )
+        .clips[0]
+        .snr_db
+        for kind, box in boxes.items()
+    }
+
+
+def _joined(track: FaceTrack, times_s: Array) -> Array:
+    seen_s, boxes = track.sightings
+    return np.column_stack([np.interp(times_s, seen_s, side) for side in boxes.T])
+
+
+def _crops(frames: list[Frame], boxes: Array) -> FaceCrops:
+    pixels = []
+    with one_thread():
+        for frame, (x, y, side, _) in zip(frames, boxes, strict=True):
+            margin = (CROP_TO_FACE - 1) / 2 * side
+            crop = (x - margin, y - margin, CROP_TO_FACE * side, CROP_TO_FACE * side)
+            pixels.append(np.rint(cut(frame.rgb, crop, SIZE)).astype(np.uint8))
+    times_s = np.array([frame.time_s for frame in frames])
+    return FaceCrops(np.stack(pixels), times_s, np.ones(len(frames), dtype=np.bool_))
+
+
+def _differences(snr: Mapping[str, list[float]]) -> dict[str, tuple[float, float, float]]:
+    subjects = [str(k) for k in range(len(snr["smoothed"]))]
+    out = {}
+    for kind, values in snr.items():
+        if kind != "smoothed":
+            gain = mean(np.subtract(snr["smoothed"], values), subjects)
+            out[kind] = (round(gain.value, 3), round(gain.low, 3), round(gain.high, 3))
+    return out
+
+
+def _scene(domain: str, number: int, seconds: float) -> Path:
+    """A rendered video, made on first use."""
+    path = cache_folder() / "scenes" / f"{domain}-{number}-{seconds:g}s-crf{CRF}.mp4"
+    if not (path.exists() and truth_path(path).exists()):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_scene(domain, number, path, duration_s=seconds, crf=CRF)
+    return path
+
+
+if __name__ == "__main__":
+    main()
