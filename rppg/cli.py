@@ -223,6 +223,9 @@ def predict(
     full_frame: Annotated[
         bool, typer.Option("--full-frame", help="The whole picture is the face.")
     ] = False,
+    skin: Annotated[
+        bool, typer.Option("--skin", help="Classical methods: only the face's skin, by colour.")
+    ] = False,
     start: Annotated[float, typer.Option(min=0, help="Where to start, seconds.")] = 0.0,
     duration: Annotated[float | None, typer.Option(help="How much to read, seconds.")] = None,
 ) -> None:
@@ -239,7 +242,7 @@ def predict(
     if plot is not None:
         check_plot_path(plot)
     face = _parse_box(box)
-    estimator = find_estimator(method, checkpoint)
+    estimator = find_estimator(method, checkpoint, skin=skin)
     results: list[dict[str, Any]] = []
     failed = False
     for video in videos:

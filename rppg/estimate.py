@@ -31,6 +31,7 @@ class Estimate:
         valid: `(T,)` whether the face was seen.
         grid_s: `(N,)` the uniform clock.
         bvp: `(N,)` the estimator's output on it.
+        grey: whether no frame has any colour: a monochrome camera's, stored as RGB.
         video_s, pulse_s: wall-clock time that went to the crops and to the estimator.
     """
 
@@ -38,6 +39,7 @@ class Estimate:
     valid: NDArray[np.bool_]
     grid_s: Array
     bvp: Array
+    grey: bool
     video_s: float
     pulse_s: float
 
@@ -58,7 +60,9 @@ def estimate(pieces: Iterator[FaceCrops], estimator: Estimator, fps: float) -> E
     held: list[FaceCrops] = []  # what the next part needs
     bvp = np.zeros(0)
     start = 0
+    grey = True
     for crops in pieces:
+        grey = grey and _is_grey(crops.frames)
         times.append(crops.times_s)
         valid.append(crops.valid)
         held.append(crops)
@@ -76,7 +80,16 @@ def estimate(pieces: Iterator[FaceCrops], estimator: Estimator, fps: float) -> E
     bvp = _faded(bvp, start, _wave(held, grid_s[start:], estimator, fps))
     done = time.perf_counter()
     pulse_s += done - before
-    return Estimate(clock, np.concatenate(valid), grid_s, bvp, done - started - pulse_s, pulse_s)
+    video_s = done - started - pulse_s
+    return Estimate(clock, np.concatenate(valid), grid_s, bvp, grey, video_s, pulse_s)
+
+
+def _is_grey(frames: NDArray[np.uint8]) -> bool:
+    """Whether three channels are one and the same, but for rounding."""
+    if frames.shape[-1] != 3:
+        return False
+    least, most = frames.min(axis=-1), frames.max(axis=-1)
+    return bool(np.all(most - least <= 1))
 
 
 def _grid_length(times: list[Array], fps: float) -> int:

@@ -1,8 +1,9 @@
 """Heart rate from a video or from frames: `predict(path)`, `predict(frames, timestamps)`."""
 
+import logging
 import time
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ from rppg.signals import (
 )
 from rppg.video.crop import crop_pieces
 from rppg.video.memory import TimedFrames, timed_frames
+
+log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
@@ -113,15 +116,24 @@ class Prediction:
         return told
 
 
-def find_estimator(method: str = "fcus", checkpoint: Path | None = None) -> Estimator:
-    """The estimator called `method`: `fcus`, or a classical method of `rppg.methods.METHODS`."""
+def find_estimator(
+    method: str = "fcus", checkpoint: Path | None = None, *, skin: bool = False
+) -> Estimator:
+    """The estimator called `method`: `fcus`, or a classical method of `rppg.methods.METHODS`.
+
+    Args:
+        checkpoint: of fcus; the shipped one if None.
+        skin: classical methods see those pixels of the face that are skin.
+    """
+    if skin and method == "fcus":
+        raise InputError("fcus finds the skin itself; leave the skin mask out")
     if method == "fcus":
         return trained(checkpoint)
     if checkpoint is not None:
         raise InputError(f"method {method!r} takes no checkpoint; leave it out or choose fcus")
     if method not in METHODS:
         raise InputError(f"no method {method!r}; choose one of fcus, {', '.join(METHODS)}")
-    return classical(method)
+    return classical(method, skin=skin)
 
 
 def predict(
@@ -180,16 +192,23 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     valid = resample(found.valid, found.times_s, grid_s) > 0.5
     if not valid.any():
         raise InputError("no frame shows a face; nothing to measure")
+    if found.grey:
+        log.warning(
+            "the pictures have no colour: nothing tells a pulse from light and motion, so the "
+            "quality is 0"
+        )
     clean = measure(raw, protocol, valid=valid)
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
     course = rate_course(clean.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
+    if found.grey:
+        course = replace(course, quality=np.zeros_like(course.quality))
     rate_hz = local_rate_hz(course, protocol.fps, len(grid_s), BEAT_QUALITY)
     beats = find_beats(clean.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
     hrv = variability(beats)
     deviation = float(np.std(clean.bvp))
     return Prediction(
         hr_bpm=float(clean.clip.hr_bpm[0]),
-        quality=float(clean.clip.quality[0]),
+        quality=0.0 if found.grey else float(clean.clip.quality[0]),
         times_s=grid_s - grid_s[0],
         bvp=clean.bvp / deviation if deviation > 0 else clean.bvp,
         course=course,

@@ -20,7 +20,8 @@ def read_traces(rgb: ArrayLike, fps: float) -> Array:
     trace = np.asarray(rgb, dtype=np.float64)
     if trace.ndim < 2 or trace.shape[-1] != 3:
         raise InputError(
-            f"the traces have shape {trace.shape}; give (..., T, 3), time before red, green, blue"
+            f"the traces have shape {trace.shape}; give (..., T, 3), time before red, green, blue "
+            "(grey or infrared pictures are for a network of as many channels)"
         )
     if not (np.isfinite(fps) and fps > 0):
         raise InputError(f"the frame rate is {fps} Hz; give a positive rate such as 30")

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from rppg.errors import InputError
 from rppg.models.checkpoint import load_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.patches import pool_patches
@@ -34,6 +35,11 @@ class FcusEstimator:
         config = self.net.config
         if fps != config.fps:
             raise ValueError(f"frames at {fps} Hz; this network runs at {config.fps} Hz: resample")
+        if frames.shape[-1] != config.spectral_channels:
+            raise InputError(
+                f"pictures of {frames.shape[-1]} channels, but this network is made for "
+                f"{config.spectral_channels}; choose a network with as many spectral channels"
+            )
         pixels = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
         patches = pool_patches(pixels.permute(0, 3, 1, 2)[None], config.grid)[0]
         total = len(patches)

@@ -1,13 +1,16 @@
 """From files to crops."""
 
 import logging
+from fractions import Fraction
 
+import av
 import numpy as np
 import pytest
 
 from rppg.errors import InputError
 from rppg.records import CROP_TO_FACE
 from rppg.video import crop, read_crops, write_video
+from rppg.video.area import cut
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +85,60 @@ def test_a_late_face_is_preceded_by_invalid_frames(tmp_path, portrait, film, cap
         crops = read_crops(tmp_path / "a.mp4")
     assert len(crops.frames) == 105 and not crops.valid[:28].any() and crops.valid[60:].all()
     assert np.array_equal(crops.frames[0], crops.frames[10]) and "lost" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("codec", "pixels", "size", "rotation"),
+    [
+        ("libx264", "yuv420p", (240, 240), 90),
+        ("libx264", "yuv420p", (240, 240), 270),
+        ("libx264", "yuv420p10le", (240, 240), 0),
+        ("libx264", "gray", (240, 240), 0),
+        ("ffv1", "gray16le", (239, 233), 0),
+        ("libx264", "yuv444p", (239, 233), 0),
+        ("mjpeg", "yuvj422p", (239, 233), 0),
+    ],
+)
+def test_any_kind_of_picture(tmp_path, portrait, film, codec, pixels, size, rotation):
+    """Bit depth, grey, odd sizes and rotation end in the same crops of the same face."""
+    expected = next(film(portrait, 1))[: size[0], : size[1]]
+    stored = np.ascontiguousarray(np.rot90(expected, -rotation // 90))
+    path = tmp_path / "a.mkv" if rotation == 0 else tmp_path / "a.mp4"
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=15)
+        stream.height, stream.width, stream.pix_fmt = *stored.shape[:2], pixels
+        if rotation:
+            stream.set_display_rotation(rotation)
+        for n in range(90):
+            frame = av.VideoFrame.from_ndarray(stored, format="rgb24").reformat(format=pixels)
+            frame.pts, frame.time_base = n, Fraction(1, 15)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    crops = read_crops(path)
+    assert crops.valid.all() and len(crops.frames) == 90
+    centre = crops.boxes[45, :2] + crops.boxes[45, 2:] / 2
+    np.testing.assert_allclose(centre, (114.5, 97), atol=8)  # of the head in `portrait`
+    grey = "gray" in pixels
+    assert (np.ptp(crops.frames[45].astype(int), axis=-1).max() == 0) == grey
+
+
+def test_two_faces_and_one_that_goes_and_comes_back(tmp_path, portrait, film, caplog):
+    frames = []
+    small = np.rint(cut(portrait[:, ::-1], (80, 40, 170, 170), 150)).astype(np.uint8)
+    for n, shown in enumerate(film(portrait, 9)):
+        frame = np.full((240, 480, 3), 100, np.uint8)
+        if not 45 <= n < 90:
+            frame[:, :240] = shown
+        if n < 30:
+            frame[60:210, 320:470] = small
+        frames.append(frame)
+    write_video(tmp_path / "a.mp4", frames, fps=15)
+    with caplog.at_level(logging.WARNING):
+        crops = read_crops(tmp_path / "a.mp4")
+    assert "2 faces" in caplog.text and "the face is lost in" in caplog.text
+    assert (crops.boxes[:, 0] + crops.boxes[:, 2] / 2 < 200).all()  # never the smaller one
+    assert crops.valid[:42].all() and not crops.valid[50:85].any() and crops.valid[110:].all()
+    assert len(crops.frames) == 135
 
 
 def test_a_hole_between_frames_is_invalid(tmp_path, portrait, film, caplog):
