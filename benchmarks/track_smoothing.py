@@ -10,7 +10,7 @@ the others with a 95 % interval over subjects; writes `docs/results/track_smooth
 import argparse
 import json
 from collections.abc import Mapping
-from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -78,26 +78,14 @@ def measure(video: Path) -> dict[str, float]:
         "each frame": _joined(each, times_s),
         "fixed": np.tile(np.median(rare.sightings[1], axis=0), (len(frames), 1)),
     }
-    record = Record(
-        video.stem, "scene", video.stem, load_crops=lambda: _crops(frames, boxes["fixed"])
-    )
     table = np.loadtxt(truth_path(video), delimiter=",", skiprows=1)
     truth = Pulse(table[:, 0], table[:, 1])
-    return {
-        kind: evaluate(
-            [
-                replace(
-                    record,
-                    load_crops=lambda box=box: _crops(frames, box),
-                    load_truth=lambda: truth,
-                )
-            ],
-            {"pos": classical("pos")},
-        )
-        .clips[0]
-        .snr_db
+    records = [
+        Record(kind, "scenes", video.stem, partial(_crops, frames, box), lambda: truth)
         for kind, box in boxes.items()
-    }
+    ]
+    found = evaluate(records, {"pos": classical("pos")})
+    return {row.record: row.snr_db for row in found.clips}
 
 
 def _joined(track: FaceTrack, times_s: Array) -> Array:

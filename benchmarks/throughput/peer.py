@@ -1,0 +1,36 @@
+"""open-rppg on one video, in an environment of its own.
+
+It is also imported as `rppg`, so this file is run by its path, with that environment's Python.
+Arguments: the model, the video, the monotonic time at which the process was started.
+"""
+
+import sys
+import time
+
+from process import Stopwatch, memory_mb, tell
+
+import rppg
+
+
+def main() -> None:
+    """Measure and tell."""
+    model, path, started = sys.argv[1:]
+    imports_mb = memory_mb("VmRSS")
+    network = rppg.Model(model)
+    startup_s = time.monotonic() - float(started)
+    watch = Stopwatch()
+    network.process_video(path)
+    frames = network.statistic["frames"]
+    tell(
+        {
+            "startup_s": startup_s,
+            "frames": frames,
+            **watch.per_frame(frames),
+            "imports_mb": imports_mb,
+            "peak_mb": memory_mb("VmHWM") - imports_mb,
+        }
+    )
+
+
+if __name__ == "__main__":
+    main()
