@@ -56,7 +56,8 @@ def test_closing_ends_the_thread_and_the_source():
         finally:
             closed.set()
 
-    stream = ahead(items(), 2)
+    source = items()  # held here, so that it isn't closed by being forgotten
+    stream = ahead(source, 2)
     next(stream)
     stream.close()
     assert closed.is_set() and threads() == 0
