@@ -5,15 +5,12 @@ loader that shifts or stretches one against the other is found out.
 """
 
 import io
-import json
 import zipfile
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
 
-import av
 import h5py
 import numpy as np
 import pytest
@@ -21,6 +18,8 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
+from rppg.records import Pulse
+from rppg.synthetic import layouts
 from rppg.video import write_video
 
 Array = NDArray[np.float64]
@@ -57,29 +56,14 @@ class Written:
     bpm: Array | None = None
 
 
-def raw_avi(path: Path, frames: NDArray[np.uint8], fps: float) -> None:
-    """Uncompressed, as UBFC-rPPG has it."""
-    with av.open(str(path), "w") as container:
-        stream = container.add_stream("rawvideo", rate=Fraction(fps).limit_denominator(1001))
-        stream.height, stream.width = frames.shape[1:3]
-        stream.pix_fmt = "bgr24"
-        for rgb in frames:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(rgb, "rgb24")))
-        container.mux(stream.encode())
-
-
 def write_ubfc_rppg(root: Path) -> Written:
-    folder = root / "subject2"
-    folder.mkdir(parents=True)
     for other in ("subject10", "subject1"):
-        (root / other).mkdir()
+        (root / other).mkdir(parents=True)
     times = np.arange(round(SECONDS * 30)) / 30
-    raw_avi(folder / "vid.avi", pictures(times), 30)
     jitter = np.sort(times + np.random.default_rng(1).uniform(0, 0.01, len(times)))
     bpm = 72 + np.sin(jitter)
-    lines = [wave(jitter), bpm, jitter]
-    text = "\n".join("   ".join(f"{v:.7e}" for v in line) for line in lines)
-    (folder / "ground_truth.txt").write_text(text + "\n")
+    truth = Pulse(jitter, wave(jitter))
+    layouts.write_ubfc_rppg(root / "subject2", pictures(times), truth, bpm, fps=30)
     return Written(
         times, jitter, wave(jitter), "subject2", "subject2", {},
         others=("subject1", "subject2", "subject10"), bpm=bpm,
@@ -87,50 +71,33 @@ def write_ubfc_rppg(root: Path) -> Written:
 
 
 def write_pure(root: Path) -> Written:
-    folder = root / "01-03"
-    inner = folder / "01-03"
-    inner.mkdir(parents=True)
-    (root / "10-01").mkdir()
-    (root / "02-01").mkdir()
+    for other in ("10-01", "02-01"):
+        (root / other).mkdir(parents=True)
     start = 1392643993642815000
     rng = np.random.default_rng(2)
     frames = np.cumsum(rng.integers(31_000_000, 36_000_000, round(SECONDS * 30)))
     frames = [int(ns) for ns in frames - frames[0]]
     samples = list(range(-400_000_000, frames[-1] + 200_000_000, 16_700_000))
     times, at = np.array(frames) / 1e9, np.array(samples) / 1e9
-    for ns, rgb in zip(frames, pictures(times), strict=True):
-        Image.fromarray(rgb).save(inner / f"Image{start + ns}.png")
-    package = [
-        {
-            "Timestamp": start + ns,
-            "Value": {
-                "waveform": float(w), "pulseRate": 72, "o2saturation": 98, "signalStrength": 5
-            },
-        }
-        for ns, w in zip(samples, wave(at), strict=True)
-    ]  # fmt: skip
-    content = {
-        "/FullPackage": package,
-        "/Image": [{"Timestamp": start + ns, "Value": {}} for ns in frames],
-    }
-    (folder / "01-03.json").write_text(json.dumps(content))
+    bpm = np.full(len(at), 72.0)
+    layouts.write_pure(
+        root / "01-03", pictures(times), [start + ns for ns in frames],
+        [start + ns for ns in samples], wave(at), bpm,
+    )  # fmt: skip
     return Written(
         times, at, wave(at), "01-03", "01", {"motion": "slow translation"},
-        others=("01-03", "02-01", "10-01"), bpm=np.full(len(at), 72.0),
+        others=("01-03", "02-01", "10-01"), bpm=bpm,
     )  # fmt: skip
 
 
 def write_cohface(root: Path) -> Written:
-    folder = root / "2" / "1"
-    folder.mkdir(parents=True)
     for other in ("10/0", "2/3"):
         (root / other).mkdir(parents=True)
     times = np.arange(round(SECONDS * 20)) / 20
-    write_video(folder / "data.avi", pictures(times), fps=20, codec="mpeg4", qscale=2)
     at = np.arange(round((SECONDS + 0.3) * 256)) / 256
-    with h5py.File(folder / "data.hdf5", "w") as file:
-        file["pulse"], file["respiration"], file["time"] = wave(at), np.sin(at), at
-        file.attrs["sample-rate-hz"] = 256
+    layouts.write_cohface(
+        root / "2" / "1", pictures(times), Pulse(at, wave(at)), fps=20, qscale=2
+    )  # fmt: skip
     return Written(
         times, at, wave(at), "2/1", "2", {"light": "studio"}, others=("2/1", "2/3", "10/0")
     )
@@ -138,11 +105,8 @@ def write_cohface(root: Path) -> Written:
 
 def write_mmpd(root: Path) -> Written:
     folder = root / "subject3"
-    folder.mkdir(parents=True)
     times = np.arange(round(SECONDS * 30)) / 30
-    contents = {
-        "video": (pictures(times, 60, 80) / 255).astype(np.float32),
-        "GT_ppg": wave(times)[None],
+    about = {
         "light": "LED-low",
         "motion": "Walking",
         "exercise": "False",
@@ -152,9 +116,10 @@ def write_mmpd(root: Path) -> Written:
         "hair_cover": "False",
         "makeup": "False",
     }
-    scipy.io.savemat(folder / "p3_2.mat", contents)
-    small = {**contents, "video": contents["video"][:2], "skin_color": 4, "motion": "Talking"}
-    scipy.io.savemat(folder / "p3_10.mat", small, do_compression=True)
+    frames = pictures(times, 60, 80)
+    layouts.write_mmpd(folder / "p3_2.mat", frames, wave(times), about)
+    other = {**about, "skin_color": 4, "motion": "Talking"}
+    layouts.write_mmpd(folder / "p3_10.mat", frames[:2], wave(times), other, compressed=True)
     metadata = {
         "light": "LED-low", "motion": "Walking", "exercise": "False", "skin_type": "5",
         "gender": "female", "glasses": "True", "hair_cover": "False", "makeup": "False",
@@ -165,20 +130,14 @@ def write_mmpd(root: Path) -> Written:
 
 
 def write_vipl_hr(root: Path) -> Written:
-    folder = root / "data" / "p2" / "v1-2" / "source1"
-    folder.mkdir(parents=True)
-    (root / "data" / "p10" / "v1" / "source3").mkdir(parents=True)
-    (root / "data" / "p2" / "v1-2" / "source4").mkdir()
+    for other in ("p10/v1/source3", "p2/v1-2/source4"):
+        (root / "data" / other).mkdir(parents=True)
     rng = np.random.default_rng(3)
     ms = np.cumsum(rng.integers(28, 60, round(SECONDS * 25)))
-    ms = ms - ms[0]
-    times = ms / 1000
-    write_video(folder / "video.avi", pictures(times), fps=25, codec="mjpeg", qscale=1)
+    times = (ms - ms[0]) / 1000
     at = np.arange(round(times[-1] * 60)) / 60
-    (folder / "wave.csv").write_text("Wave\n" + "".join(f"{v:.8f}\n" for v in wave(at)))
-    (folder / "gt_HR.csv").write_text("HR\n" + "72\n" * 6)
-    (folder / "gt_SpO2.csv").write_text("SpO2\n" + "98\n" * 6)
-    (folder / "time.txt").write_text("".join(f"{v}\n" for v in ms))
+    folder = root / "data" / "p2" / "v1-2" / "source1"
+    layouts.write_vipl_hr(folder, pictures(times), times, wave(at), np.full(6, 72.0), fps=25)
     return Written(
         times, at, wave(at), "p2/v1-2/source1", "p2", {"scenario": "stable", "camera": "webcam"},
         others=("p2/v1-2/source1", "p2/v1-2/source4", "p10/v1/source3"), bpm=np.full(6, 72.0),
@@ -248,7 +207,7 @@ def write_buaa_mihr(root: Path) -> Written:
     folder.mkdir(parents=True)
     (root / "Sub 02" / "Lux 1.6").mkdir()
     times = np.arange(round(SECONDS * 30)) / 30
-    raw_avi(folder / "Video 02.avi", pictures(times), 30)
+    layouts.write_raw_avi(folder / "Video 02.avi", pictures(times), 30)
     at = np.arange(round(SECONDS * 60)) / 60
     scipy.io.savemat(folder / "02 PPGData.mat", {"PPG": {"data": wave(at)[:, None], "fs": 60}})
     return Written(
@@ -331,9 +290,8 @@ def dataset(
 def write() -> SimpleNamespace:
     """The writers of the parts: `write.pictures(times)`, `write.wave(times)`, ..."""
     return SimpleNamespace(
-        jpeg=jpeg, matlab73=matlab73, pictures=pictures, raw_avi=raw_avi, truth=truth, video=video,
-        wave=wave,
-    )  # fmt: skip
+        jpeg=jpeg, matlab73=matlab73, pictures=pictures, truth=truth, video=video, wave=wave
+    )
 
 
 def video(path: Path, seconds: float = SECONDS) -> None:
