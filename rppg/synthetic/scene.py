@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.render import View, render
-from rppg.synthetic.subjects import draw_subject
+from rppg.synthetic.subjects import Subject, draw_subject
 from rppg.video.encode import write_video
 
 WIDTH, HEIGHT, FACE = 320, 240, 110
@@ -30,6 +31,25 @@ class Scene:
     box: tuple[int, int, int, int]
 
 
+def render_scene(subject: Subject) -> NDArray[np.uint8]:
+    """The whole picture `(T, HEIGHT, WIDTH, 3)` that a camera at rest sees."""
+    count = len(subject.courses.times_s)
+    view = View(
+        x=np.zeros(count),
+        y=np.zeros(count),
+        width=WIDTH,
+        height=HEIGHT,
+        pixels_per_face=FACE,
+    )
+    return render(
+        subject.setting,
+        view,
+        seed=subject.noise_seed,
+        chunk=16,
+        noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop
+    )
+
+
 def truth_path(video: Path) -> Path:
     """Where the ground truth of a written video lies."""
     return video.with_suffix(".csv")
@@ -47,21 +67,7 @@ def write_scene(
         crf: quality of libx264, 0 (lossless) to 51; compression costs the pulse first.
     """
     subject = draw_subject(find_domain(domain), number, duration_s)
-    count = len(subject.courses.times_s)
-    view = View(
-        x=np.zeros(count),
-        y=np.zeros(count),
-        width=WIDTH,
-        height=HEIGHT,
-        pixels_per_face=FACE,
-    )
-    frames = render(
-        subject.setting,
-        view,
-        seed=subject.noise_seed,
-        chunk=16,
-        noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop
-    )
+    frames = render_scene(subject)
     write_video(out, frames, times_s=subject.courses.times_s, codec="libx264", crf=crf)
     truth = truth_path(out)
     with atomic_path(truth) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:

@@ -546,6 +546,16 @@ def test_synthesize_replaces_only_when_told_to(refused, tmp_path):
     assert truth.read_text() == "mine"
 
 
+def test_synthesize_writes_a_dataset_only_where_nothing_is(refused, tmp_path):
+    several = ("synthesize", "--domain", "lab", "--subjects", 2, "--out", tmp_path)
+    assert f"{tmp_path}: exists already" in refused(*several)
+    assert "--force" in refused(*several, "--force")
+    assert "'nope'" in refused(*several, "--layout", "nope")
+    for duration in ("nan", "inf", "4"):
+        assert "'--duration'" in refused(*several, "--duration", duration)
+    assert list(tmp_path.iterdir()) == []
+
+
 def imported(statement):
     """Top-level modules in a fresh interpreter after `statement`."""
     script = f"import sys\n{statement}\nprint(*{{name.partition('.')[0] for name in sys.modules}})"

@@ -1,4 +1,4 @@
-"""One recording as the files of a public dataset: the writers to the loaders in `rppg.data`.
+"""One recording as the files of a public dataset: the writers to the loaders here.
 
 Each takes what its layout stores, at the layout's own rates, and writes it in the layout's real
 containers. Lists of folders, splits and people are the caller's.
@@ -8,7 +8,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import av
 import h5py
@@ -135,7 +135,8 @@ def _column(words: Iterable[str]) -> str:
 def write_raw_avi(path: Path, frames: Frames, fps: float) -> None:
     """Uncompressed pictures, as UBFC-rPPG and BUAA-MIHR have them."""
     with av.open(str(path), "w") as container:
-        stream = container.add_stream("rawvideo", rate=Fraction(fps).limit_denominator(1001))
+        rate = Fraction(fps).limit_denominator(1001)
+        stream = cast("av.VideoStream", container.add_stream("rawvideo", rate=rate))
         stream.height, stream.width = frames.shape[1:3]
         stream.pix_fmt = "bgr24"
         for rgb in frames:
