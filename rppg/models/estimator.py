@@ -8,9 +8,12 @@ import torch
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
+from rppg.errors import InputError
 from rppg.models.checkpoint import load_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.patches import pool_patches
+
+LEAST_CLIP_S = 3.0
 
 
 @dataclass(frozen=True)
@@ -60,9 +63,20 @@ class FcusEstimator:
 
 
 def trained(checkpoint: Path | None = None) -> FcusEstimator:
-    """The estimator of a checkpoint; None is the one that ships with the package."""
+    """The estimator of a checkpoint; None is the one that ships with the package.
+
+    Raises:
+        InputError: as `load_checkpoint` does, or a description without the length of a clip.
+    """
     net, about = load_checkpoint(checkpoint)
-    clip_s = about.get("made", {}).get("config", {}).get("clip_s", 10.0)
+    config = about["made"].get("config", {})
+    clip_s = config.get("clip_s", 10.0) if isinstance(config, dict) else config
+    if not isinstance(clip_s, int | float) or not LEAST_CLIP_S <= clip_s < np.inf:
+        where = checkpoint.with_suffix(".json") if checkpoint else "the shipped checkpoint"
+        raise InputError(
+            f"{where}: made.config tells clips of {clip_s!r}; expected clip_s in seconds, "
+            f"{LEAST_CLIP_S:g} or more; copy the file again"
+        )
     return FcusEstimator(net, clip_s=float(clip_s))
 
 

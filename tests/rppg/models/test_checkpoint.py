@@ -9,6 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from rppg.errors import InputError
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
+from rppg.models.estimator import trained
 from rppg.models.fcus import FcusNet, ModelConfig
 
 
@@ -137,3 +138,17 @@ def test_a_description_without_its_making_is_refused(saved: Path) -> None:
     sidecar = saved.with_suffix(".json")
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"made": None}))
     refused(saved, sidecar, "'made' is None")
+
+
+@pytest.mark.parametrize(
+    "config", [None, 3, {"clip_s": None}, {"clip_s": "x"}, {"clip_s": float("nan")}, {"clip_s": -1}]
+)
+def test_a_description_without_the_length_of_a_clip_is_refused(saved: Path, config: object) -> None:
+    sidecar = saved.with_suffix(".json")
+    about = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps(about | {"made": {"config": config}}))
+    with pytest.raises(InputError, match="clip_s in seconds") as caught:
+        trained(saved)
+    assert str(caught.value).startswith(str(sidecar)) and "\n" not in str(caught.value)
+    sidecar.write_text(json.dumps(about | {"made": {"config": {"clip_s": 5.0}}}))
+    assert trained(saved).clip_s == 5
