@@ -8,7 +8,6 @@ import torch
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.errors import InputError
 from rppg.models.checkpoint import load_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.patches import pool_patches
@@ -70,7 +69,7 @@ def trained(checkpoint: Path | None = None) -> FcusEstimator:
     """
     net, about = load_checkpoint(checkpoint)
     config = about["made"].get("config", {})
-    clip_s = config.get("clip_s", 10.0) if isinstance(config, dict) else config
+    clip_s = config.get("clip_s", 10.0) if isinstance(config, dict) else None
     if not isinstance(clip_s, int | float) or not LEAST_CLIP_S <= clip_s < np.inf:
         where = checkpoint.with_suffix(".json") if checkpoint else "the shipped checkpoint"
         raise InputError(
