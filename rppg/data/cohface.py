@@ -8,7 +8,15 @@ from pathlib import Path
 
 import h5py
 
-from rppg.data.reading import as_row, folders, from_first, log, readable, regular
+from rppg.data.reading import (
+    as_row,
+    folders,
+    from_first,
+    log,
+    readable,
+    regular,
+    stored_values,
+)
 from rppg.data.recording import Recording
 from rppg.errors import InputError
 from rppg.records import Pulse
@@ -44,13 +52,13 @@ def read_truth(path: Path) -> Pulse:
     with readable(path, "HDF5 file"), h5py.File(path, "r") as file:
         if "pulse" not in file:
             raise InputError(f"{path}: no dataset 'pulse'; found {', '.join(file) or 'none'}")
-        bvp = as_row(file["pulse"][()], f"{path}, pulse")
+        bvp = as_row(stored_values(file["pulse"]), f"{path}, pulse")
         hz = float(file.attrs.get("sample-rate-hz", RATE_HZ))
         if not 0 < hz < 1e6:
             raise InputError(f"{path}: sample-rate-hz is {hz}; expected a positive rate")
         if "time" not in file:
             return Pulse(regular(len(bvp), hz), bvp)
-        times = as_row(file["time"][()], f"{path}, time")
+        times = as_row(stored_values(file["time"]), f"{path}, time")
         if len(times) != len(bvp):
             log.warning(
                 "%s: %d values of pulse and %d of time; the rate of %g Hz is used",

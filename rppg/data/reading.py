@@ -28,6 +28,8 @@ DAMAGE = (
     NameError, RuntimeError, EOFError, MemoryError, ArithmeticError, struct.error, zlib.error,
 )  # fmt: skip
 """What SciPy and h5py raise on damaged files: neither has an exception of its own for it."""
+MOST_VALUES = 10**8
+"""Of a wave: a day at 1000 Hz."""
 
 
 def natural(name: str) -> list[tuple[int, int | str]]:
@@ -180,11 +182,22 @@ def read_mat(path: Path, names: Sequence[str]) -> dict[str, Any]:
             return {name: _matlab(file[name]) for name in names if name in file}
 
 
+def stored_values(item: Any) -> Any:
+    """What an HDF5 dataset holds.
+
+    Raises:
+        ValueError: it claims more than `MOST_VALUES`; HDF5 makes up what the file doesn't hold.
+    """
+    if (item.size or 0) > MOST_VALUES:
+        raise ValueError(f"{item.name} claims {item.size} values")
+    return item[()]
+
+
 def _matlab(item: Any) -> Any:
     """MATLAB 7.3 stores arrays in HDF5 with their axes reversed, and text as its codes."""
     if isinstance(item, h5py.Group):
         return {name: _matlab(item[name]) for name in item}
-    values = np.asarray(item[()]).T
+    values = np.asarray(stored_values(item)).T
     if item.attrs.get("MATLAB_class") == b"char":
         return "".join(map(chr, values.flatten()))
     return values

@@ -275,8 +275,9 @@ def _duration_s(container: "av.container.InputContainer", stream: "av.VideoStrea
     if stream.duration and stream.time_base:
         return float(stream.duration * stream.time_base)
     if tag := stream.metadata.get("DURATION"):  # Matroska: "00:00:12.345000000"
-        hours, minutes, seconds = tag.split(":")
-        return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
+        with suppress(ValueError):  # a tag that is no time tells nothing
+            hours, minutes, seconds = tag.split(":")
+            return 3600 * int(hours) + 60 * int(minutes) + float(seconds)
     return float(container.duration or 0) / 1e6
 
 
