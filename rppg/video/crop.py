@@ -24,6 +24,8 @@ LEAST_S = 5.0
 """Shortest video: a few beats, and a resolution of 0.2 Hz."""
 HOLE_S = 0.5
 """Frames on both sides of a longer hole between timestamps are invalid."""
+LARGEST_BOX = 10
+"""A face box may reach beyond the picture, but not to so many times its size."""
 BUFFER_BYTES = 256e6
 """Pictures that wait for their box take no more than this; they are reduced where they would."""
 
@@ -232,7 +234,8 @@ def reduction(info: VideoInfo) -> int:
 def _checked(path: str, box: Box, info: VideoInfo) -> Box:
     x, y, width, height = box
     inside = x < info.width and y < info.height and x + width > 0 and y + height > 0
-    if not (np.all(np.isfinite(box)) and width > 0 and height > 0 and inside):
+    fits = width <= LARGEST_BOX * info.width and height <= LARGEST_BOX * info.height
+    if not (np.all(np.isfinite(box)) and width > 0 and height > 0 and inside and fits):
         raise InputError(
             f"{path}: the box {','.join(f'{v:g}' for v in box)} is not in the picture of "
             f"{info.width}x{info.height} pixels; give x,y,w,h of the face in pixels"

@@ -120,15 +120,20 @@ def read_frames(
             or that has no frame in the span asked for.
     """
     path = Path(path)
-    if not (0 <= start_s < math.inf and (duration_s is None or duration_s > 0)):
-        raise InputError(
-            f"{path}: start {start_s} s, duration {duration_s} s; give a start of 0 or more and "
-            "a positive duration"
-        )
+    check_span(str(path), start_s, duration_s)
     if reduce < 1:
         raise InputError(f"{path}: pictures can't be reduced by {reduce}; give 1 or more")
     with _open(path) as (container, stream):
         yield from _span(path, container, stream, start_s, duration_s, reduce)
+
+
+def check_span(name: str, start_s: float, duration_s: float | None) -> None:
+    """Raise InputError where no part of a video begins there or lasts so long."""
+    if not (0 <= start_s < math.inf and (duration_s is None or duration_s > 0)):
+        raise InputError(
+            f"{name}: start {start_s} s, duration {duration_s} s; give a start of 0 or more and "
+            "a positive duration"
+        )
 
 
 def _span(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.video.decode import Frame, VideoInfo, log, probe, read_frames
+from rppg.video.decode import Frame, VideoInfo, check_span, log, probe, read_frames
 
 
 class Video(Protocol):
@@ -57,8 +57,9 @@ def span(
     their number. Frames after the part are never read.
 
     Raises:
-        InputError: no frame in the part asked for.
+        InputError: no frame in the part asked for, or no such part.
     """
+    check_span(name, start_s, duration_s)
     first = last = None
     unordered = 0
     for frame in frames:

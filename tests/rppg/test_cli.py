@@ -195,10 +195,12 @@ def test_a_malformed_box(refused, box):
     assert line.startswith("--box") and "x,y,w,h" in line
 
 
-@pytest.mark.parametrize("box", ["0,0,0,10", "900,0,10,10", "nan,0,10,10", "0,0,inf,10"])
+@pytest.mark.parametrize(
+    "box", ["0,0,0,10", "900,0,10,10", "nan,0,10,10", "0,0,inf,10", "-1e15,0,2e15,1e15"]
+)
 def test_a_box_outside_of_the_picture(refused, bad, box):
     path = next(path for path in bad if path.name == "faceless.mp4")
-    line = refused("predict", path, "--box", box)
+    line = refused("predict", path, f"--box={box}")
     assert str(path) in line and "160x120" in line and "x,y,w,h" in line
 
 

@@ -10,6 +10,7 @@ from skimage import data
 from rppg.data.catalogue import DATASETS
 from rppg.data.check import check_record
 from rppg.data.specs import open_dataset
+from rppg.errors import InputError
 from rppg.records import Record
 
 NAMES = [name for name in DATASETS if name != "folder"]
@@ -167,6 +168,14 @@ def test_a_part_of_a_source_that_is_no_file(dataset, name):
     assert part[0].rgb.shape == (height // 2, width // 2, 3)
     mean = whole[40].rgb.reshape(height // 2, 2, width // 2, 2, 3).mean(axis=(1, 3))
     assert np.abs(part[0].rgb - mean).max() <= (1 if name != "vipl-hr" else 8)
+
+
+@pytest.mark.parametrize("name", ["pure", "mmpd", "bp4d", "vipl-hr", "cohface"])
+@pytest.mark.parametrize("part", [(0.0, np.nan), (0.0, 0.0), (0.0, -1.0), (np.nan, 1.0), (-1, 1.0)])
+def test_a_part_that_is_none_is_refused(dataset, name, part):
+    record, _ = the_record(dataset, name)
+    with pytest.raises(InputError, match="positive duration"):
+        next(record.video.frames(*part))
 
 
 def test_a_face_is_found_and_followed_in_single_pictures(tmp_path):
