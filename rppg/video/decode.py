@@ -151,6 +151,7 @@ def _span(
             container.seek(int((origin + start_s) / stream.time_base), stream=stream)
     slack = 0.25 / fps  # a start of 0.1 s means the frame at 0.0999
     first = last = None
+    size = (0, 0)
     decoded = damaged = unordered = 0
     ended = True
     reformatter = VideoReformatter()  # one for all frames: each sets up tables of its own
@@ -169,10 +170,16 @@ def _span(
             unordered += 1
             continue
         if first is None:
-            first = time
+            first, size = time, (frame.width, frame.height)
         if duration_s is not None and time - first >= duration_s - slack:
             ended = False
             break
+        if (frame.width, frame.height) != size:
+            raise InputError(
+                f"{path}: the picture's size changes from {size[0]}x{size[1]} to "
+                f"{frame.width}x{frame.height} pixels at {time:.2f} s; read one part only, with "
+                "--start and --duration, or convert the video to one size"
+            )
         last = time
         convert = partial(_rgb, frame, reduce, reformatter)
         compact = reduce == 1 and frame.format.name in COMPACT

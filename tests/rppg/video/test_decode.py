@@ -237,3 +237,15 @@ def test_bad_spans(tmp_path):
     for arguments in ({"start_s": -1}, {"duration_s": 0}, {"reduce": 0}):
         with pytest.raises(InputError, match=r"give|reduced"):
             list(read_frames(path, **arguments))
+
+
+def test_a_picture_that_changes_its_size(tmp_path):
+    """A box in the first picture is elsewhere in the second."""
+    parts = [
+        write_raw(tmp_path / f"{k}.mjpeg", pictures(30, *size), codec="mjpeg", pix_fmt="yuvj420p")
+        for k, size in enumerate([(64, 96), (48, 64)])
+    ]
+    path = tmp_path / "both.mjpeg"
+    path.write_bytes(b"".join(part.read_bytes() for part in parts))
+    assert_input_error(path, r"from 96x64 to 64x48 pixels at 1\.20 s")
+    assert len(list(read_frames(path, duration_s=1.2))) == 30
