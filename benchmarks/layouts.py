@@ -1,0 +1,100 @@
+"""From files as downloaded to the table: `python -m benchmarks.layouts`.
+
+Validation subjects of each synthetic domain, rendered as videos in the layout of the public dataset
+that the domain mirrors, then opened, checked and evaluated like that dataset: decoded, their faces
+looked for and followed. Prints, for each layout, the mean absolute error of every method in 10 s
+windows; writes `docs/results/layouts.json` after each. What stands there is not measured again, so
+that an interrupted run goes on (`--again` starts anew).
+"""
+
+import argparse
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from rppg.atomic import atomic_path
+from rppg.data.check import check_record
+from rppg.data.specs import open_dataset
+from rppg.data.synthetic import default_layout, write_dataset
+from rppg.evaluation import classical, evaluate
+from rppg.methods import METHODS
+from rppg.models.estimator import trained, untrained
+from rppg.synthetic.cache import SPLITS
+from rppg.synthetic.domains import DOMAINS, Domain
+
+
+def main() -> None:
+    """Measure what is missing, print all, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=8)
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--again", action="store_true", help="measure all anew")
+    parser.add_argument("--out", type=Path, default=Path("docs/results/layouts.json"))
+    options = parser.parse_args()
+    settings = {
+        "split": "validation",
+        "subjects": options.subjects,
+        "seconds": options.seconds,
+        "window_s": 10.0,
+    }
+    known = {} if options.again else _known(options.out, settings)
+    results: dict[str, Any] = {}
+    for domain in DOMAINS.values():
+        row = known.get(domain.key) or measure(domain, options.subjects, options.seconds)
+        results[domain.key] = row
+        cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in row["mae"].items())
+        print(
+            f"{row['layout']:10} {domain.key:9} {row['recordings']:3d} recordings, "
+            f"{row['windows']:3d} windows, {row['defects']} defects  {cells}",
+            flush=True,
+        )
+        with atomic_path(options.out) as temporary:
+            text = json.dumps({"settings": settings, "domains": results}, indent=1)
+            temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
+    """Error in bpm and its standard error by method, the shipped network's by recording, defects
+    found, and how much was measured."""
+    methods = {
+        **{name: classical(name) for name in METHODS},
+        "untrained": untrained(),
+        "fcus": trained(),
+    }
+    with tempfile.TemporaryDirectory() as folder:
+        spec = write_dataset(
+            domain.name,
+            Path(folder) / "data",
+            subjects=subjects,
+            first=SPLITS["validation"],
+            duration_s=seconds,
+        )
+        records = open_dataset(spec, split="test", subjects=subjects)
+        defects = sum(len(check_record(record)) for record in records)
+        found = evaluate(records, methods)
+    scores = found.summary()
+    shipped: dict[str, list[float]] = {}
+    for window in found.windows:
+        if window.method == "fcus":
+            shipped.setdefault(window.record, []).append(abs(window.error_bpm))
+    return {
+        "layout": default_layout(domain.name),
+        "recordings": len(records),
+        "defects": defects,
+        "windows": scores[0].n,
+        "mae": {s.method: (round(s.mae_bpm.value, 3), round(s.mae_bpm.se, 3)) for s in scores},
+        "fcus_by_record": {name: round(sum(es) / len(es), 2) for name, es in shipped.items()},
+    }
+
+
+def _known(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """What an earlier run with the same settings found, by domain and version."""
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_text(encoding="utf-8"))
+    return dict(found["domains"]) if found["settings"] == settings else {}
+
+
+if __name__ == "__main__":
+    main()
