@@ -10,6 +10,7 @@ import tomllib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from importlib.metadata import version
+from logging.handlers import BufferingHandler
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -247,14 +248,15 @@ def predict(
     failed = False
     for video in videos:
         try:
-            found = run(
-                video,
-                estimator=estimator,
-                box=face,
-                full_frame=full_frame,
-                start_s=start,
-                duration_s=duration,
-            )
+            with _warnings_of_what_works():
+                found = run(
+                    video,
+                    estimator=estimator,
+                    box=face,
+                    full_frame=full_frame,
+                    start_s=start,
+                    duration_s=duration,
+                )
         except InputError as error:
             failed = True
             results.append({"path": str(video), "error": str(error)})
@@ -445,6 +447,25 @@ def _bars() -> Iterator[_Bars]:
         *columns, TimeRemainingColumn(), console=stderr, disable=not stderr.is_terminal
     ) as progress:
         yield _Bars(progress)
+
+
+@contextmanager
+def _warnings_of_what_works() -> Iterator[None]:
+    """Holds warnings back until the work is done; after an error, its one line says enough."""
+    logger = logging.getLogger("rppg")
+    held = BufferingHandler(capacity=10_000)
+    propagate, logger.propagate = logger.propagate, False
+    logger.addHandler(held)
+    try:
+        yield
+    except InputError:
+        held.buffer.clear()
+        raise
+    finally:
+        logger.removeHandler(held)
+        logger.propagate = propagate
+        for record in held.buffer:
+            logger.handle(record)
 
 
 def _print_table(evaluation: "Evaluation") -> None:
