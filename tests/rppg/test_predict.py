@@ -162,8 +162,9 @@ def test_a_long_recording_goes_through_in_pieces(crops):
     """Pieces fade into each other without a seam, and none is longer than it may be."""
     fps, seconds = 30.0, 170
     times = np.arange(int(seconds * fps)) / fps
-    grey = 120 + 20 * np.sin(2 * np.pi * 1.3 * times)
-    frames = np.broadcast_to(np.rint(grey)[:, None, None, None], (len(times), 4, 4, 3))
+    pulse = np.sin(2 * np.pi * 1.3 * times)
+    skin = np.array([150, 120, 90]) + pulse[:, None] * np.array([12, 20, 14])
+    frames = np.broadcast_to(np.rint(skin)[:, None, None], (len(times), 4, 4, 3))
     long = FaceCrops(frames.astype(np.uint8), times, np.ones(len(times), np.bool_))
     lengths = []
 
