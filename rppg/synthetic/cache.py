@@ -8,7 +8,6 @@ that renders it: a stale file is never read.
 import functools
 import hashlib
 import logging
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
+from rppg.folders import cache_folder
 from rppg.records import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
@@ -27,13 +27,6 @@ SPLITS = {"train": 0, "validation": 100_000, "test": 200_000}
 """First subject number of each split; the ranges never meet."""
 
 Progress = Callable[[int, int], None]
-
-
-def cache_folder() -> Path:
-    """`$RPPG_CACHE`, or `rppg` under the user's cache folder."""
-    if "RPPG_CACHE" in os.environ:
-        return Path(os.environ["RPPG_CACHE"])
-    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "rppg"
 
 
 def find_domain(name: str) -> Domain:
