@@ -41,6 +41,12 @@ UsageError: type[Exception] = typer.BadParameter.__mro__[1]
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
 Seed = Annotated[int, typer.Option(help="Random seed: the same seed gives the same result.")]
+Workers = Annotated[
+    int | None, typer.Option(min=1, help="Processes that read videos; as many as CPUs by default.")
+]
+NoCache = Annotated[
+    bool, typer.Option("--no-cache", help="Read the videos; neither use nor keep stored crops.")
+]
 
 
 def _show_version(asked: bool) -> None:
@@ -105,6 +111,8 @@ def train(
     no_project: Annotated[
         bool, typer.Option("--no-project", help="Without the feature level.")
     ] = False,
+    no_cache: NoCache = False,
+    workers: Workers = None,
 ) -> None:
     """Train without labels."""
     from pydantic import ValidationError
@@ -125,7 +133,14 @@ def train(
     if out.exists() and not out.is_dir():  # told before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
     with _bars() as bars:
-        result = run(settings, out=out, progress=bars.step, loading=bars.loading)
+        result = run(
+            settings,
+            out=out,
+            progress=bars.step,
+            loading=bars.loading,
+            cache=not no_cache,
+            workers=workers,
+        )
     if result.skipped:
         _say(f"Left out: {len(result.skipped)} recordings, named above")
     last = result.log[-1]
@@ -150,9 +165,12 @@ def evaluate(
     subjects: Annotated[int, typer.Option(min=1, help="Test subjects per synthetic domain.")] = 40,
     protocol: Annotated[str, typer.Option(help="default or toolbox.")] = "default",
     out: Annotated[Path | None, typer.Option(help="Folder for report, JSON and CSV.")] = None,
+    no_cache: NoCache = False,
+    workers: Workers = None,
     as_json: Json = False,
 ) -> None:
     """Heart rate errors of checkpoints and methods on datasets with ground truth."""
+    from rppg.data.cache import cached
     from rppg.data.specs import open_datasets
     from rppg.evaluation import TOOLBOX, Protocol, to_json
     from rppg.evaluation import evaluate as run
@@ -175,6 +193,8 @@ def evaluate(
         estimators[name] = untrained() if name == "untrained" else find_estimator(name)
     with _bars() as bars:
         records = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
+        if not no_cache:
+            records = cached(records, workers=workers, progress=bars.loading)
         result = run(records, estimators, protocols[protocol], progress=bars.counter(len(records)))
     for failure in result.failures:
         _tell(f"{failure.record}: {failure.reason}", style="yellow")
@@ -367,6 +387,41 @@ def check(
     else:
         _say(f"{len(told)} recordings: {wrong} with defects, {lost} of them can't be used")
     if wrong:
+        raise typer.Exit(2)
+
+
+@app.command()
+def cache(
+    data: Annotated[list[str], typer.Argument(metavar="SPEC...", help="See `rppg datasets`.")],
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Every N-th recording only, from the I-th on.")
+    ] = "1/1",
+    workers: Workers = None,
+    subjects: Annotated[int, typer.Option(min=1, help="Subjects per synthetic domain.")] = 40,
+    as_json: Json = False,
+) -> None:
+    """Read videos into the cache, which `train` and `evaluate` use; exit code 2 if any fails."""
+    from rppg.data.cache import store
+    from rppg.data.cropkey import crops_folder
+    from rppg.data.specs import open_shard
+
+    with _bars() as bars:
+        records = open_shard(data, shard, split="train", subjects=subjects, progress=bars.loading)
+        stored = store(records, workers=workers, progress=bars.loading, verify=True)
+    failures = [
+        {"dataset": records[place].dataset, "record": records[place].name, "reason": reason}
+        for place, reason in stored.failed.items()
+    ]
+    if as_json:
+        told = {"folder": str(crops_folder()), "ready": stored.ready, "built": stored.built}
+        sys.stdout.write(json.dumps({**told, "failed": failures}) + "\n")
+    else:
+        for failure in failures:
+            _tell(f"{failure['record']}: {failure['reason']}", style="yellow")
+        _say(
+            f"{stored.ready} ready, {stored.built} built, {len(failures)} failed: {crops_folder()}"
+        )
+    if failures:
         raise typer.Exit(2)
 
 

@@ -90,6 +90,8 @@ class Record:
         video: the pictures that the crops are cut from, or None where there are only crops.
         files: what has to be there for the record to be whole.
         per_frame: whether the ground truth has one value for each frame.
+        spec: what it was found by, where it was by a SPEC.
+        split: the part of the dataset that was asked for: `train`, `validation`, `test` or `all`.
     """
 
     name: str
@@ -102,3 +104,5 @@ class Record:
     video: "Video | None" = None
     files: tuple[Path, ...] = ()
     per_frame: bool = False
+    spec: str = ""
+    split: str = ""

@@ -12,7 +12,9 @@ import torch
 
 import rppg
 from rppg.atomic import atomic_path
+from rppg.data.cache import cached
 from rppg.data.specs import open_datasets
+from rppg.data.used import used
 from rppg.errors import InputError
 from rppg.models.checkpoint import save_checkpoint
 from rppg.models.fcus import FcusNet
@@ -59,6 +61,8 @@ def train(
     records: list[Record] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     loading: Callable[[int, int], None] | None = None,
+    cache: bool = True,
+    workers: int | None = 1,
 ) -> TrainResult:
     """Train without labels.
 
@@ -68,6 +72,8 @@ def train(
         records: recordings to train on, in place of `config.data`. Their ground truth is not read.
         progress: called after each step.
         loading: called with the recordings made ready, and their total.
+        cache: keep the crops of `config.data`'s videos, and take them from there the next time.
+        workers: processes that read videos into the cache, see `rppg.data.cache.store`.
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine.
@@ -75,15 +81,19 @@ def train(
         `skipped`.
 
     Raises:
-        InputError: none of the recordings can be used, or the loss is not finite.
+        InputError: none of the recordings can be used, the loss is not finite, or the cache
+            can't be written to.
     """
     config = config or TrainConfig()
     if records is None:
         records = open_datasets(
             config.data, split="train", subjects=config.subjects, progress=loading
         )
-    crops, skipped = _readable(records, config.clip_s)
-    records = [record for record in records if _key(record) not in skipped]
+        if cache:
+            records = cached(records, workers=workers, progress=loading)
+    crops, reasons = _readable(records, config.clip_s)
+    skipped = {f"{dataset}: {name}": reason for (dataset, name), reason in reasons.items()}
+    data = used(records, reasons)
     clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -100,9 +110,10 @@ def train(
         "rppg": rppg.__version__,
         "torch": torch.__version__,
         "date": datetime.now(UTC).date().isoformat(),
-        "datasets": sorted({record.dataset for record in records}),
-        "subjects": len({(record.dataset, record.subject) for record in records}),
-        "recordings": len(records),
+        "data": [part.to_json() for part in data],
+        "datasets": sorted(part.dataset for part in data if part.recordings),
+        "subjects": sum(part.n_subjects for part in data),
+        "recordings": sum(part.recordings for part in data),
         "skipped": skipped,
         "clips_per_epoch": len(clip_set.clips),
         "steps": len(log),
@@ -117,10 +128,12 @@ def train(
     return TrainResult(net, log, made, checkpoint, skipped)
 
 
-def _readable(records: Sequence[Record], clip_s: float) -> tuple[list[FaceCrops], dict[str, str]]:
-    """Crops of the recordings that can be used; why not, by name, of the others."""
+def _readable(
+    records: Sequence[Record], clip_s: float
+) -> tuple[list[FaceCrops], dict[tuple[str, str], str]]:
+    """Crops of the recordings that can be used; why not, by dataset and name, of the others."""
     found: list[FaceCrops] = []
-    skipped: dict[str, str] = {}
+    skipped: dict[tuple[str, str], str] = {}
     for record in records:
         try:
             crops = record.load_crops()
@@ -130,7 +143,7 @@ def _readable(records: Sequence[Record], clip_s: float) -> tuple[list[FaceCrops]
                     f"{clip_s:g} s; record longer, or choose a smaller clip_s"
                 )
         except InputError as error:
-            skipped[_key(record)] = str(error)
+            skipped[record.dataset, record.name] = str(error)
             logger.warning("left out: %s", error)
         else:
             found.append(crops)
@@ -142,10 +155,6 @@ def _readable(records: Sequence[Record], clip_s: float) -> tuple[list[FaceCrops]
             f"{next(iter(skipped.values()), 'there are none')}"
         )
     return found, skipped
-
-
-def _key(record: Record) -> str:
-    return f"{record.dataset}: {record.name}"
 
 
 def _missing_as_null(row: LogRow) -> dict[str, float | None]:

@@ -1,9 +1,7 @@
 """What is wrong with a record, found before a night of training rather than after."""
 
 import hashlib
-import logging
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -11,6 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.data.told import warnings_kept
 from rppg.errors import InputError, TruncatedError
 from rppg.records import HeartRate, Pulse, Record
 from rppg.video.crop import HOLE_S, LEAST_S
@@ -115,7 +114,7 @@ def _attempt(reading: Callable[[], Result]) -> tuple[Result | None, list[Finding
     """What a reader gives, None where it fails; and what it warned of or failed with."""
     findings: list[Finding] = []
     result = None
-    with _warnings() as told:
+    with warnings_kept() as told:
         try:
             result = reading()
         except TruncatedError as error:
@@ -274,23 +273,3 @@ def _longest_still(times: Array, bvp: Array) -> tuple[float, float]:
 def _end_s(times: Array) -> float:
     step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
     return float(times[-1]) + step
-
-
-@contextmanager
-def _warnings() -> Iterator[Sequence[logging.LogRecord]]:
-    """The warnings of this package, kept from the screen."""
-    told: list[logging.LogRecord] = []
-
-    class Keep(logging.Handler):
-        def emit(self, record: logging.LogRecord) -> None:
-            told.append(record)
-
-    logger = logging.getLogger("rppg")
-    handler, propagate = Keep(logging.WARNING), logger.propagate
-    logger.addHandler(handler)
-    logger.propagate = False
-    try:
-        yield told
-    finally:
-        logger.removeHandler(handler)
-        logger.propagate = propagate

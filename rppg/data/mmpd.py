@@ -62,7 +62,7 @@ def _recording(file: Path, subject: str) -> Recording:
     return Recording(
         name=file.stem,
         subject=subject,
-        video=ArrayVideo(str(file), FPS, partial(_shape, file), partial(_blocks, file)),
+        video=ArrayVideo(file, FPS, _shape, _blocks),
         truth=partial(read_truth, file),
         metadata=metadata,
         files=(file,),

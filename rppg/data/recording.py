@@ -1,13 +1,12 @@
 """A record from its parts: how every loader makes one."""
 
-import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rppg.records import HeartRate, Pulse, Record
+from rppg.records import FaceCrops, HeartRate, Pulse, Record
 from rppg.video.area import Box
-from rppg.video.crop import read_crops
+from rppg.video.crop import CROP_SIZE, read_crops
 from rppg.video.source import Video
 
 
@@ -17,6 +16,20 @@ class Face:
 
     box: Box | None = None
     full_frame: bool = False
+
+
+@dataclass(frozen=True)
+class VideoCrops:
+    """Crops to be cut from a video: all that they depend on. When called, it reads them."""
+
+    video: Video
+    face: Face = Face()
+    size: int = CROP_SIZE
+
+    def __call__(self) -> FaceCrops:
+        return read_crops(
+            self.video, size=self.size, box=self.face.box, full_frame=self.face.full_frame
+        )
 
 
 @dataclass(frozen=True)
@@ -44,9 +57,7 @@ class Recording:
             name=self.name,
             dataset=dataset,
             subject=self.subject,
-            load_crops=functools.partial(
-                read_crops, self.video, box=where.box, full_frame=where.full_frame
-            ),
+            load_crops=VideoCrops(self.video, where),
             load_truth=self.truth,
             metadata=self.metadata,
             load_rate=self.rate,

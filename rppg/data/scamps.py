@@ -36,7 +36,7 @@ def _recording(file: Path, split: str) -> Recording:
     return Recording(
         name=file.stem,
         subject=file.stem,
-        video=ArrayVideo(str(file), FPS, partial(_shape, file), partial(_blocks, file)),
+        video=ArrayVideo(file, FPS, _shape, _blocks),
         truth=partial(read_truth, file),
         metadata={"split": split},
         files=(file,),

@@ -105,20 +105,27 @@ def open_dataset(
         records = synthetic_records(
             parsed.place, chosen or split, subjects, progress=progress
         )  # fmt: skip
-        return _filtered(spec, records, asked)
+        return _filtered(spec, _found_by(spec, chosen or split, records), asked)
     found = _recordings(parsed)
     if chosen:
         found = _of_split(spec, found, chosen)
     face = _face(parsed)
     label = _label(parsed)
     records = [recording.record(label, face) for recording in found]
-    return _filtered(spec, records, asked)
+    return _filtered(spec, _found_by(spec, chosen or "all", records), asked)
+
+
+def _found_by(spec: str, split: str, records: Sequence[Record]) -> list[Record]:
+    return [replace(record, spec=spec, split=split) for record in records]
 
 
 def open_datasets(
     specs: Sequence[str], *, split: str, subjects: int, progress: Progress | None = None
 ) -> list[Record]:
-    """Records of several datasets; two that would bear the same name are told apart by SPEC."""
+    """Records of several datasets; two that would bear the same name are told apart by SPEC.
+
+    `rppg.data.cache.cached` keeps their crops on disk.
+    """
     opened = [
         open_dataset(spec, split=split, subjects=subjects, progress=progress) for spec in specs
     ]
@@ -128,6 +135,32 @@ def open_datasets(
         for spec, records in zip(specs, opened, strict=True)
         for record in records
     ]
+
+
+def open_shard(
+    specs: Sequence[str],
+    shard: str,
+    *,
+    split: str,
+    subjects: int,
+    progress: Progress | None = None,
+) -> list[Record]:
+    """One of n parts of several datasets, so that n machines share the work: `1/3` to `3/3`.
+
+    Every n-th record, in the order of `open_datasets`. Synthetic domains, which are rendered when
+    opened, belong to the first part.
+    """
+    try:
+        place, count = (int(number) for number in shard.split("/"))
+    except ValueError:
+        place = count = 0
+    if not 1 <= place <= count:
+        raise InputError(f"--shard {shard}: give I/N, such as 1/3, 2/3 and 3/3 on three machines")
+    filmed = [spec for spec in specs if parse_spec(spec).dataset != "synthetic"]
+    rendered = [spec for spec in specs if spec not in filmed] if place == 1 else []
+    records = open_datasets(filmed, split=split, subjects=subjects, progress=progress)
+    made = open_datasets(rendered, split=split, subjects=subjects, progress=progress)
+    return records[place - 1 :: count] + made
 
 
 def _recordings(spec: Spec) -> list[Recording]:

@@ -46,7 +46,7 @@ def _recording(
     clock = folder / "time.txt"
     video: Video = VideoFile(path)
     if clock.exists():
-        video = TimedVideo(path, partial(read_times, clock))
+        video = TimedVideo(path, clock, read_times)
     return Recording(
         name=f"{subject}/v{scenario}{part or ''}/source{camera}",
         subject=subject,

@@ -12,12 +12,13 @@ _MEASURES = [field.name for field in fields(Row) if field.name != "metadata"]
 
 
 def to_json(evaluation: Evaluation) -> str:
-    """One JSON document: settings, summary by windows and by clips, every row, failures.
+    """One JSON document: settings, data, summary by windows and by clips, every row, failures.
 
     Waveforms are left out; they are in the report.
     """
     document = {
         "settings": dict(evaluation.settings),
+        "data": [used.to_json() for used in evaluation.data],
         "summary": {
             "windows": [asdict(scores) for scores in evaluation.summary("windows")],
             "clips": [asdict(scores) for scores in evaluation.summary("clips")],

@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.data.used import Used
 from rppg.errors import InputError
 from rppg.evaluation import metrics, toolbox
 from rppg.evaluation.metrics import BlandAltman, Statistic
@@ -147,6 +148,7 @@ class Evaluation:
         waveforms: a few examples.
         failures: what could not be evaluated. A record that failed has no rows; a method that
             failed on a record has rows without a heart rate, which lower its coverage.
+        data: what was evaluated, by dataset.
     """
 
     settings: Mapping[str, str | float]
@@ -154,6 +156,7 @@ class Evaluation:
     clips: tuple[Row, ...]
     waveforms: tuple[Waveform, ...] = ()
     failures: tuple[Failure, ...] = ()
+    data: tuple[Used, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.data.used import used
 from rppg.errors import InputError
 from rppg.evaluation import toolbox
 from rppg.evaluation.estimators import ConstantGuess, Estimator
@@ -60,7 +61,9 @@ def evaluate(
     waveforms: list[Waveform] = []
     failures: list[Failure] = []
     shown: dict[str, int] = {}
+    seen: list[Record] = []
     for record in records:
+        seen.append(record)
         try:
             trial = _prepare(record, protocol)
         except InputError as error:
@@ -98,6 +101,7 @@ def evaluate(
         clips=tuple(clips),
         waveforms=tuple(waveforms),
         failures=tuple(failures),
+        data=used(seen, {(f.dataset, f.record) for f in failures if f.method is None}),
     )
 
 

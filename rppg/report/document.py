@@ -67,8 +67,21 @@ def _sections(
         "What to repeat to get these numbers.",
         html.heading("Protocol"),
         html.settings_list(evaluation.settings),
+        *([html.heading("Data"), html.settings_list(_data(evaluation))] if evaluation.data else []),
         *([html.heading("Run"), html.settings_list(settings)] if settings else []),
     )
+
+
+def _data(evaluation: Evaluation) -> dict[str, str]:
+    """A line for each dataset; the subjects' names are in the JSON."""
+    lines = {}
+    for used in evaluation.data:
+        line = f"split {used.split}, " if used.split else ""
+        line += f"{used.n_subjects} subjects, {used.recordings} recordings"
+        if used.left_out:
+            line += f"; {len(used.left_out)} left out"
+        lines[used.dataset] = line
+    return lines
 
 
 def _headlines(evaluation: Evaluation) -> Iterable[str]:

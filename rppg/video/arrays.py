@@ -1,14 +1,15 @@
-"""Pictures in arrays: in memory, or read block by block from an HDF5 file."""
+"""Pictures in the arrays of a file, read whole or block by block."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.video.decode import Frame, VideoInfo
-from rppg.video.source import reduced, span
+from rppg.video.source import call_name, reduced, span
 
 Block = NDArray[np.generic]
 
@@ -18,16 +19,28 @@ class ArrayVideo:
     """Frames at a documented rate, given as blocks `(N, H, W, 3)` of 0–1 floats or of uint8.
 
     Attributes:
-        name: stands in messages.
+        path: the file that holds them.
         fps: frame rate in Hz.
-        shape: opens the source's header: `(T, H, W, 3)`.
-        blocks: opens the source: its frames in blocks of any length.
+        shape: from the file's header: `(T, H, W, 3)`.
+        blocks: the file's frames in blocks of any length.
     """
 
-    name: str
+    path: Path
     fps: float
-    shape: Callable[[], tuple[int, ...]]
-    blocks: Callable[[], Iterator[Block]]
+    shape: Callable[[Path], tuple[int, ...]]
+    blocks: Callable[[Path], Iterator[Block]]
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    @property
+    def reading(self) -> str:
+        return f"arrays, {call_name(self.blocks)}, {self.fps} Hz"
 
     def probe(self) -> VideoInfo:
         count, height, width = self._shape()
@@ -41,14 +54,14 @@ class ArrayVideo:
     def _all(self, reduce: int) -> Iterator[Frame]:
         self._shape()
         number = 0
-        for block in self.blocks():
+        for block in self.blocks(self.path):
             for picture in block:
                 rgb = to_bytes(picture, f"{self.name}, frame {number}")
                 yield Frame(number / self.fps, reduced(rgb, reduce))
                 number += 1
 
     def _shape(self) -> tuple[int, int, int]:
-        shape = self.shape()
+        shape = self.shape(self.path)
         if len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise InputError(
                 f"{self.name}: pictures of shape {shape}; expected (frames, height, width, 3)"

@@ -20,6 +20,8 @@ from rppg.video.track import LOOKAHEAD_S, FaceTrack
 
 log = logging.getLogger(__name__)
 
+CROP_SIZE = 48
+"""Side of a crop in pixels, unless another is asked for."""
 LEAST_S = 5.0
 """Shortest video: a few beats, and a resolution of 0.2 Hz."""
 HOLE_S = 0.5
@@ -33,7 +35,7 @@ BUFFER_BYTES = 256e6
 def read_crops(
     video: str | Path | Video,
     *,
-    size: int = 48,
+    size: int = CROP_SIZE,
     box: Box | None = None,
     full_frame: bool = False,
     start_s: float = 0.0,
@@ -81,7 +83,7 @@ def crop_pieces(
     video: str | Path | Video,
     *,
     piece_s: float,
-    size: int = 48,
+    size: int = CROP_SIZE,
     box: Box | None = None,
     full_frame: bool = False,
     start_s: float = 0.0,

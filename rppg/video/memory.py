@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +23,8 @@ class TimedFrames:
     rgb: NDArray[np.uint8]
     times_s: NDArray[np.float64]
     name: str = "frames"
+    files: tuple[Path, ...] = ()
+    reading: str = "frames in memory"
 
     def probe(self) -> VideoInfo:
         count, height, width = self.rgb.shape[:3]

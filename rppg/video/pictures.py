@@ -3,12 +3,13 @@
 A folder with a picture missing has a hole at its time; nothing moves up to fill it.
 """
 
+import hashlib
 import re
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Literal, cast
 
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError, TruncatedError
 from rppg.video.decode import Frame, VideoInfo
-from rppg.video.source import reduced, span
+from rppg.video.source import call_name, reduced, span
 
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 Array = NDArray[np.float64]
@@ -35,12 +36,12 @@ def nanosecond_clock(source: str, names: Sequence[str]) -> Array:
 
 def number_clock(fps: float) -> Clock:
     """Times from consecutive numbers in the names, at a documented rate."""
+    return partial(_numbered, fps)
 
-    def clock(source: str, names: Sequence[str]) -> Array:
-        numbers = [_number(source, name) for name in names]
-        return np.array([(number - numbers[0]) / fps for number in numbers])
 
-    return clock
+def _numbered(fps: float, source: str, names: Sequence[str]) -> Array:
+    numbers = [_number(source, name) for name in names]
+    return np.array([(number - numbers[0]) / fps for number in numbers])
 
 
 def _number(source: str, name: str) -> int:
@@ -70,6 +71,18 @@ class Pictures:
     @property
     def name(self) -> str:
         return str(self.path) if self.inside is None else f"{self.path}/{self.inside}"
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        if self.inside is not None:
+            return (self.path,)
+        return tuple(self.path / name for name in self.names)
+
+    @property
+    def reading(self) -> str:
+        """With the pictures' names, from which their times come."""
+        listed = hashlib.sha256("\n".join(self.names).encode(errors="surrogateescape"))
+        return f"pictures, {call_name(self.clock)}, {listed.hexdigest()}"
 
     @cached_property
     def names(self) -> list[str]:

@@ -1,7 +1,8 @@
 """Where pictures come from: a file, or anything else that gives frames with their times."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -15,12 +16,20 @@ from rppg.video.decode import Frame, VideoInfo, check_span, log, probe, read_fra
 class Video(Protocol):
     """A source of pictures, opened only when asked.
 
-    `name` stands in messages. `probe` tells the size and rate; `frames` gives the pictures, with
-    the arguments and errors of `rppg.video.read_frames`.
+    `name` stands in messages. `files` are those that the pictures and their times come from, none
+    where they are in memory only; `reading` says how they become pictures, with all else that
+    these depend on but not where the files lie. `probe` tells the size and rate; `frames` gives
+    the pictures, with the arguments and errors of `rppg.video.read_frames`.
     """
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    @property
+    def reading(self) -> str: ...
 
     def probe(self) -> VideoInfo: ...
 
@@ -39,6 +48,14 @@ class VideoFile:
     def name(self) -> str:
         return str(self.path)
 
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return (self.path,)
+
+    @property
+    def reading(self) -> str:
+        return "video file"
+
     def probe(self) -> VideoInfo:
         return probe(self.path)
 
@@ -46,6 +63,15 @@ class VideoFile:
         self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
     ) -> Iterator[Frame]:
         return read_frames(self.path, start_s, duration_s, reduce=reduce)
+
+
+def call_name(function: Callable[..., object]) -> str:
+    """A function's full name, of a partial one with its arguments but for paths."""
+    if not isinstance(function, partial):
+        return f"{function.__module__}.{function.__qualname__}"
+    given = [repr(value) for value in function.args if not isinstance(value, Path)]
+    given += [f"{name}={value!r}" for name, value in sorted(function.keywords.items())]
+    return f"{call_name(function.func)}({', '.join(given)})"
 
 
 def span(

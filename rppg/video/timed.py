@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.video.decode import Frame, VideoInfo, log, probe, read_frames
-from rppg.video.source import span
+from rppg.video.source import call_name, span
 
 
 @dataclass(frozen=True)
@@ -18,15 +18,25 @@ class TimedVideo:
 
     Attributes:
         path: the video file.
-        times: reads the time of each frame, in seconds.
+        clock: the file with the times.
+        read_times: reads from it the time of each frame, in seconds.
     """
 
     path: Path
-    times: Callable[[], NDArray[np.float64]]
+    clock: Path
+    read_times: Callable[[Path], NDArray[np.float64]]
 
     @property
     def name(self) -> str:
         return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.path, self.clock
+
+    @property
+    def reading(self) -> str:
+        return f"video file, {call_name(self.read_times)}"
 
     def probe(self) -> VideoInfo:
         return probe(self.path)
@@ -40,7 +50,7 @@ class TimedVideo:
         fps = probe(self.path).fps
         if fps <= 0:
             raise InputError(f"{self.path}: the file tells no frame rate; copy it again")
-        times = self.times()
+        times = self.read_times(self.clock)
         count = 0
         for frame in read_frames(self.path, reduce=reduce):
             count = round(frame.time_s * fps) + 1  # where the decoder left one out, its time goes

@@ -9,8 +9,9 @@ from rppg.cli import main
 
 
 @pytest.fixture
-def rppg(capsys):
+def rppg(capsys, tmp_path_factory, monkeypatch):
     """`rppg("check", ...)`: exit code, stdout, stderr."""
+    monkeypatch.setenv("RPPG_CACHE", str(tmp_path_factory.getbasetemp() / "rppg-cache"))
 
     def run(*arguments):
         with pytest.raises(SystemExit) as ended:

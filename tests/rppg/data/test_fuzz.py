@@ -381,7 +381,8 @@ def run_all(cases: list[Case], folder: Path) -> dict[str, str]:
         ended = subprocess.run(
             [sys.executable, str(PROGRAM), str(told), str(done), str(CASE_S)],
             capture_output=True, text=True, check=False, timeout=CASE_S * len(cases),
-            env={**os.environ, "COLUMNS": "400", "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "COLUMNS": "400", "OMP_NUM_THREADS": "1",
+                 "RPPG_CACHE": str(folder / "cache")},
         )  # fmt: skip
         for line in ended.stdout.splitlines():
             code, out, err = json.loads(line)

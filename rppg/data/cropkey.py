@@ -1,0 +1,123 @@
+"""What crops depend on, as the name of their file in the cache.
+
+The content of the video's files, how they are read, where the face is, the size of the crops, and
+the source code, weights and FFmpeg that make them. Where the files lie does not count: a dataset
+that was moved finds its crops again. `contents/` remembers the digests of files by their paths,
+sizes and times, so that they are read for it once.
+"""
+
+import functools
+import hashlib
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import av
+
+import rppg
+from rppg.atomic import atomic_path
+from rppg.data.recording import VideoCrops
+from rppg.errors import InputError
+from rppg.folders import cache_folder
+from rppg.records import CROP_TO_FACE
+
+WITHOUT_CROPS = {
+    "data": {"cache", "catalogue", "check", "cropfile", "cropkey", "specs", "split", "synthetic",
+             "told", "used", "workers", "writing"},
+    "video": {"ahead", "encode", "memory"},
+}  # fmt: skip
+"""Modules on which no crop depends; on any other a change makes all crops anew."""
+SETTLED_S = 2.0
+"""A file changed less than this ago may change again without its time telling."""
+
+
+def crops_folder() -> Path:
+    """Where the cache holds crops."""
+    return cache_folder() / "crops"
+
+
+def stamp_of(files: Sequence[Path]) -> str:
+    """Digest of the files' absolute paths, sizes and times of change; nothing is read.
+
+    Raises:
+        InputError: a file that isn't there.
+    """
+    try:
+        found = [(str(path.absolute()), path.stat()) for path in files]
+    except OSError as error:
+        raise InputError(
+            f"{error.filename}: {(error.strerror or 'unreadable').lower()}; check the path, or "
+            "copy the dataset again"
+        ) from error
+    listed = [(name, about.st_size, about.st_mtime_ns) for name, about in found]
+    return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+
+
+def remembered(stamp: str) -> str | None:
+    """The digest of the content of files that bear a stamp, if they were read before."""
+    try:
+        text = _memory(stamp).read_text(encoding="ascii").strip()
+    except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
+        return None
+    return text if re.fullmatch("[0-9a-f]{64}", text) else None
+
+
+def read_contents(files: Sequence[Path]) -> str:
+    """The digest of the files' content, in their order.
+
+    Raises:
+        InputError: a file that can't be read.
+    """
+    digest = hashlib.sha256()
+    for path in files:
+        try:
+            with path.open("rb") as file:
+                digest.update(hashlib.file_digest(file, "sha256").digest())
+        except OSError as error:
+            raise InputError(
+                f"{path}: can't be read ({error.strerror}); check the path, or copy it again"
+            ) from error
+    return digest.hexdigest()
+
+
+def remember(files: Sequence[Path], stamp: str, contents: str) -> None:
+    """Keep the digest of the content of files, unless they may still be changing.
+
+    Raises:
+        OSError: the cache can't be written to.
+    """
+    if time.time() - max(path.stat().st_mtime for path in files) > SETTLED_S:
+        with atomic_path(_memory(stamp)) as temporary:
+            temporary.write_text(contents, encoding="ascii")
+
+
+def _memory(stamp: str) -> Path:
+    return crops_folder() / "contents" / stamp
+
+
+def crops_file(wanted: VideoCrops, contents: str) -> Path:
+    """Where crops of a video with this content lie; the file's stem is the key."""
+    face = wanted.face
+    box = None if face.box is None else [float(side) for side in face.box]
+    settings = [contents, wanted.video.reading, box, face.full_frame, wanted.size]
+    code = code_digest()
+    key = hashlib.sha256(json.dumps([code, settings]).encode()).hexdigest()
+    return crops_folder() / code[:12] / f"{key}.safetensors"
+
+
+@functools.cache
+def code_digest(package: Path = Path(rppg.__file__).parent) -> str:
+    """Digest of all that makes crops out of files."""
+    made_by = sorted(
+        path
+        for folder, others in WITHOUT_CROPS.items()
+        for path in (package / folder).glob("*.py")
+        if path.stem not in others
+    )
+    made_by += sorted((package / "video" / "weights").glob("*.safetensors"))
+    digest = hashlib.sha256(f"{CROP_TO_FACE} {sorted(av.library_versions.items())}".encode())
+    for path in made_by:
+        digest.update(hashlib.sha256(path.read_bytes()).digest())
+    return digest.hexdigest()
