@@ -252,6 +252,24 @@ def test_a_plot_of_another_kind_is_refused_first(refused, flicker, tmp_path):
     assert not course.exists()
 
 
+def test_only_the_skin(refused, capsys, tmp_path):
+    """Beside skin at 72 bpm something blue beats more strongly, at 108."""
+    times = np.arange(120) / 20
+    skin, blue = (np.sin(2 * np.pi * hz * times)[:, None, None, None] for hz in (1.2, 1.8))
+    pictures = np.random.default_rng(0).normal(0, 1.5, (120, 64, 64, 3))
+    pictures[:, :, :40] += np.array([150, 112, 92]) + skin * [1, 2, 1.2]
+    pictures[:, :, 40:] += np.array([70, 90, 150]) + blue * [3, 10, 5]
+    video = tmp_path / "a.mp4"
+    write_video(video, np.rint(pictures).clip(0, 255).astype(np.uint8), fps=20, crf=1)
+    for options, bpm in (([], 108), (["--skin"], 72)):
+        with pytest.raises(SystemExit) as ended:
+            main(["predict", str(video), "--full-frame", "--method", "green", "--json", *options])
+        assert not ended.value.code
+        (found,) = json.loads(capsys.readouterr().out)["videos"]
+        assert found["hr_bpm"] == pytest.approx(bpm, abs=1)
+    assert "fcus finds the skin itself" in refused("predict", video, "--full-frame", "--skin")
+
+
 @pytest.mark.parametrize("option", ["--csv", "--plot"])
 def test_an_output_that_cannot_be_written(flicker, capsys, option):
     video = flicker("a.mp4")
@@ -317,6 +335,9 @@ def test_train_leaves_a_checkpoint_and_a_log(run_of_train):
     config = made["config"]
     assert (config["seed"], config["subjects"], config["clip_s"]) == (5, 4, 5.0)
     assert config["data"] == ["synthetic:wild"] and made["recordings"] == 4
+    assert [(d["spec"], d["split"], d["subjects"]) for d in made["data"]] == [
+        ("synthetic:wild", "train", ["0-3"])
+    ]
     assert config["mask"] and config["smooth"] and config["project"]
     rows = [json.loads(row) for row in (out / "log.jsonl").read_text().splitlines()]
     assert len(rows) == made["steps"] and str(made["steps"]) in ended.stdout
@@ -380,6 +401,12 @@ def test_evaluate_a_checkpoint(rppg, run_of_train, tmp_path):
         "scores.tex",
     }
     assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == told
+    (data,) = told["data"]
+    assert data == {
+        "dataset": "synthetic:lab@1", "spec": "synthetic:lab", "split": "test", "n_subjects": 2,
+        "subjects": ["200000-200001"], "recordings": 2, "left_out": [],
+    }  # fmt: skip
+    assert "split test, 2 subjects, 2 recordings" in (tmp_path / "out" / "report.html").read_text()
 
 
 def test_bad_configurations(refused, tmp_path):
@@ -474,7 +501,11 @@ def test_an_interrupt_of_the_rendering_is_130_and_soon(environment, tmp_path):
 def test_help_and_lists(rppg, capsys):
     ended = rppg("--help")
     assert ended.returncode == 0
-    for command in ("demo", "train", "evaluate", "predict", "synthesize", "datasets", "methods"):
+    commands = (
+        "demo", "train", "evaluate", "predict", "synthesize", "check", "cache", "datasets",
+        "methods",
+    )  # fmt: skip
+    for command in commands:
         assert command in ended.stdout
         with pytest.raises(SystemExit) as told:
             main([command, "--help"])

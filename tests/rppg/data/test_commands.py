@@ -94,6 +94,10 @@ def test_evaluate_lists_failures_and_goes_on(rppg, study):
     assert code == 0
     told = json.loads(out)
     assert {row["record"] for row in told["windows"]} == {"a.avi", "b.avi"}
+    (data,) = told["data"]
+    assert (data["spec"], data["split"]) == (spec, "all")
+    assert (data["subjects"], data["n_subjects"], data["recordings"]) == (["a", "b"], 2, 2)
+    assert data["left_out"] == ["short.avi", "cut.avi", "blind.avi"]
     assert {row["metadata"]["light"] for row in told["windows"]} == {"sun", "lamp"}
     for row in told["windows"]:
         assert row["hr_true_bpm"] == pytest.approx(72, abs=0.3)
@@ -126,6 +130,9 @@ def test_train_leaves_bad_recordings_out_by_name(rppg, study, tmp_path, caplog):
     made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
     assert made["recordings"] == 3 and made["subjects"] == 3  # without a look at the labels
     assert len(made["skipped"]) == 2
+    (data,) = made["data"]
+    assert data["subjects"] == ["a", "b", "blind"] and data["recordings"] == 3
+    assert data["left_out"] == ["short.avi", "cut.avi"]
     assert made["config"]["data"] == [f"{study / 'all.csv'}?face=full"]
 
 

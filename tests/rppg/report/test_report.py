@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
+from rppg.data.used import Used
 from rppg.evaluation import Evaluation, Failure, Row, Waveform
 from rppg.report import score_table, scores_csv, write_report
 from rppg.report.training import training_figures
@@ -75,6 +76,10 @@ def evaluation(methods: tuple[str, ...] = ("constant", "pos", "fcus")) -> Evalua
             Waveform("lab", "short", "pos", times[:150], wave[:150], 0 * wave[:150]),
         ),
         failures=(Failure("lab", EVIL, None, "cannot be read"),),
+        data=(
+            Used(EVIL, EVIL, "test", 5, ("s1", "s2", "s3", "s4", "s5"), 6, (EVIL,)),
+            Used("webcam", "", "", 6, (), 6),
+        ),
     )
 
 
@@ -98,6 +103,7 @@ def test_the_report_is_well_formed_and_needs_no_network(tmp_path: Path) -> None:
     )
     for name in ("constant", "pos", "fcus", "webcam", "lab", "cannot be read", EVIL):
         assert name in checker.text
+    assert "split test, 5 subjects, 6 recordings; 1 left out" in checker.text
     assert checker.tags.count("img") >= 2 + 2 + 1 + 6
     assert 'name="viewport"' in document
 

@@ -1,0 +1,41 @@
+"""What is told of the data that was used."""
+
+import pytest
+
+from rppg.data.used import used
+from rppg.errors import InputError
+from rppg.records import FaceCrops, Record
+
+
+def nothing() -> FaceCrops:
+    raise InputError("there are no crops")
+
+
+def record(dataset: str, name: str, subject: str, split: str = "all") -> Record:
+    return Record(name, dataset, subject, nothing, spec=f"{dataset}:/data", split=split)
+
+
+def test_each_dataset_is_told_with_its_people_and_what_was_left_out() -> None:
+    records = [record("a", f"{s}/{k}", s) for s in ("s10", "s2", "s1") for k in range(2)]
+    records.append(record("b", "s1/0", "s1", "test"))
+    first, second = used(records, {("a", "s1/0"), ("a", "s2/0"), ("a", "s2/1")})
+    assert first.to_json() == {
+        "dataset": "a", "spec": "a:/data", "split": "all", "n_subjects": 2,
+        "subjects": ["s1", "s10"], "recordings": 3, "left_out": ["s2/0", "s2/1", "s1/0"],
+    }  # fmt: skip
+    assert (second.subjects, second.recordings, second.left_out) == (("s1",), 1, ())
+    assert second.split == "test"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "told"),
+    [
+        (range(100), ("0-99",)),
+        ((7, 9, 8, 12, 100, 101), ("7-9", "12", "100-101")),
+        ((5,), ("5",)),
+    ],
+)
+def test_synthetic_people_are_told_as_ranges(numbers, told) -> None:
+    records = [record("synthetic:lab@1", f"lab-{n}", str(n), "train") for n in numbers]
+    (part,) = used(records, ())
+    assert part.subjects == told and part.n_subjects == len(numbers)
