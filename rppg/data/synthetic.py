@@ -20,6 +20,7 @@ from rppg.synthetic.cache import Progress, find_domain
 from rppg.synthetic.courses import Courses
 from rppg.synthetic.scene import render_scene
 from rppg.synthetic.subjects import Subject, draw_subject
+from rppg.video.encode import roundtrip
 
 Array = NDArray[np.float64]
 
@@ -28,7 +29,8 @@ UBFC_FPS, PURE_FPS, COHFACE_FPS = 30.0, 30.0, 20.0
 PURE_START_NS = 1392643993642815000
 PURE_SETUPS = {"talking": "02", "translation": "03", "rotation": "05"}
 COHFACE_QSCALE = 2
-"""Compression that leaves POS as lost as it is on the real videos."""
+"""How hard COHFACE's videos are compressed, for domains without a codec of their own."""
+MMPD_MOTIONS = {"after exercise": "Stationary (after exercise)"}
 VIPL_SCENARIOS = {"large": "2", "periodic": "2", "talking": "3"}
 VIPL_SOURCES = 2
 """Cameras that film at once; the second has no `time.txt`, as in the dataset."""
@@ -113,10 +115,19 @@ def _film(subject: Subject, times_s: Array) -> writing.Frames:
     return render_scene(replace(subject, courses=Courses(times_s=times_s, **moved)))
 
 
+def _recorded(subject: Subject, times_s: Array) -> writing.Frames:
+    """What the camera sees as it comes back from the domain's codec, where it has one."""
+    frames, codec = _film(subject, times_s), subject.casting.domain.codec
+    if codec is None:
+        return frames
+    fps = (len(times_s) - 1) / float(times_s[-1] - times_s[0])
+    return roundtrip(frames, fps, codec.name, crf=codec.crf, qscale=codec.qscale)
+
+
 def _ubfc_rppg(root: Path, place: int, subject: Subject) -> None:
     times, truth = _regular(subject, UBFC_FPS), _Truth(subject.truth)
     writing.write_ubfc_rppg(
-        root / f"subject{place}", _film(subject, times), Pulse(times, truth.bvp(times)),
+        root / f"subject{place}", _recorded(subject, times), Pulse(times, truth.bvp(times)),
         truth.bpm(times), fps=UBFC_FPS,
     )  # fmt: skip
 
@@ -127,7 +138,7 @@ def _pure(root: Path, place: int, subject: Subject) -> None:
     contact = subject.truth.times_s
     writing.write_pure(
         root / f"{place:02d}-{PURE_SETUPS.get(subject.casting.motion.name, '01')}",
-        _film(subject, times),
+        _recorded(subject, times),
         [PURE_START_NS + round(1e9 * time_s) for time_s in times],
         [PURE_START_NS + round(1e9 * time_s) for time_s in contact],
         subject.truth.bvp,
@@ -138,18 +149,20 @@ def _pure(root: Path, place: int, subject: Subject) -> None:
 def _cohface(root: Path, place: int, subject: Subject) -> None:
     times, truth = _regular(subject, COHFACE_FPS), _Truth(subject.truth)
     contact = _regular(subject, COHFACE_HZ)
+    codec = subject.casting.domain.codec
+    qscale = codec.qscale if codec and codec.qscale else COHFACE_QSCALE
     writing.write_cohface(
         root / str(place) / "0", _film(subject, times), Pulse(contact, truth.bvp(contact)),
-        fps=COHFACE_FPS, qscale=COHFACE_QSCALE,
+        fps=COHFACE_FPS, qscale=qscale,
     )  # fmt: skip
 
 
 def _mmpd(root: Path, place: int, subject: Subject) -> None:
     times, casting = _regular(subject, MMPD_FPS), subject.casting
     about = {
-        "light": casting.metadata.get("light", "unknown"),
-        "motion": casting.motion.name.capitalize(),
-        "exercise": "False",
+        "light": casting.light.name,
+        "motion": MMPD_MOTIONS.get(casting.motion.name, casting.motion.name.capitalize()),
+        "exercise": str(casting.motion.hr_bpm is not None),
         "skin_color": casting.skin_type,
         "gender": "unknown",
         "glasser": "False",
@@ -157,7 +170,7 @@ def _mmpd(root: Path, place: int, subject: Subject) -> None:
         "makeup": "False",
     }
     path = root / f"subject{place}" / f"p{place}_0.mat"
-    writing.write_mmpd(path, _film(subject, times), _Truth(subject.truth).bvp(times), about)
+    writing.write_mmpd(path, _recorded(subject, times), _Truth(subject.truth).bvp(times), about)
 
 
 def _vipl_hr(root: Path, place: int, subject: Subject) -> None:
@@ -177,7 +190,7 @@ def _vipl_hr(root: Path, place: int, subject: Subject) -> None:
         times = _regular(subject, fps) if own_clock else subject.courses.times_s.round(3)
         writing.write_vipl_hr(
             scene / f"source{source}",
-            _film(seen, times),
+            _recorded(seen, times),
             None if own_clock else times,
             truth.bvp(_regular(subject, WAVE_HZ)),
             truth.bpm(_regular(subject, 1.0)),

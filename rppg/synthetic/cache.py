@@ -20,6 +20,7 @@ from rppg.folders import cache_folder
 from rppg.records import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
+from rppg.video import encode
 
 logger = logging.getLogger(__name__)
 
@@ -130,6 +131,7 @@ def _complete(file: Path) -> bool:
 
 @functools.cache
 def _code_digest() -> str:
-    sources = sorted(Path(__file__).parent.glob("*.py"))
+    video = Path(encode.__file__).parent
+    sources = [*sorted(Path(__file__).parent.glob("*.py")), video / "area.py", video / "encode.py"]
     code = b"".join(source.read_bytes() for source in sources)
     return hashlib.sha256(code + str(CROP_TO_FACE).encode()).hexdigest()

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
-from rppg.synthetic.domains import Domain, Motion
+from rppg.synthetic.domains import Domain, Light, Motion
 from rppg.synthetic.noise import smooth_course, steps_course
 from rppg.synthetic.pulse import beat_times, bvp
 
@@ -39,7 +39,7 @@ class Courses:
 
 
 def draw_courses(
-    rng: np.random.Generator, domain: Domain, motion: Motion, duration_s: float
+    rng: np.random.Generator, domain: Domain, motion: Motion, light: Light, duration_s: float
 ) -> tuple[Courses, Array, Array]:
     """Draw the courses of one recording.
 
@@ -53,7 +53,7 @@ def draw_courses(
         times_s = times_s + np.minimum(shift, 0.4 / domain.fps)
         times_s -= times_s[0]
 
-    hr_bpm = rng.uniform(*domain.hr_bpm)
+    hr_bpm = rng.uniform(*(motion.hr_bpm or domain.hr_bpm))
     beats_s = beat_times(rng, duration_s + 1, hr_bpm, drift_bpm=1.5)
     contact_s = np.arange(0, times_s[-1] + 1 / 60, 1 / 60)
     contact = bvp(rng, contact_s, beats_s)
@@ -67,7 +67,7 @@ def draw_courses(
         times_s=times_s,
         pulse=pulse,
         **_move(rng, motion, times_s, float(rng.choice(others))),
-        **_shine(rng, domain, times_s, float(rng.choice(others))),
+        **_shine(rng, light, times_s, float(rng.choice(others))),
     )
     return courses, contact_s, contact
 
@@ -95,9 +95,8 @@ def _move(
 
 
 def _shine(
-    rng: np.random.Generator, domain: Domain, times_s: Array, flicker_hz: float
+    rng: np.random.Generator, light: Light, times_s: Array, flicker_hz: float
 ) -> dict[str, Array]:
-    light = domain.light
     key = 1 + light.drift * smooth_course(rng, times_s, 0.1)
     second = np.ones_like(times_s)
     if light.cuts:

@@ -32,10 +32,30 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class Codec:
+    """How a camera compresses what it films, `rppg.video.encode`.
+
+    Attributes:
+        name: the encoder.
+        crf: quality of libx264, 0 (best) to 51.
+        qscale: quantiser of mpeg4, 1 (best) to 31.
+        side: pixels along each side of the square picture.
+        face: pixels of the face box in it.
+    """
+
+    name: str
+    crf: int | None = None
+    qscale: int | None = None
+    side: int = 144
+    face: int = 80
+
+
+@dataclass(frozen=True)
 class Light:
     """Light: a key lamp, ambient light, and a second lamp of another colour that changes.
 
     Attributes:
+        name: the light's name, told in the metadata where a domain has several.
         key_rgb: colour of the key lamp.
         ambient: ambient light as a share of the key lamp.
         drift: deviation of the key lamp's slow drift.
@@ -46,6 +66,7 @@ class Light:
         spill: range of how much of the second lamp falls on the background, against the face.
     """
 
+    name: str = "room"
     key_rgb: Rgb = (1.0, 0.95, 0.85)
     ambient: float = 0.4
     drift: float = 0.005
@@ -68,6 +89,7 @@ class Motion:
         shake: quick turning (up to 3 Hz).
         talk: opening of the mouth.
         periodic: range of amplitudes of a periodic nod and sway in the pulse band.
+        hr_bpm: heart rates in this setup, where they are not the domain's.
     """
 
     name: str
@@ -77,11 +99,16 @@ class Motion:
     shake: float = 0.002
     talk: float = 0.0
     periodic: tuple[float, float] = (0.0, 0.0)
+    hr_bpm: tuple[float, float] | None = None
 
 
 @dataclass(frozen=True)
 class Domain:
-    """A synthetic domain: everything a recording of it is drawn from."""
+    """A synthetic domain: everything a recording of it is drawn from.
+
+    With a `codec`, the crops are cut from a picture that went through it; without, they are
+    rendered as they are.
+    """
 
     name: str
     version: int
@@ -90,11 +117,12 @@ class Domain:
     pulse: tuple[float, float]
     skin_types: tuple[int, ...]
     motions: tuple[Motion, ...]
-    light: Light
+    lights: tuple[Light, ...]
     cameras: tuple[Camera, ...]
     fps: float = 30.0
     jitter_s: float = 0.0
     crop_size: int = 36
+    codec: Codec | None = None
 
     @property
     def key(self) -> str:
@@ -115,7 +143,7 @@ LAB = Domain(
         Motion("translation", sway=0.10, jerk=0.004),
         Motion("rotation", turn=0.14, shake=0.010),
     ),
-    light=Light(drift=0.003, second=0.0),
+    lights=(Light(drift=0.003, second=0.0),),
     cameras=(Camera(signature=(0.40, 0.76, 0.50), noise_levels=0.3),),
 )
 
@@ -127,7 +155,7 @@ WEBCAM = Domain(
     pulse=(0.004, 0.010),
     skin_types=(1, 2, 3, 4),
     motions=(Motion("mild", sway=0.015, jerk=0.0015, turn=0.025, shake=0.003, talk=0.005),),
-    light=Light(second=0.25, cuts=0.16, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),
+    lights=(Light(second=0.25, cuts=0.16, second_rgb=(0.6, 0.9, 1.4), spill=(0.0, 0.3)),),
     cameras=(
         Camera(signature=(0.62, 0.69, 0.27), crosstalk=0.03, auto_exposure=0.3, noise_levels=0.4),
     ),
@@ -145,7 +173,9 @@ WILD = Domain(
         Motion("talking", jerk=0.0003, talk=0.013, shake=0.005, turn=0.017),
         Motion("periodic", sway=0.017, jerk=0.0003, periodic=(0.005, 0.02)),
     ),
-    light=Light(second=0.3, flicker=(0.001, 0.003), second_rgb=(0.8, 1.1, 0.9), spill=(0.0, 0.8)),
+    lights=(
+        Light(second=0.3, flicker=(0.001, 0.003), second_rgb=(0.8, 1.1, 0.9), spill=(0.0, 0.8)),
+    ),
     cameras=(
         Camera(signature=(0.15, 0.60, 0.75), noise_levels=0.7, auto_exposure=0.3),
         Camera(signature=(0.25, 0.70, 0.65), gamma=1.8, noise_levels=0.7),
@@ -155,4 +185,44 @@ WILD = Domain(
     jitter_s=0.004,
 )
 
-DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (LAB, WEBCAM, WILD)}
+CODEC = Domain(
+    name="codec",
+    version=1,
+    mirrors="COHFACE",
+    hr_bpm=(50, 110),
+    pulse=(0.005, 0.010),
+    skin_types=(1, 2, 3, 4),
+    motions=(Motion("still", sway=0.01, jerk=0.001, turn=0.02, shake=0.002),),
+    lights=(
+        Light("lamp", drift=0.003, second=0.0),
+        Light("window", key_rgb=(0.85, 0.95, 1.05), ambient=0.25, drift=0.02, second=0.0),
+    ),
+    cameras=(Camera(signature=(0.40, 0.72, 0.57), noise_levels=0.4, auto_exposure=0.3),),
+    fps=20.0,
+    codec=Codec("mpeg4", qscale=2),
+)
+
+MOBILE = Domain(
+    name="mobile",
+    version=1,
+    mirrors="MMPD",
+    hr_bpm=(55, 120),
+    pulse=(0.004, 0.010),
+    skin_types=(3, 4, 5, 6),
+    motions=(
+        Motion("stationary", sway=0.01, jerk=0.001, turn=0.02, shake=0.002),
+        Motion("talking", jerk=0.0007, talk=0.015, shake=0.006),
+        Motion("walking", sway=0.03, jerk=0.003, periodic=(0.003, 0.010)),
+        Motion("after exercise", sway=0.02, jerk=0.002, turn=0.03, hr_bpm=(90, 150)),
+    ),
+    lights=(
+        Light("LED-low", key_rgb=(0.55, 0.52, 0.47), second=0.0),
+        Light("LED-high", second=0.0),
+        Light("Incandescent", key_rgb=(1.2, 0.9, 0.55), second=0.0),
+        Light("Nature", key_rgb=(0.9, 1.0, 1.05), drift=0.02, second=0.0),
+    ),
+    cameras=(Camera(signature=(0.30, 0.68, 0.67), noise_levels=0.7, auto_exposure=0.5),),
+    codec=Codec("libx264", crf=10),
+)
+
+DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (LAB, WEBCAM, CODEC, MOBILE, WILD)}

@@ -9,11 +9,14 @@ from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.synthetic.cache import find_domain
+from rppg.synthetic.domains import Codec
 from rppg.synthetic.render import View, render
 from rppg.synthetic.subjects import Subject, draw_subject
 from rppg.video.encode import write_video
 
 WIDTH, HEIGHT, FACE = 320, 240, 110
+CRF = 4
+"""Quality of libx264 for domains without compression."""
 
 
 @dataclass(frozen=True)
@@ -45,7 +48,7 @@ def render_scene(subject: Subject) -> NDArray[np.uint8]:
         subject.setting,
         view,
         seed=subject.noise_seed,
-        chunk=16,
+        chunk=8,
         noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop
     )
 
@@ -56,7 +59,7 @@ def truth_path(video: Path) -> Path:
 
 
 def write_scene(
-    domain: str, number: int, out: Path, *, duration_s: float = 20.0, crf: int = 4
+    domain: str, number: int, out: Path, *, duration_s: float = 20.0, crf: int | None = None
 ) -> Scene:
     """Render a subject as a 320×240 video with its ground truth beside it.
 
@@ -64,11 +67,22 @@ def write_scene(
         domain: a synthetic domain, `webcam`.
         number: the subject.
         out: the video; its suffix chooses the container. The CSV has the same name.
-        crf: quality of libx264, 0 (lossless) to 51; compression costs the pulse first.
+        crf: quality of libx264, 0 (lossless) to 51; compression costs the pulse first. If None,
+            the domain's own codec compresses, or libx264 at `CRF` where the domain has none.
     """
     subject = draw_subject(find_domain(domain), number, duration_s)
     frames = render_scene(subject)
-    write_video(out, frames, times_s=subject.courses.times_s, codec="libx264", crf=crf)
+    codec = subject.casting.domain.codec
+    if crf is not None or codec is None:
+        codec = Codec("libx264", crf=CRF if crf is None else crf)
+    write_video(
+        out,
+        frames,
+        times_s=subject.courses.times_s,
+        codec=codec.name,
+        crf=codec.crf,
+        qscale=codec.qscale,
+    )
     truth = truth_path(out)
     with atomic_path(truth) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

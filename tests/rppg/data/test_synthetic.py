@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import av
 import numpy as np
 import pytest
 
@@ -18,6 +19,7 @@ from rppg.errors import InputError
 from rppg.signals import bandpass, resample
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.scene import render_scene, write_scene
 from rppg.synthetic.subjects import cast_subject, draw_subject
 
 FOUND_AGAIN = {
@@ -28,7 +30,7 @@ FOUND_AGAIN = {
     "vipl-hr": ["p1/v1/source1", "p1/v1/source2"],
 }
 MIRRORS = {default_layout(name): name for name in DOMAINS}
-"""From a layout to the domain that mirrors its dataset, where there is one."""
+"""From a layout to the domain that mirrors its dataset."""
 
 
 def still_person() -> int:
@@ -109,6 +111,40 @@ def test_cameras_of_the_wild_differ_but_film_the_same_pulse(tmp_path):
     assert np.std(steps[0]) > 1e-3 > np.std(steps[1])
 
 
+def test_light_motion_and_skin_of_the_mobile_are_told_as_in_mmpd(tmp_path):
+    mobile = find_domain("mobile")
+    number = next(n for n in range(100) if cast_subject(mobile, n).motion.hr_bpm)
+    cast = cast_subject(mobile, number)
+    spec = write_dataset("mobile", tmp_path / "a", subjects=1, first=number, duration_s=5)
+    (record,) = open_dataset(spec, split="train", subjects=1)
+    assert record.metadata["motion"] == "Stationary (after exercise)"
+    assert record.metadata["exercise"] == "True"
+    assert record.metadata["light"] == cast.light.name
+    assert record.metadata["skin_type"] == str(cast.skin_type)
+
+
+@pytest.mark.parametrize(
+    ("domain", "codec"), [("codec", "mpeg4"), ("mobile", "h264"), ("lab", "h264")]
+)
+def test_a_video_goes_through_the_codec_of_its_domain(tmp_path, domain, codec):
+    scene = write_scene(domain, 3, tmp_path / "a.mp4", duration_s=5)
+    with av.open(str(scene.video)) as container:
+        assert container.streams.video[0].codec_context.name == codec
+
+
+def test_plain_pictures_of_a_domain_with_a_codec_went_through_it(tmp_path):
+    number = 3
+    spec = write_dataset("codec", tmp_path / "a", layout="pure", subjects=1, first=number,
+                         duration_s=5)  # fmt: skip
+    (record,) = open_dataset(spec, split="train", subjects=1)
+    written = [frame.rgb for frame in record.video.frames()]
+    plain = render_scene(draw_subject(find_domain("codec"), number, 5))
+    coarse = [
+        np.abs(np.diff(pictures[0].astype(float), axis=0)).mean() for pictures in (written, plain)
+    ]
+    assert coarse[0] < 0.8 * coarse[1]  # what a codec drops first is the finest grain
+
+
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
     def half(root, place, subject):
         (root / "subject1").mkdir()
@@ -161,7 +197,7 @@ def test_the_whole_path_from_files_to_the_table(tmp_path, layout):
         assert "Traceback" not in ended.stderr
         return ended.stdout
 
-    domain, root = MIRRORS.get(layout, "lab"), tmp_path / "data"
+    domain, root = MIRRORS[layout], tmp_path / "data"
     spec = rppg(
         "synthesize", "--domain", domain, "--subjects", 3, "--layout", layout, "--duration", 12,
         "--out", root,

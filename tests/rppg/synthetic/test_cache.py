@@ -150,7 +150,7 @@ def test_the_cache_is_where_the_environment_says(
 
 @pytest.mark.parametrize("name", ["office", "", "webcam@2", "webcam@", "@1", "Webcam"])
 def test_an_unknown_domain_or_version_is_named(name: str) -> None:
-    with pytest.raises(InputError, match="lab@1, webcam@1, wild@1") as caught:
+    with pytest.raises(InputError, match="lab@1, webcam@1, codec@1, mobile@1, wild@1") as caught:
         find_domain(name)
     assert repr(name) in str(caught.value)
 

@@ -1,5 +1,6 @@
 """Synthetic subjects: what is drawn from a number, and the physics of what is rendered."""
 
+import itertools
 from dataclasses import replace
 
 import numpy as np
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from rppg.records import CROP_TO_FACE
 from rppg.signals import heart_rate_bpm, resample
 from rppg.synthetic.cache import find_domain
-from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.domains import DOMAINS, Codec
 from rppg.synthetic.pulse import beat_times, bvp
 from rppg.synthetic.render import View, render
 from rppg.synthetic.subjects import Subject, cast_subject, draw_subject, render_crops
@@ -118,10 +119,16 @@ def still(subject: Subject, *, noise_levels: float = 0.0) -> Subject:
     )
 
 
+def without_codec(subject: Subject) -> Subject:
+    """The subject as rendered, its domain's codec left out."""
+    casting = subject.casting
+    return replace(subject, casting=replace(casting, domain=replace(casting.domain, codec=None)))
+
+
 @pytest.mark.parametrize("name", DOMAINS)
 def test_the_pulse_darkens_the_skin_with_the_cameras_signature(name: str) -> None:
-    # The renderings differ by the pulse alone: noise, motion and light are drawn alike.
-    subject = draw_subject(DOMAINS[name], TRAIN[0], 10.0)
+    # Before any codec, the renderings differ by the pulse alone: noise, motion and light are alike.
+    subject = without_codec(draw_subject(DOMAINS[name], TRAIN[0], 10.0))
     pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.courses.times_s)
     with_pulse, without = render_crops(subject), render_crops(subject, pulse_gain=0.0)
     skin = skin_of(subject)
@@ -181,3 +188,48 @@ def test_the_background_carries_no_pulse() -> None:
     corner = np.s_[:, :6, :3]
     np.testing.assert_array_equal(frames[0][corner], frames[1][corner])
     assert np.abs(frames[0][:, 18, 14] - frames[1][:, 18, 14].astype(float)).max() > 3
+
+
+@pytest.mark.parametrize("name", ["codec", "mobile"])
+def test_a_codec_changes_pixels_but_neither_the_scene_nor_its_clock(name: str) -> None:
+    subject = draw_subject(DOMAINS[name], TRAIN[4], 4.0)
+    coded, plain = render_crops(subject), render_crops(without_codec(subject))
+    assert coded.frames.shape == plain.frames.shape
+    np.testing.assert_array_equal(coded.times_s, plain.times_s)
+    # What is left is the sensor's noise, drawn for other pixels, and what the codec did.
+    means = [crops.frames[:, 8:28, 8:28].mean((0, 1, 2)) for crops in (coded, plain)]
+    np.testing.assert_allclose(*means, atol=2.0)
+    one, other = (crops.frames.mean(0) for crops in (coded, plain))
+    alike = {
+        shift: np.corrcoef(one.ravel(), np.roll(other, shift, (0, 1)).ravel())[0, 1]
+        for shift in itertools.product((-1, 0, 1), repeat=2)
+    }
+    assert max(alike, key=alike.__getitem__) == (0, 0) and alike[0, 0] > 0.97
+
+
+def test_a_stronger_codec_takes_more_of_the_pulse() -> None:
+    subject = draw_subject(DOMAINS["codec"], TRAIN[5], 5.0)
+    pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.courses.times_s)
+    skin, found = skin_of(subject), []
+    for qscale in (1, 8):
+        codec = Codec("mpeg4", qscale=qscale)
+        domain = replace(subject.casting.domain, codec=codec)
+        coded = replace(subject, casting=replace(subject.casting, domain=domain))
+        green = [
+            render_crops(coded, pulse_gain=gain).frames[:, skin, 1].mean(1) for gain in (1.0, 0.0)
+        ]
+        found.append(-np.corrcoef(green[0] - green[1], pulse)[0, 1])
+    assert found[0] > 0.7 and found[1] < 0.5
+
+
+def test_a_setup_may_have_heart_rates_of_its_own_and_a_light_is_told() -> None:
+    mobile = DOMAINS["mobile"]
+    casts = [cast_subject(mobile, n) for n in range(40)]
+    assert {c.metadata["light"] for c in casts} == {light.name for light in mobile.lights}
+    assert "light" not in cast_subject(DOMAINS["webcam"], 0).metadata
+    rates: dict[bool, list[float]] = {True: [], False: []}
+    for cast in casts:
+        truth = draw_subject(mobile, cast.number, 10.0).truth
+        rates[cast.motion.hr_bpm is not None].append(heart_rate_bpm(truth.bvp, 60.0))
+    assert min(rates[True]) > 80 and max(rates[False]) < 130
+    assert np.mean(rates[True]) > np.mean(rates[False]) + 15
