@@ -7,12 +7,14 @@ and one that dies takes the work of all others with it.
 import os
 import signal
 import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
-from multiprocessing.connection import Connection, wait
+from multiprocessing.connection import Connection
+from multiprocessing.connection import wait as wait_for_ends
 from typing import TypeVar
 
 import torch
@@ -56,40 +58,43 @@ def work_through(
         for place, job in enumerate(jobs):
             done(place, work(job))
         return
-    lost = _together(work, dict(enumerate(jobs)), workers, done)
-    for place in lost:  # whose fault it was isn't known: each once more, alone
-        if _together(work, {place: jobs[place]}, 1, done):
-            done(place, None)
+    waiting = deque(enumerate(jobs))
+    while waiting:
+        for place in _together(work, waiting, workers, done):
+            # Which of them its process died of isn't known: each has another try, alone.
+            if _together(work, deque([(place, jobs[place])]), 1, done):
+                done(place, None)
 
 
 def _together(
     work: Callable[[Job], Result],
-    jobs: dict[int, Job],
+    waiting: deque[tuple[int, Job]],
     workers: int,
     done: Callable[[int, Result | None], None],
 ) -> list[int]:
-    """Do jobs in processes; the places of those that were lost with a process."""
+    """Do waiting jobs in processes, until one dies: the places of the jobs under way then."""
     context = get_context("spawn")  # forks of a process with threads hang
     ended, alive = context.Pipe(duplex=False)
     pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(ended,))
+    running: dict[Future[Result], int] = {}
     lost: list[int] = []
+    broken = False
     try:
         with _interrupts_wait():
             started = pool.submit(os.getpid)
-            futures: dict[Future[Result], int] = {}
-            for place, job in jobs.items():
+        while running or (waiting and not broken):
+            with _interrupts_wait():
+                broken = broken or not _fill(pool, work, waiting, running, workers)
+            for future in wait(running, return_when=FIRST_COMPLETED).done:
+                place = running.pop(future)
                 try:
-                    futures[pool.submit(work, job)] = place
+                    result = future.result()
                 except BrokenProcessPool:
+                    broken = True
                     lost.append(place)
-        for future in as_completed(futures):
-            try:
-                result = future.result()
-            except BrokenProcessPool:
-                lost.append(futures[future])
-            else:
-                done(futures[future], result)
-        if started.exception() is not None:
+                else:
+                    done(place, result)
+        if broken and started.exception() is not None:
             raise InputError(
                 "worker processes can't be started; in a script of yours, put what it does under "
                 'if __name__ == "__main__":, or use workers=1'
@@ -99,6 +104,24 @@ def _together(
         pool.shutdown(cancel_futures=True)
         ended.close()
     return sorted(lost)
+
+
+def _fill(
+    pool: ProcessPoolExecutor,
+    work: Callable[[Job], Result],
+    waiting: deque[tuple[int, Job]],
+    running: dict[Future[Result], int],
+    workers: int,
+) -> bool:
+    """Give each worker a job, and none to queue for them; whether the workers are alive."""
+    while waiting and len(running) < workers:
+        place, job = waiting[0]
+        try:
+            running[pool.submit(work, job)] = place
+        except BrokenProcessPool:
+            return False
+        waiting.popleft()
+    return True
 
 
 @contextmanager
@@ -127,6 +150,6 @@ def _watch(ends: list[Connection]) -> None:
 
 def _end_after(ends: list[Connection]) -> None:
     if ends:
-        wait(ends)
+        wait_for_ends(ends)
     with WRITING:
         os._exit(1)

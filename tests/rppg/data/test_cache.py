@@ -18,10 +18,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import rppg
 from rppg.cli import main
-from rppg.data import cache, cropkey
+from rppg.data import cache, cropfile, cropkey
 from rppg.data.cache import CachedCrops, cached, store
 from rppg.data.catalogue import DATASETS
 from rppg.data.cropfile import UnusableError, open_crops, write_crops
@@ -207,6 +209,17 @@ def test_a_change_too_fast_for_the_clock_is_seen(films, write):
     assert counts(store(opened(path.parent))) == (0, 1, 0)
 
 
+def test_files_alike_but_for_their_folder(films, tmp_path):
+    """As UBFC-rPPG's are: of one name, size and time."""
+    data = (films(1) / "0.avi").read_bytes()
+    for number in range(2):
+        path = tmp_path / str(number) / "vid.avi"
+        path.parent.mkdir()
+        path.write_bytes(data[:-1] + bytes([number]))
+        os.utime(path, (1e9, 1e9))
+        assert counts(store(opened(path.parent))) == (0, 1, 0)
+
+
 def test_a_file_that_changes_while_it_is_read_is_not_kept(films, folder):
     class Fickle(VideoFile):
         def frames(self, *args, **kwargs):
@@ -324,38 +337,50 @@ def test_every_module_that_is_named_is_there():
 # --- damage ----------------------------------------------------------------------------------
 
 
-def cut(data):
-    return data[: len(data) // 2]
+def cut(file):
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
 
 
-def without_end(data):
-    return data[:-1]
+def without_end(file):
+    file.write_bytes(file.read_bytes()[:-1])
 
 
-def flipped(data):
-    middle = len(data) // 2
-    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+def flipped(file):
+    data, middle = file.read_bytes(), file.stat().st_size // 2
+    file.write_bytes(data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :])
 
 
-def older(data):
-    assert data.count(b'"format": "1"') == 1
-    return data.replace(b'"format": "1"', b'"format": "0"')
+def older(file):
+    """Whole in itself."""
+    crops, warnings = open_crops(file, file.stem)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cropfile, "FORMAT", "0")
+        write_crops(file, file.stem, crops, warnings)
 
 
-def foreign(data):
-    key = data.split(b'"key": "')[1][:64]
-    return data.replace(key, key[::-1])
+def foreign(file):
+    """Another's, whole in itself."""
+    crops, warnings = open_crops(file, file.stem)
+    write_crops(file, file.stem[::-1], crops, warnings)
 
 
-def text(data):
-    return b"this is no file with crops\n"
+def without_frames(file):
+    """A safetensors file of another kind, with the metadata of ours."""
+    with safe_open(file, "np") as ours:
+        save_file({"weights": np.zeros(3)}, file, ours.metadata())
 
 
-def nothing(data):
-    return b""
+def text(file):
+    file.write_bytes(b"this is no file with crops\n")
 
 
-@pytest.mark.parametrize("damage", [cut, without_end, flipped, older, foreign, text, nothing])
+def nothing(file):
+    file.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    "damage", [cut, without_end, flipped, older, foreign, without_frames, text, nothing]
+)
 def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog, damage):
     records = opened(films(1))
     name = records[0].load_crops.video.name
@@ -367,10 +392,10 @@ def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog
         caplog.clear()
         return [line for line in lines if name in line and str(file) in line]
 
-    file.write_bytes(damage(data))
+    damage(file)
     assert same(good.load_crops(), records[0].load_crops())  # found damaged when opened
     assert len(told()) == 1 and file.read_bytes() == data
-    file.write_bytes(damage(data))
+    damage(file)
     assert counts(store(records, verify=True)) == (0, 1, 0)  # found damaged when looked for
     assert len(told()) == 1 and file.read_bytes() == data
     file.unlink()
@@ -462,7 +487,7 @@ def wait_until(condition, seconds=60.0):
     ],
 )
 def test_however_it_ends_it_goes_on_from_there(films, folder, tmp_path, monkeypatch, end):
-    root = films(8, 30)
+    root = films(6, 20)
     process = started(f"{root}?face=full")
     try:
         wait_until(lambda: contents(folder) or process.poll() is not None)
@@ -483,7 +508,7 @@ def test_however_it_ends_it_goes_on_from_there(films, folder, tmp_path, monkeypa
     for path in hidden(folder):  # an hour passes
         os.utime(path, (1e9, 1e9))
     stored = store(opened(root), verify=True)
-    assert len(some) <= stored.ready < 8 and sum(counts(stored)) == 8
+    assert len(some) <= stored.ready < 6 and sum(counts(stored)) == 6
     assert not hidden(folder)
     after = contents(folder)
     assert some.items() <= after.items()
@@ -503,12 +528,14 @@ def test_only_old_temporary_files_are_swept(films, folder):
     assert hidden(folder) == [kept]
 
 
+@pytest.mark.slow
 def test_a_worker_that_dies_takes_no_other_work_with_it():
-    jobs = [partial(abs, -n) for n in range(6)]
-    jobs[2] = partial(os._exit, 3)
+    long = range(5_000_000)  # the others are still to do, or being done, when it dies
+    jobs = [partial(sum, long, n) for n in range(5)]
+    jobs[1] = partial(os._exit, 3)
     done = {}
     work_through(operator.call, jobs, 2, done.__setitem__)
-    assert done == {0: 0, 1: 1, 2: None, 3: 3, 4: 4, 5: 5}
+    assert done == {n: None if n == 1 else sum(long, n) for n in range(5)}
 
 
 def test_an_error_in_a_worker_stops_the_work_and_is_raised():
@@ -615,7 +642,8 @@ def test_what_cannot_be_read_is_told_by_name_and_the_rest_goes_on(films, folder,
     assert (code, out) == (2, f"1 ready, 0 built, 2 failed: {folder}\n")
     assert [line.split(":")[0] for line in err.splitlines()] == ["1.avi", "2.avi"]
     stored = store(opened(root))
-    with pytest.raises(InputError, match="breaks off"):
+    (root / "1.avi").write_bytes(whole)
+    with pytest.raises(InputError, match="breaks off"):  # it is not read again
         stored.records[1].load_crops()
 
 
