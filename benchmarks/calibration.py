@@ -4,24 +4,24 @@ Prints, for each domain, the mean absolute error in 10 s windows of a constant g
 classical method, the untrained network, and an oracle: the beamformer over all regions and channels
 that is given the true signature and the true covariance of everything but the pulse, from a second
 rendering of the same recording without a pulse. Training subjects only; writes
-`docs/results/calibration.json`.
+`docs/results/calibration.json` after each domain, and does not measure again what stands there
+(`--again` starts anew).
 """
 
 import argparse
-import json
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.atomic import atomic_path
+from benchmarks.kept import measure_domains
 from rppg.evaluation import classical, constant_guess, evaluate
 from rppg.methods import METHODS
 from rppg.models.estimator import untrained
 from rppg.records import CROP_TO_FACE, FaceCrops, Record
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
 from rppg.synthetic.cache import synthetic_records
-from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.domains import Domain
 from rppg.synthetic.subjects import draw_subject, render_crops
 
 FPS = 30.0
@@ -34,18 +34,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--subjects", type=int, default=40)
     parser.add_argument("--out", type=Path, default=Path("docs/results/calibration.json"))
+    parser.add_argument("--again", action="store_true", help="measure all anew")
     options = parser.parse_args()
-    results = {}
-    for domain in DOMAINS.values():
-        results[domain.key] = measure_domain(domain, options.subjects)
-        cells = "  ".join(
-            f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in results[domain.key].items()
-        )
+    settings = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
+
+    def tell(domain: Domain, found: dict[str, tuple[float, float]]) -> None:
+        cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in found.items())
         print(f"{domain.key:10} {cells}", flush=True)
-    with atomic_path(options.out) as temporary:
-        settings = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
-        found = {"mae_bpm": results, "settings": settings}
-        temporary.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+
+    measure_domains(
+        options.out,
+        settings,
+        lambda domain: measure_domain(domain, options.subjects),
+        again=options.again,
+        tell=tell,
+    )
 
 
 def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, float]]:

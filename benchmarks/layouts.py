@@ -8,12 +8,11 @@ that an interrupted run goes on (`--again` starts anew).
 """
 
 import argparse
-import json
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from rppg.atomic import atomic_path
+from benchmarks.kept import measure_domains
 from rppg.data.check import check_record
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic import default_layout, write_dataset
@@ -21,7 +20,7 @@ from rppg.evaluation import classical, evaluate
 from rppg.methods import METHODS
 from rppg.models.estimator import trained, untrained
 from rppg.synthetic.cache import SPLITS
-from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.domains import Domain
 
 
 def main() -> None:
@@ -38,20 +37,22 @@ def main() -> None:
         "seconds": options.seconds,
         "window_s": 10.0,
     }
-    known = {} if options.again else _known(options.out, settings)
-    results: dict[str, Any] = {}
-    for domain in DOMAINS.values():
-        row = known.get(domain.key) or measure(domain, options.subjects, options.seconds)
-        results[domain.key] = row
+
+    def tell(domain: Domain, row: dict[str, Any]) -> None:
         cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in row["mae"].items())
         print(
             f"{row['layout']:10} {domain.key:9} {row['recordings']:3d} recordings, "
             f"{row['windows']:3d} windows, {row['defects']} defects  {cells}",
             flush=True,
         )
-        with atomic_path(options.out) as temporary:
-            text = json.dumps({"settings": settings, "domains": results}, indent=1)
-            temporary.write_text(text + "\n", encoding="utf-8")
+
+    measure_domains(
+        options.out,
+        settings,
+        lambda domain: measure(domain, options.subjects, options.seconds),
+        again=options.again,
+        tell=tell,
+    )
 
 
 def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
@@ -86,14 +87,6 @@ def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
         "mae": {s.method: (round(s.mae_bpm.value, 3), round(s.mae_bpm.se, 3)) for s in scores},
         "fcus_by_record": {name: round(sum(es) / len(es), 2) for name, es in shipped.items()},
     }
-
-
-def _known(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
-    """What an earlier run with the same settings found, by domain and version."""
-    if not path.exists():
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return dict(found["domains"]) if found["settings"] == settings else {}
 
 
 if __name__ == "__main__":
