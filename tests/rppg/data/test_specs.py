@@ -59,7 +59,7 @@ def test_what_is_neither_path_nor_dataset_is_named_with_the_mend(spec: str) -> N
 
 
 def test_an_unknown_domain_is_named_with_the_known_ones() -> None:
-    with pytest.raises(InputError, match=r"'office'.*lab@1, webcam@1, wild@1"):
+    with pytest.raises(InputError, match=r"'office'.*lab@1, webcam@1, codec@1, mobile@1, wild@1"):
         open_dataset("synthetic:office", split="train", subjects=1)
 
 
