@@ -1,5 +1,6 @@
-"""Is the `webcam` domain as hard as what it mirrors? A coarse look; the numbers are in docs."""
+"""Are the domains as hard as what they mirror? A coarse look at one, and the numbers in docs."""
 
+import json
 from pathlib import Path
 
 import pytest
@@ -25,3 +26,24 @@ def test_pos_beats_green_and_a_constant_guess_on_webcam(
     assert mae["pos"] < 0.6 * mae["green"]
     assert mae["pos"] < 6
     assert mae["constant"] > 10
+
+
+POS_BPM = {
+    "lab": (0.4, 6),
+    "webcam": (2, 6),
+    "codec": (15, 25),
+    "mobile": (9, 15),
+    "wild": (10, 30),
+}
+"""What POS gets on the datasets that the domains mirror, as published under several protocols."""
+
+
+def test_the_committed_calibration_covers_all_domains_and_meets_its_targets() -> None:
+    path = Path(__file__).parents[3] / "docs" / "results" / "calibration.json"
+    found = json.loads(path.read_text(encoding="utf-8"))["domains"]
+    assert list(found) == [domain.key for domain in DOMAINS.values()]
+    for name, (low, high) in POS_BPM.items():
+        mae = {method: value for method, (value, _) in found[DOMAINS[name].key].items()}
+        assert low < mae["pos"] < high, name
+        assert mae["oracle"] < 3 and mae["untrained"] > 2 * mae["oracle"], name
+        assert mae["pos"] > 12 or mae["green"] > mae["pos"], name
