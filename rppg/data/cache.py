@@ -28,7 +28,7 @@ Progress = Callable[[int, int], None]
 
 LEFT_BEHIND_S = 3600.0
 """Writing takes seconds: older temporary files are of processes that were killed."""
-LITTLE_BYTES = 10_000_000
+LITTLE_BYTES = 2_000_000
 """Videos of this size together are read before other processes have started."""
 HERE = "<video>"
 """Stands for the video's name in the warnings that are kept."""
