@@ -1,0 +1,72 @@
+"""What keeping the crops is worth: `python -m benchmarks.crop_cache`.
+
+Rendered recordings of 20 s in COHFACE's layout: seconds to read all crops from the videos, to fill
+an empty cache in this process and in several, and to read them from the cache, in one run. Writes
+`docs/results/crop_cache.json`.
+"""
+
+import argparse
+import json
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+from rppg.atomic import atomic_path
+from rppg.data.cache import store
+from rppg.data.specs import open_dataset
+from rppg.data.synthetic import write_dataset
+from rppg.data.workers import usable_cpus
+from rppg.records import Record
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--subjects", type=int, default=24)
+    parser.add_argument("--out", type=Path, default=Path("docs/results/crop_cache.json"))
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        spec = write_dataset(
+            "webcam", root / "data", layout="cohface", subjects=options.subjects, duration_s=20
+        )
+        records = open_dataset(spec, split="train", subjects=options.subjects)
+        seconds = {"no cache": _read(records)}
+        for workers in (1, usable_cpus()):
+            seconds[f"filled by {workers}"] = _fill(records, root / str(workers), workers)
+        seconds["from the cache"] = _read(store(records).records)
+        kept = sum(file.stat().st_size for file in (root / "1").rglob("*.safetensors"))
+    base = seconds["no cache"]
+    for name, taken in seconds.items():
+        print(f"{name:16} {taken:6.2f} s  {taken / base:5.2f}")
+    result = {
+        "recordings": len(records),
+        "video_s": 20 * len(records),
+        "kept_mb": round(kept / 1e6, 1),
+        "seconds": {name: round(taken, 3) for name, taken in seconds.items()},
+        "ratio": {name: round(taken / base, 4) for name, taken in seconds.items()},
+    }
+    with atomic_path(options.out) as temporary:
+        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+
+
+def _read(records: Sequence[Record]) -> float:
+    started = time.perf_counter()
+    for record in records:
+        record.load_crops()
+    return time.perf_counter() - started
+
+
+def _fill(records: Sequence[Record], folder: Path, workers: int) -> float:
+    os.environ["RPPG_CACHE"] = str(folder)
+    started = time.perf_counter()
+    stored = store(records, workers=workers)
+    if stored.built != len(records):
+        raise RuntimeError(f"{stored.built} of {len(records)} recordings were read")
+    return time.perf_counter() - started
+
+
+if __name__ == "__main__":
+    main()
