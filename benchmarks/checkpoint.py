@@ -1,4 +1,4 @@
-"""Rebuild the checkpoint that ships with the package: one epoch on every synthetic domain.
+"""Rebuild the checkpoint that ships with the package: one epoch on three synthetic domains.
 
 `python -m benchmarks.checkpoint` (`make checkpoint`); about a minute. It reads no label, and
 overwrites `rppg/checkpoints/fcus.safetensors` and `.json`.
@@ -7,14 +7,16 @@ overwrites `rppg/checkpoints/fcus.safetensors` and `.json`.
 from pathlib import Path
 
 from rppg.models.checkpoint import save_checkpoint
-from rppg.synthetic.domains import DOMAINS
 from rppg.train import TrainProgress, train
 from rppg.training.config import TrainConfig
+
+SOURCES = ("lab", "webcam", "wild")
+"""`codec` and `mobile` stay out, so that there are cameras that it has never seen."""
 
 
 def main() -> None:
     """Train and save."""
-    config = TrainConfig(data=tuple(f"synthetic:{name}" for name in DOMAINS), subjects=60, seed=0)
+    config = TrainConfig(data=tuple(f"synthetic:{name}" for name in SOURCES), subjects=60, seed=0)
 
     def tell(state: TrainProgress) -> None:
         if state.step % 10 == 0 or state.step == state.steps:
