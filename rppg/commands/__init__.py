@@ -1,0 +1,1 @@
+"""The commands: `rppg NAME` is the function of that name in `NAME.py`."""

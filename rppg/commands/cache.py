@@ -1,0 +1,42 @@
+"""`rppg cache`."""
+
+# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
+
+from typing import Annotated
+
+import typer
+
+from rppg.commands.options import Json, Specs, Subjects, Workers
+from rppg.commands.terminal import progress_bars, say, say_json, tell
+
+
+def cache(
+    data: Specs,
+    shard: Annotated[
+        str, typer.Option(metavar="I/N", help="Every N-th recording only, from the I-th on.")
+    ] = "1/1",
+    workers: Workers = None,
+    subjects: Subjects = 40,
+    as_json: Json = False,
+) -> None:
+    """Read videos into the cache, which `train` and `evaluate` use; exit code 2 if any fails."""
+    from rppg.data.cache import store
+    from rppg.data.cropkey import crops_folder
+    from rppg.data.specs import open_shard
+
+    with progress_bars() as bars:
+        records = open_shard(data, shard, split="train", subjects=subjects, progress=bars.loading)
+        stored = store(records, workers=workers, progress=bars.loading, verify=True)
+    failures = [
+        {"dataset": records[place].dataset, "record": records[place].name, "reason": reason}
+        for place, reason in stored.failed.items()
+    ]
+    if as_json:
+        told = {"folder": str(crops_folder()), "ready": stored.ready, "built": stored.built}
+        say_json({**told, "failed": failures})
+    else:
+        for failure in failures:
+            tell(f"{failure['record']}: {failure['reason']}", style="yellow")
+        say(f"{stored.ready} ready, {stored.built} built, {len(failures)} failed: {crops_folder()}")
+    if failures:
+        raise typer.Exit(2)

@@ -1,0 +1,53 @@
+"""`rppg check`."""
+
+# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
+
+from dataclasses import asdict
+from typing import Any
+
+import typer
+
+from rppg.commands.options import Json, Specs, Subjects
+from rppg.commands.terminal import progress_bars, say, say_json
+
+
+def check(
+    data: Specs,
+    subjects: Subjects = 40,
+    as_json: Json = False,
+) -> None:
+    """Read every recording and list what is wrong; exit code 2 if anything is."""
+    from rppg.data.check import check_record
+    from rppg.data.specs import open_datasets
+
+    told: list[dict[str, Any]] = []
+    with progress_bars() as bars:
+        records = open_datasets(data, split="train", subjects=subjects, progress=bars.loading)
+        count = bars.counter("check", len(records))
+        for record in records:
+            defects = check_record(record)
+            told.append(
+                {
+                    "dataset": record.dataset,
+                    "record": record.name,
+                    "subject": record.subject,
+                    "metadata": dict(record.metadata),
+                    "usable": not any(defect.fatal for defect in defects),
+                    "defects": [asdict(defect) for defect in defects],
+                }
+            )
+            if not as_json:
+                for defect in defects:
+                    use = "can't be used" if defect.fatal else "used as far as it goes"
+                    say(f"{record.name}  {defect.kind}  {use}  {defect.message}")
+                if not defects:
+                    say(f"{record.name}  ok")
+            count(record)
+    wrong = sum(bool(entry["defects"]) for entry in told)
+    lost = sum(not entry["usable"] for entry in told)
+    if as_json:
+        say_json({"records": told})
+    else:
+        say(f"{len(told)} recordings: {wrong} with defects, {lost} of them can't be used")
+    if wrong:
+        raise typer.Exit(2)

@@ -1,0 +1,27 @@
+"""`rppg datasets`."""
+
+# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
+
+from rppg.commands.terminal import say
+
+
+def datasets() -> None:
+    """The datasets that can be named."""
+    from rppg.data.catalogue import DATASETS
+    from rppg.synthetic.domains import DOMAINS
+
+    for domain in DOMAINS.values():
+        cameras = f"{len(domain.cameras)} camera{'s' if len(domain.cameras) > 1 else ''}"
+        say(
+            f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
+            f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
+        )
+    for name, dataset in DATASETS.items():
+        filters = f"; filters: {', '.join(dataset.filters)}" if dataset.filters else ""
+        note = f"; {dataset.note}" if dataset.note else ""
+        say(f"{name}:PATH  {dataset.title}: {dataset.layout}{filters}{note}")
+    say("FOLDER or VIDEO  videos without ground truth, for training")
+    say(
+        "NAME:PATH?KEY=VALUE,VALUE&KEY=VALUE  only these; split=train, validation or test: by "
+        "subject; face=detect, full, or x,y,w,h"
+    )

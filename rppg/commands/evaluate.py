@@ -1,0 +1,100 @@
+"""`rppg evaluate`."""
+
+# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rppg.atomic import atomic_path
+from rppg.commands.options import Json, NoCache, Workers
+from rppg.commands.terminal import progress_bars, stdout, tell
+from rppg.errors import InputError
+
+if TYPE_CHECKING:
+    from rppg.evaluation import Estimator, Evaluation
+
+
+def evaluate(
+    data: Annotated[list[str], typer.Option(help="SPEC, see `rppg datasets`; repeatable.")],
+    checkpoint: Annotated[
+        list[Path] | None, typer.Option(help="A trained network; repeatable.")
+    ] = None,
+    method: Annotated[
+        list[str] | None, typer.Option(help="A classical method or `untrained`; repeatable.")
+    ] = None,
+    subjects: Annotated[int, typer.Option(min=1, help="Test subjects per synthetic domain.")] = 40,
+    protocol: Annotated[str, typer.Option(help="default or toolbox.")] = "default",
+    out: Annotated[Path | None, typer.Option(help="Folder for report, JSON and CSV.")] = None,
+    no_cache: NoCache = False,
+    workers: Workers = None,
+    as_json: Json = False,
+) -> None:
+    """Heart rate errors of checkpoints and methods on datasets with ground truth."""
+    from rppg.data.cache import cached
+    from rppg.data.specs import open_datasets
+    from rppg.evaluation import TOOLBOX, Protocol, to_json
+    from rppg.evaluation import evaluate as run
+    from rppg.report import score_table
+
+    protocols = {"default": Protocol(), "toolbox": TOOLBOX}
+    if protocol not in protocols:
+        raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
+    estimators = _estimators(checkpoint or [], method or [])
+    with progress_bars() as bars:
+        records = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
+        if not no_cache:
+            records = cached(records, workers=workers, progress=bars.loading)
+        result = run(
+            records,
+            estimators,
+            protocols[protocol],
+            progress=bars.counter("evaluation", len(records)),
+        )
+    for failure in result.failures:
+        tell(f"{failure.record}: {failure.reason}", style="yellow")
+    if not result.windows:
+        window_s = protocols[protocol].window_s
+        cause = "see the lines above" if result.failures else "give longer recordings"
+        raise InputError(f"no window of {window_s:g} s could be evaluated; {cause}")
+    if as_json:
+        sys.stdout.write(to_json(result) + "\n")
+    else:
+        stdout.print(score_table(result))
+    if out is not None:
+        _write(out, result)
+        tell(f"Report: {out / 'report.html'}")
+
+
+def _estimators(checkpoints: list[Path], names: list[str]) -> "dict[str, Estimator]":
+    """What to evaluate, by name; every method where nothing is asked for."""
+    from rppg.methods import METHODS
+    from rppg.models.estimator import untrained
+    from rppg.predict import find_estimator
+
+    known = ["fcus", "untrained", *METHODS]
+    estimators: dict[str, Estimator] = {
+        str(path): find_estimator(checkpoint=path) for path in checkpoints
+    }
+    for name in names or ([] if checkpoints else known):
+        if name not in known:
+            raise InputError(f"no method {name!r}; choose one of {', '.join(known)}")
+        estimators[name] = untrained() if name == "untrained" else find_estimator(name)
+    return estimators
+
+
+def _write(folder: Path, evaluation: "Evaluation") -> None:
+    from rppg.evaluation import to_json
+    from rppg.report import scores_csv, scores_latex, write_report
+
+    write_report(folder / "report.html", evaluation)
+    outputs = {
+        "metrics.json": to_json(evaluation),
+        "scores.csv": scores_csv(evaluation),
+        "scores.tex": scores_latex(evaluation),
+    }
+    for name, text in outputs.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8")
