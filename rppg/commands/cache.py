@@ -1,7 +1,5 @@
 """`rppg cache`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 from typing import Annotated
 
 import typer

@@ -1,7 +1,5 @@
 """`rppg check`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 from dataclasses import asdict
 from typing import Any
 

@@ -1,7 +1,5 @@
 """`rppg datasets`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 from rppg.commands.terminal import say
 
 

@@ -1,7 +1,5 @@
 """`rppg demo`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 from pathlib import Path
 from typing import Annotated
 

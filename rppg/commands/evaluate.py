@@ -1,7 +1,5 @@
 """`rppg evaluate`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated

@@ -1,7 +1,5 @@
 """`rppg predict`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

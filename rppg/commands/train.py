@@ -1,7 +1,5 @@
 """`rppg train`."""
 
-# ruff: noqa: PLC0415  # a command imports what it needs: --help does not wait for torch
-
 import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any

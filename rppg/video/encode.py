@@ -105,8 +105,8 @@ def roundtrip(
     """
     file = io.BytesIO()
     options = _options(codec, crf, qscale)
-    if codec == "libx264":  # its vector code looks beyond the picture's edge otherwise
-        options["x264-params"] = "threads=1:lookahead-threads=1:cpu-independent=1"
+    if codec == "libx264":
+        options["x264-params"] += ":threads=1:lookahead-threads=1"
     _encode(file, frames, fps, None, codec, options, bit_rate, pixel_format, threads=1)
     file.seek(0)
     out = np.empty_like(frames)
@@ -133,6 +133,8 @@ def _options(codec: str, crf: int | None, qscale: int | None) -> dict[str, str]:
     if qscale is not None and codec not in ("mpeg4", "mjpeg"):
         raise InputError(f"qscale is an option of mpeg4 and mjpeg; give {codec} something else")
     options = {} if crf is None else {"crf": str(crf)}
+    if codec == "libx264":  # its vector code looks beyond the picture's edge otherwise
+        options["x264-params"] = "cpu-independent=1"
     return options if qscale is None else options | {"qmin": str(qscale), "qmax": str(qscale)}
 
 

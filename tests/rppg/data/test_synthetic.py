@@ -21,6 +21,7 @@ from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.scene import render_scene, write_scene
 from rppg.synthetic.subjects import cast_subject, draw_subject
+from rppg.video import read_frames
 
 FOUND_AGAIN = {
     "ubfc-rppg": ["subject1"],
@@ -130,6 +131,14 @@ def test_a_video_goes_through_the_codec_of_its_domain(tmp_path, domain, codec):
     scene = write_scene(domain, 3, tmp_path / "a.mp4", duration_s=5)
     with av.open(str(scene.video)) as container:
         assert container.streams.video[0].codec_context.name == codec
+
+
+def test_the_same_person_gives_the_same_video(tmp_path):
+    def written(name):
+        scene = write_scene("lab", 3, tmp_path / name, duration_s=5)
+        return np.stack([frame.rgb for frame in read_frames(scene.video)])
+
+    np.testing.assert_array_equal(written("a.mp4"), written("b.mp4"))
 
 
 def test_plain_pictures_of_a_domain_with_a_codec_went_through_it(tmp_path):
