@@ -1,11 +1,16 @@
 """Hypothesis profiles, and the real clip, which is outside the repository."""
 
 import os
+import signal
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, settings
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+"""Programs started here are interrupted by some tests. Where the shell runs the tests in the
+background, they would inherit that interrupts are ignored."""
 
 settings.register_profile(
     "ci", derandomize=True, deadline=None, max_examples=20, suppress_health_check=list(HealthCheck)
