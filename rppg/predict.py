@@ -23,6 +23,7 @@ from rppg.signals import (
     find_beats,
     local_rate_hz,
     rate_course,
+    refine,
     resample,
     variability,
 )
@@ -49,7 +50,9 @@ class Prediction:
         quality: quality index of the whole recording, 0..1: the chance that its heart rate is
             within 5 bpm; under 0.5 don't trust it.
         times_s: `(T,)` clock of the BVP, seconds from the first frame.
-        bvp: `(T,)` filtered BVP, up at systole, unit deviation.
+        bvp: `(T,)` BVP, up at systole, unit deviation; refined where the pulse is reliable
+            (`rppg.signals.refine`).
+        measured: `(T,)` the filtered BVP before it was refined, from which all else is read.
         course: heart rate and quality in sliding windows.
         face_share: share of the frames in which the face was seen.
         seconds: wall-clock time by stage.
@@ -63,6 +66,7 @@ class Prediction:
     quality: float
     times_s: Array
     bvp: Array
+    measured: Array
     course: RateCourse
     face_share: float
     seconds: dict[str, float]
@@ -205,12 +209,14 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     rate_hz = local_rate_hz(course, protocol.fps, len(grid_s), BEAT_QUALITY)
     beats = find_beats(clean.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
     hrv = variability(beats)
-    deviation = float(np.std(clean.bvp))
+    reliable_hz = local_rate_hz(course, protocol.fps, len(grid_s), RELIABLE)
+    refined = refine(clean.bvp, reliable_hz, protocol.fps)
     return Prediction(
         hr_bpm=float(clean.clip.hr_bpm[0]),
         quality=0.0 if found.grey else float(clean.clip.quality[0]),
         times_s=grid_s - grid_s[0],
-        bvp=clean.bvp / deviation if deviation > 0 else clean.bvp,
+        bvp=_unit(refined),
+        measured=_unit(clean.bvp),
         course=course,
         face_share=float(np.mean(found.valid)),
         seconds={
@@ -242,6 +248,11 @@ def _source(
             "np.arange(len(frames)) / 30 for 30 frames a second"
         )
     return timed_frames(video, timestamps)
+
+
+def _unit(wave: Array) -> Array:
+    deviation = float(np.std(wave))
+    return wave / deviation if deviation > 0 else wave
 
 
 def _rounded(hrv: Variability) -> dict[str, float | int]:

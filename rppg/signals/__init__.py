@@ -4,6 +4,7 @@ from rppg.signals.beats import Beats, find_beats, local_rate_hz
 from rppg.signals.filters import bandpass, detrend
 from rppg.signals.quality import RELIABLE, pulse_power_share, quality, quality_evidence
 from rppg.signals.rates import RateCourse, rate_course
+from rppg.signals.refine import refine
 from rppg.signals.resample import resample, resample_frames, uniform_grid
 from rppg.signals.spectrum import heart_rate_bpm, power_spectrum
 from rppg.signals.variability import Variability, variability
@@ -24,6 +25,7 @@ __all__ = [
     "quality",
     "quality_evidence",
     "rate_course",
+    "refine",
     "resample",
     "resample_frames",
     "sliding_windows",
