@@ -9,9 +9,7 @@ tune on.
 """
 
 import argparse
-import functools
 import json
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -74,8 +72,13 @@ def open_clip(folder: Path) -> Record:
     crops = read_crops(folder / "video.mp4")
     if len(ppg) != len(crops.times_s):
         raise ValueError(f"{table}: {len(ppg)} rows for {len(crops.times_s)} frames")
-    record = Record(folder.name, folder.name, folder.name, load_crops=lambda: crops)
-    return replace(record, load_truth=functools.partial(Pulse, crops.times_s, ppg))
+    return Record(
+        name=folder.name,
+        dataset=folder.name,
+        subject=folder.name,
+        load_crops=lambda: crops,
+        load_truth=lambda: Pulse(crops.times_s, ppg),
+    )
 
 
 if __name__ == "__main__":

@@ -17,7 +17,7 @@ def demo(
     ] = 0,
     quick: Annotated[bool, typer.Option("--quick", help="A tenth of the data.")] = False,
 ) -> None:
-    """Train one epoch on a synthetic camera; evaluate on all; write a report."""
+    """Train one epoch on a synthetic camera; evaluate on three; write a report."""
     from rppg.demo import demo as run
     from rppg.report import score_table
 

@@ -11,7 +11,7 @@ from rppg.synthetic.courses import Courses, draw_courses, followed
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
 from rppg.synthetic.head import Head, draw_head
 from rppg.synthetic.render import Setting, View, render
-from rppg.video.area import cut
+from rppg.video.area import cut_bytes
 from rppg.video.encode import roundtrip
 
 
@@ -98,10 +98,10 @@ def render_crops(subject: Subject, *, pulse_gain: float = 1.0) -> FaceCrops:
     """Face crops as a tracker would cut them; `pulse_gain=0` leaves the pulse out."""
     domain, courses = subject.casting.domain, subject.courses
     x, y = followed(courses.x, domain.fps), followed(courses.y, domain.fps)
+    size = domain.crop_size
     if domain.codec:
-        frames = _cut_crops(_film(subject, domain.codec, pulse_gain), domain, x, y)
+        frames = _cut_crops(_film(subject, domain.codec, pulse_gain), domain.codec, size, x, y)
     else:
-        size = domain.crop_size
         view = View(x=x, y=y, width=size, height=size, pixels_per_face=size / CROP_TO_FACE)
         frames = render(subject.setting, view, seed=subject.noise_seed, pulse_gain=pulse_gain)
     return FaceCrops(frames, courses.times_s, np.ones(len(frames), dtype=np.bool_))
@@ -124,18 +124,18 @@ def _film(subject: Subject, codec: Codec, pulse_gain: float) -> NDArray[np.uint8
 
 
 def _cut_crops(
-    film: NDArray[np.uint8], domain: Domain, x: NDArray[np.float64], y: NDArray[np.float64]
+    film: NDArray[np.uint8],
+    codec: Codec,
+    size: int,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
 ) -> NDArray[np.uint8]:
     """Crops around a face whose centre is at `x`, `y`, in face sides from the picture's centre."""
-    codec = domain.codec
-    assert codec is not None
     side = codec.face * CROP_TO_FACE
-    left, top = (
-        codec.side / 2 + codec.face * x - side / 2,
-        codec.side / 2 + codec.face * y - side / 2,
-    )
+    left = codec.side / 2 + codec.face * x - side / 2
+    top = codec.side / 2 + codec.face * y - side / 2
     crops = [
-        cut(picture, (float(a), float(b), side, side), domain.crop_size)
+        cut_bytes(picture, (float(a), float(b), side, side), size)
         for picture, a, b in zip(film, left, top, strict=True)
     ]
-    return np.rint(np.stack(crops)).clip(0, 255).astype(np.uint8)
+    return np.stack(crops)

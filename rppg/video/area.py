@@ -48,6 +48,11 @@ def cut(rgb: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.float32]:
     return np.asarray(turned.view(size, size, channels).transpose(0, 1).numpy())
 
 
+def cut_bytes(rgb: NDArray[np.uint8], box: Box, size: int) -> NDArray[np.uint8]:
+    """As `cut`, rounded to bytes."""
+    return np.rint(cut(rgb, box, size)).clip(0, 255).astype(np.uint8)
+
+
 def _floats(part: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(part)).float()
 

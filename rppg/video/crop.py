@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 from rppg.records import CROP_TO_FACE, FaceCrops
 from rppg.video.ahead import ahead
-from rppg.video.area import Box, cut
+from rppg.video.area import Box, cut_bytes
 from rppg.video.decode import Frame, VideoInfo
 from rppg.video.source import Video, VideoFile
 from rppg.video.threads import one_thread
@@ -223,7 +223,7 @@ def _around(face: Box) -> Box:
 
 def _cut(rgb: NDArray[np.uint8], crop: Box, size: int) -> NDArray[np.uint8]:
     with one_thread():
-        return np.rint(cut(rgb, crop, size)).clip(0, 255).astype(np.uint8)
+        return cut_bytes(rgb, crop, size)
 
 
 def reduction(info: VideoInfo) -> int:
