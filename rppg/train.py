@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel
 
 import rppg
 from rppg.atomic import atomic_path
@@ -91,9 +92,7 @@ def train(
         )
         if cache:
             records = cached(records, workers=workers, progress=loading)
-    crops, reasons = _readable(records, config.clip_s)
-    skipped = {f"{dataset}: {name}": reason for (dataset, name), reason in reasons.items()}
-    data = used(records, reasons)
+    crops, reasons = readable_crops(records, config.clip_s)
     clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -106,6 +105,29 @@ def train(
 
         log = fit(net, clip_set, config, on_step)
     made = {
+        **how_made(config, records, reasons),
+        "clips_per_epoch": len(clip_set.clips),
+        "steps": len(log),
+    }
+    checkpoint = None
+    if out is not None:
+        checkpoint = out / "checkpoint.safetensors"
+        save_checkpoint(checkpoint, net, made)
+        write_log(out / "log.jsonl", log)
+    return TrainResult(net, log, made, checkpoint, made["skipped"])
+
+
+def how_made(
+    config: BaseModel, records: Sequence[Record], reasons: Mapping[tuple[str, str], str]
+) -> dict[str, Any]:
+    """What a checkpoint tells of any training run: configuration, versions and data.
+
+    Args:
+        records: all that there were.
+        reasons: why, by dataset and name, some of them could not be used.
+    """
+    data = used(records, reasons)
+    return {
         "config": config.model_dump(mode="json"),
         "rppg": rppg.__version__,
         "torch": torch.__version__,
@@ -114,21 +136,18 @@ def train(
         "datasets": sorted(part.dataset for part in data if part.recordings),
         "subjects": sum(part.n_subjects for part in data),
         "recordings": sum(part.recordings for part in data),
-        "skipped": skipped,
-        "clips_per_epoch": len(clip_set.clips),
-        "steps": len(log),
+        "skipped": {f"{dataset}: {name}": reason for (dataset, name), reason in reasons.items()},
     }
-    checkpoint = None
-    if out is not None:
-        checkpoint = out / "checkpoint.safetensors"
-        save_checkpoint(checkpoint, net, made)
-        with atomic_path(out / "log.jsonl") as temporary:
-            rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
-            temporary.write_text(rows, encoding="utf-8")
-    return TrainResult(net, log, made, checkpoint, skipped)
 
 
-def _readable(
+def write_log(path: Path, log: Sequence[LogRow]) -> None:
+    """The log as JSON lines, one a step."""
+    with atomic_path(path) as temporary:
+        rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
+        temporary.write_text(rows, encoding="utf-8")
+
+
+def readable_crops(
     records: Sequence[Record], clip_s: float
 ) -> tuple[list[FaceCrops], dict[tuple[str, str], str]]:
     """Crops of the recordings that can be used; why not, by dataset and name, of the others."""

@@ -65,10 +65,10 @@ class Bars:
         self.stage("training", state.step, state.steps)
         row = state.row
         speed = row["clips_seen"] / max(row["seconds"], 1e-9)
+        kept = f"kept {row['kept']:.0%}, " if "kept" in row else ""  # a peer has no mask
         self.progress.update(
             self.tasks["training"],
-            description=f"training, loss {row['loss']:.3f}, kept {row['kept']:.0%}, "
-            f"{speed:.1f} clips/s",
+            description=f"training, loss {row['loss']:.3f}, {kept}{speed:.1f} clips/s",
         )
 
     def counter(self, what: str, total: int) -> Callable[[object], None]:

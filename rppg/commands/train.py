@@ -1,8 +1,9 @@
 """`rppg train`."""
 
 import tomllib
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
@@ -11,7 +12,14 @@ from rppg.commands.terminal import progress_bars, say
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel
+
+    from rppg.peers.config import PeerConfig
+    from rppg.training.config import TrainConfig
+
+    Config = TypeVar("Config", bound=BaseModel)
+
+RECIPES = ("fcus", "sinc", "contrast-phys")
 
 
 def train(
@@ -24,7 +32,12 @@ def train(
         "runs/train"
     ),
     config: Annotated[
-        Path | None, typer.Option(help="TOML file with any field of TrainConfig.")
+        Path | None,
+        typer.Option(help="TOML file with any field of TrainConfig, or PeerConfig for a peer."),
+    ] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="fcus, or a peer: sinc, contrast-phys.", show_default="fcus"),
     ] = None,
     no_mask: Annotated[bool, typer.Option("--no-mask", help="Without the gradient level.")] = False,
     no_smooth: Annotated[
@@ -37,34 +50,55 @@ def train(
     workers: Workers = None,
 ) -> None:
     """Train without labels."""
-    from pydantic import ValidationError
-
-    from rppg.train import train as run
-    from rppg.training.config import TrainConfig
-
     given: dict[str, Any] = _read_toml(config) if config else {}
-    options = {"data": tuple(data) if data else None, "epochs": epochs, "seed": seed}
+    options = {
+        "recipe": recipe,
+        "data": tuple(data) if data else None,
+        "epochs": epochs,
+        "seed": seed,
+    }
     given |= {name: value for name, value in options.items() if value is not None}
-    for level, off in (("mask", no_mask), ("smooth", no_smooth), ("project", no_project)):
-        if off:
-            given[level] = None
-    try:
-        settings = TrainConfig.model_validate(given)
-    except ValidationError as error:
-        raise InputError(f"{config or 'options'}: {_problems(error)}") from error
+    chosen = given.setdefault("recipe", RECIPES[0])
+    if chosen not in RECIPES:
+        raise InputError(f"no recipe {chosen!r}; choose one of {', '.join(RECIPES)}")
+    off = [
+        level
+        for level, left_out in (("mask", no_mask), ("smooth", no_smooth), ("project", no_project))
+        if left_out
+    ]
+    if off and chosen != "fcus":
+        raise InputError(
+            f"--no-{off[0]}: recipe {chosen} has no such level; leave it out, or train fcus"
+        )
     if out.exists() and not out.is_dir():  # told before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
+    source = str(config or "options")
+    if chosen == "fcus":
+        from rppg.training.config import TrainConfig
+
+        del given["recipe"]
+        settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
+        _train_fcus(settings, out, cache=not no_cache, workers=workers)
+    else:
+        from rppg.peers.config import PeerConfig
+
+        peer = _validated(PeerConfig, given, source)
+        _train_peer(peer, out, cache=not no_cache, workers=workers)
+
+
+def _train_fcus(settings: "TrainConfig", out: Path, *, cache: bool, workers: int | None) -> None:
+    from rppg.train import train as run
+
     with progress_bars() as bars:
         result = run(
             settings,
             out=out,
             progress=bars.training,
             loading=bars.loading,
-            cache=not no_cache,
+            cache=cache,
             workers=workers,
         )
-    if result.skipped:
-        say(f"Left out: {len(result.skipped)} recordings, named above")
+    _tell_skipped(result.skipped)
     last = result.log[-1]
     levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
     say(
@@ -75,12 +109,52 @@ def train(
     say(f"Checkpoint: {result.checkpoint}")
 
 
-def _problems(error: "ValidationError") -> str:
-    """Each field that is wrong, what was found there and what was expected, on one line."""
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: {problem['msg']}"
-        for problem in error.errors()
+def _train_peer(settings: "PeerConfig", out: Path, *, cache: bool, workers: int | None) -> None:
+    from rppg.peers.train import train_peer
+
+    with progress_bars() as bars:
+        result = train_peer(
+            settings,
+            out=out,
+            progress=bars.training,
+            loading=bars.loading,
+            cache=cache,
+            workers=workers,
+        )
+    _tell_skipped(result.skipped)
+    last, kept = result.log[-1], result.epochs[result.made["best_epoch"] - 1]
+    say(
+        f"Recipe: {settings.recipe}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
+        f"{last['seconds']:.1f} s: loss {result.log[0]['loss']:.3g} → {last['loss']:.3g}; kept is "
+        f"epoch {kept.epoch} of {len(result.epochs)}, with the least criterion, "
+        f"{kept.criterion:.3f}"
     )
+    say(f"Checkpoint: {result.checkpoint}")
+
+
+def _tell_skipped(skipped: Mapping[str, str]) -> None:
+    if skipped:
+        say(f"Left out: {len(skipped)} recordings, named above")
+
+
+def _validated(model: "type[Config]", given: dict[str, Any], source: str) -> "Config":
+    """The configuration; else each field that is wrong, what was there and what was expected."""
+    from pydantic import ValidationError
+
+    try:
+        return model.model_validate(given)
+    except ValidationError as error:
+        problems = "; ".join(
+            # what is wrong between fields has no place of its own
+            (
+                f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: "
+                if problem["loc"]
+                else ""
+            )
+            + problem["msg"]
+            for problem in error.errors()
+        )
+        raise InputError(f"{source}: {problems}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:

@@ -1,11 +1,11 @@
 """Checkpoints: weights as safetensors, and beside them how they were made as JSON.
 
-`NAME.safetensors` holds the weights, `NAME.json` the format version, the network's configuration
-and whatever the trainer says of itself. Neither can execute code.
+`NAME.safetensors` holds the weights, `NAME.json` the format version, which network it is and its
+configuration, and whatever the trainer says of itself. Neither can execute code.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,11 +18,20 @@ from torch import Tensor
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
 from rppg.models.fcus import FcusNet, ModelConfig
+from rppg.peers.physnet import PhysNet, PhysNetConfig
 
 FORMAT = 1
 
+Network = FcusNet | PhysNet
 
-def save_checkpoint(path: Path, net: FcusNet, made: Mapping[str, Any]) -> None:
+NETWORKS: Mapping[str, Callable[[Any], Network]] = {
+    "fcus": lambda model: FcusNet(ModelConfig.model_validate(model)),
+    "physnet": lambda model: PhysNet(PhysNetConfig.model_validate(model)),
+}
+"""How to build each network that a checkpoint can name, from its configuration."""
+
+
+def save_checkpoint(path: Path, net: Network, made: Mapping[str, Any]) -> None:
     """Write `path` (ending in `.safetensors`) and its `.json`.
 
     Args:
@@ -31,7 +40,12 @@ def save_checkpoint(path: Path, net: FcusNet, made: Mapping[str, Any]) -> None:
     weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
     if bad := _not_finite(weights):
         raise InputError(f"{path}: not saved, the weights {bad} are not finite")
-    about = {"format": FORMAT, "model": net.config.model_dump(mode="json"), "made": dict(made)}
+    about = {
+        "format": FORMAT,
+        "network": "physnet" if isinstance(net, PhysNet) else "fcus",
+        "model": net.config.model_dump(mode="json"),
+        "made": dict(made),
+    }
     with atomic_path(path.with_suffix(".json")) as temporary:
         temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
     with atomic_path(path) as temporary:
@@ -39,6 +53,18 @@ def save_checkpoint(path: Path, net: FcusNet, made: Mapping[str, Any]) -> None:
 
 
 def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
+    """As `load_network`, of FCUS-rPPG alone.
+
+    Raises:
+        InputError: as `load_network` does, or when it is another network's checkpoint.
+    """
+    net, about = load_network(path)
+    if not isinstance(net, FcusNet):
+        raise InputError(f"{path}: a checkpoint of {about['network']}; give one of fcus")
+    return net, about
+
+
+def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
     """The network of a checkpoint, in evaluation mode, and what its JSON tells.
 
     Args:
@@ -65,7 +91,12 @@ def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
             )
         if not isinstance(about["made"], dict):
             raise TypeError(f"'made' is {about['made']!r}, expected an object")
-        net = FcusNet(ModelConfig.model_validate(about["model"]))
+        name = about.get("network", "fcus")  # there was no other before it was written down
+        if name not in NETWORKS:
+            raise InputError(
+                f"{sidecar}: a network {name!r}; this version knows {', '.join(NETWORKS)}"
+            )
+        net = NETWORKS[name](about["model"])
     except InputError:
         raise
     except (ValueError, KeyError, TypeError, ValidationError) as error:

@@ -8,9 +8,10 @@ import torch
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.models.checkpoint import load_checkpoint
+from rppg.models.checkpoint import load_network
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.patches import pool_patches
+from rppg.peers.estimator import PeerEstimator
 
 LEAST_CLIP_S = 3.0
 
@@ -61,22 +62,30 @@ class FcusEstimator:
         return bvp / gain
 
 
-def trained(checkpoint: Path | None = None) -> FcusEstimator:
-    """The estimator of a checkpoint; None is the one that ships with the package.
+def trained(checkpoint: Path | None = None) -> FcusEstimator | PeerEstimator:
+    """The estimator of a checkpoint, of whichever network; None is the one that ships.
 
     Raises:
-        InputError: as `load_checkpoint` does, or a description without the length of a clip.
+        InputError: as `load_network` does, or a description without the length of a clip.
     """
-    net, about = load_checkpoint(checkpoint)
+    net, about = load_network(checkpoint)
     config = about["made"].get("config", {})
-    clip_s = config.get("clip_s", 10.0) if isinstance(config, dict) else None
+    config = config if isinstance(config, dict) else {"clip_s": None}
+    if isinstance(net, FcusNet):
+        clip_s = config.get("clip_s", 10.0)
+    else:
+        frames = config.get("clip_frames")
+        clip_s = frames / net.config.fps if isinstance(frames, int) else None
     if not isinstance(clip_s, int | float) or not LEAST_CLIP_S <= clip_s < np.inf:
         where = checkpoint.with_suffix(".json") if checkpoint else "the shipped checkpoint"
+        key = "clip_s in seconds" if isinstance(net, FcusNet) else "clip_frames"
         raise InputError(
-            f"{where}: made.config tells clips of {clip_s!r}; expected clip_s in seconds, "
-            f"{LEAST_CLIP_S:g} or more; copy the file again"
+            f"{where}: made.config tells clips of {clip_s!r} s; expected {key}, for "
+            f"{LEAST_CLIP_S:g} s or more; copy the file again"
         )
-    return FcusEstimator(net, clip_s=float(clip_s))
+    if isinstance(net, FcusNet):
+        return FcusEstimator(net, clip_s=float(clip_s))
+    return PeerEstimator(net, round(clip_s * net.config.fps))
 
 
 def untrained(config: ModelConfig | None = None, seed: int = 0) -> FcusEstimator:

@@ -1,0 +1,105 @@
+"""Everything that a peer's training depends on, as data; written into every checkpoint."""
+
+from collections.abc import Mapping
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from rppg.peers.contrast_phys import ContrastConfig
+from rppg.peers.physnet import PhysNetConfig
+from rppg.peers.sinc import SincConfig
+
+LEAST_CLIP_S = 3.0
+
+Recipe = Literal["sinc", "contrast-phys"]
+
+PUBLISHED: Mapping[str, Mapping[str, Any]] = {
+    "sinc": {"model": {}},
+    "contrast-phys": {
+        "epochs": 30,
+        "clip_frames": 300,
+        "stride_frames": 300,
+        "batch_size": 2,
+        "lr": 1e-5,
+        "model": {
+            "scaling": "standard",
+            "taps": 3,
+            "halvings": 2,
+            "pooling": "average",
+            "activation": "elu",
+            "padding": "zeros",
+            "dropout": 0.0,
+            "spatial": 2,
+        },
+    },
+}
+"""Where a recipe's published constants differ from the defaults of the fields below."""
+
+
+class PeerConfig(BaseModel):
+    """A training run of PhysNet. What is not given is as the recipe publishes it.
+
+    The exception is `model.side`, 32: the size at which this repository compares networks. SiNC
+    publishes 64, Contrast-Phys 128.
+
+    Example:
+        >>> PeerConfig(recipe="contrast-phys").clip_frames, PeerConfig().clip_frames
+        (300, 120)
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    recipe: Recipe = "sinc"
+    data: tuple[str, ...] = ("synthetic:webcam",)
+    subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
+    epochs: int = Field(200, ge=1)
+    patience: int | None = Field(
+        None, ge=1, description="epochs without a better criterion after which to stop"
+    )
+    seed: int = 0
+    clip_frames: int = Field(120, ge=1, description="length of a clip")
+    stride_frames: int = Field(
+        60,
+        ge=1,
+        description="an epoch sees one clip in so many frames: with SiNC they begin there, with "
+        "Contrast-Phys they are as many, at random",
+    )
+    batch_size: int = Field(20, ge=1, description="clips; with Contrast-Phys videos, 2 or more")
+    lr: float = Field(1e-4, gt=0)
+    weight_decay: float = Field(0.01, ge=0)
+    precision: Literal["float32", "bfloat16"] = Field(
+        "float32", description="of the convolutions while training; bfloat16 is not published"
+    )
+    model: PhysNetConfig = PhysNetConfig()
+    sinc: SincConfig = SincConfig()
+    contrast: ContrastConfig = ContrastConfig()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_published(cls, given: Any) -> Any:
+        """Fills in the recipe's constants."""
+        if not isinstance(given, Mapping):
+            return given
+        published = PUBLISHED.get(str(given.get("recipe", "sinc")))
+        if published is None:  # told by the field
+            return given
+        filled = {**published, **given}
+        if isinstance(model := given.get("model"), Mapping):
+            filled["model"] = {**published["model"], **model}
+        return filled
+
+    @model_validator(mode="after")
+    def _pairs(self) -> "PeerConfig":
+        if self.recipe == "contrast-phys" and self.batch_size < 2:
+            raise ValueError("contrast-phys compares videos; give a batch_size of 2 or more")
+        if self.clip_s < LEAST_CLIP_S:
+            raise ValueError(
+                f"clips of {self.clip_frames} frames last {self.clip_s:g} s; give clip_frames for "
+                f"{LEAST_CLIP_S:g} s or more"
+            )
+        return self
+
+    @property
+    def clip_s(self) -> float:
+        """Length of a clip in seconds."""
+        return self.clip_frames / self.model.fps

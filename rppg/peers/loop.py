@@ -1,0 +1,140 @@
+"""A peer's training loop: published loss, AdamW at a constant rate, the best epoch's weights."""
+
+import math
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from rppg.errors import InputError
+from rppg.peers.batches import batches
+from rppg.peers.clips import Run, clip_starts, cut_clip
+from rppg.peers.config import PeerConfig
+from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
+from rppg.peers.physnet import PhysNet
+from rppg.peers.sinc import sinc_criterion, sinc_loss
+from rppg.training.loop import LogRow
+
+VALIDATION_BATCH = 4
+
+
+@dataclass(frozen=True)
+class EpochState:
+    """Where a run is after an epoch.
+
+    Attributes:
+        epoch: from 1.
+        clips_seen: clips trained on so far.
+        train_s: wall-clock seconds spent in training so far, without criterion and callbacks.
+        criterion: the recipe's own, on the held-out recordings; the less the better.
+        best: whether it is the least so far.
+    """
+
+    epoch: int
+    clips_seen: int
+    train_s: float
+    criterion: float
+    best: bool
+
+
+OnEpoch = Callable[[PhysNet, EpochState], bool | None]
+
+
+def fit(
+    net: PhysNet,
+    training: Sequence[Run],
+    held_out: Sequence[Run],
+    config: PeerConfig,
+    on_step: Callable[[LogRow], None] | None = None,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[list[LogRow], list[EpochState]]:
+    """Train `net` in place; it ends with the weights of the epoch of the least criterion.
+
+    Dropout draws from torch's own generator, everything else from one seeded here.
+
+    Raises:
+        InputError: when the loss is not finite, naming the step.
+    """
+    generator = torch.Generator().manual_seed(config.seed)
+    optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
+    log: list[LogRow] = []
+    states: list[EpochState] = []
+    kept: dict[str, Tensor] = {}
+    clips_seen, train_s, since_best, least = 0, 0.0, 0, math.inf
+    for epoch in range(1, config.epochs + 1):
+        net.train()
+        started = time.monotonic()
+        for batch in batches(training, config, generator):
+            optimizer.zero_grad()
+            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+                waves = net(batch.clips)
+            terms = _loss(waves.float(), batch.speed, config, generator)
+            found = {name: float(term.detach()) for name, term in terms.items()}
+            if not math.isfinite(found["loss"]):
+                raise InputError(
+                    f"the loss is {found['loss']} at step {len(log)}; nothing was saved; "
+                    "lower lr, or look for damaged recordings"
+                )
+            terms["loss"].backward()
+            optimizer.step()
+            clips_seen += len(batch.clips)
+            row = {
+                "step": len(log) + 1,
+                "epoch": epoch,
+                "clips_seen": clips_seen,
+                "seconds": train_s + time.monotonic() - started,
+                **found,
+            }
+            log.append(row)
+            if on_step:
+                on_step(row)
+        train_s += time.monotonic() - started
+        net.eval()
+        score = criterion(net, held_out, config)
+        best = score < least  # never where it is not a number
+        if best:
+            least = score
+            kept = {name: value.clone() for name, value in net.state_dict().items()}
+        states.append(EpochState(epoch, clips_seen, train_s, score, best))
+        since_best = 0 if best else since_best + 1
+        with torch.random.fork_rng():  # what the callback draws changes nothing
+            if on_epoch is not None and on_epoch(net, states[-1]):
+                break
+        if config.patience is not None and since_best >= config.patience:
+            break
+    if not kept:
+        raise InputError("the criterion is not finite after any epoch; nothing was saved; lower lr")
+    net.load_state_dict(kept)
+    net.eval()
+    return log, states
+
+
+def _loss(
+    waves: Tensor, speed: Tensor, config: PeerConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """The recipe's loss on waves `(B, N, T)`."""
+    fps = config.model.fps
+    if config.recipe == "sinc":
+        return sinc_loss(waves[:, -1], fps, config.sinc, speed)
+    return contrast_loss(waves, fps, config.contrast, generator)
+
+
+def criterion(net: PhysNet, held_out: Sequence[Run], config: PeerConfig) -> float:
+    """The recipe's label-free criterion of a network in evaluation mode; the less the better.
+
+    Mean over the recordings' clips, which follow on each other.
+    """
+    frames, fps = config.clip_frames, config.model.fps
+    places = [(run, first) for run in held_out for first in clip_starts(run, frames, frames)]
+    waves = []
+    with torch.inference_mode():
+        for n in range(0, len(places), VALIDATION_BATCH):
+            part = places[n : n + VALIDATION_BATCH]
+            clips = [cut_clip(run, first, frames, config.model) for run, first in part]
+            waves.append(net(torch.stack(clips))[:, -1])
+        wave = torch.cat(waves)
+        if config.recipe == "sinc":
+            return float(sinc_criterion(wave, fps, config.sinc))
+        return float(irrelevant_power(wave, fps, config.contrast))

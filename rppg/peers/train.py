@@ -1,0 +1,127 @@
+"""Train PhysNet without labels, as SiNC or Contrast-Phys: `train_peer(config)`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rppg.data.cache import cached
+from rppg.data.specs import open_datasets
+from rppg.errors import InputError
+from rppg.models.checkpoint import save_checkpoint
+from rppg.peers.batches import batch_sizes
+from rppg.peers.clips import Run, find_runs
+from rppg.peers.config import PeerConfig
+from rppg.peers.loop import EpochState, OnEpoch, fit
+from rppg.peers.physnet import PhysNet
+from rppg.records import Record
+from rppg.train import TrainProgress, how_made, readable_crops, write_log
+from rppg.training.loop import LogRow
+
+
+@dataclass(frozen=True)
+class PeerResult:
+    """What a training run leaves.
+
+    Attributes:
+        net: the network of the epoch with the least criterion.
+        log: one row a step: loss and its terms, clips, seconds.
+        made: how it was made, as the checkpoint tells it.
+        epochs: where the run was after each epoch, criterion and all.
+        checkpoint: where it was saved, if it was.
+        skipped: why, by name, for recordings that could not be used.
+    """
+
+    net: PhysNet
+    log: list[LogRow]
+    made: dict[str, Any]
+    epochs: list[EpochState]
+    checkpoint: Path | None = None
+    skipped: dict[str, str] = field(default_factory=dict)
+
+
+def train_peer(
+    config: PeerConfig | None = None,
+    *,
+    out: Path | None = None,
+    records: list[Record] | None = None,
+    progress: Callable[[TrainProgress], None] | None = None,
+    loading: Callable[[int, int], None] | None = None,
+    on_epoch: OnEpoch | None = None,
+    cache: bool = True,
+    workers: int | None = 1,
+) -> PeerResult:
+    """Train PhysNet without labels.
+
+    The last tenth of the recordings, one at least, is not trained on: the recipe's criterion on
+    them, which needs no label, chooses the epoch whose weights are kept.
+
+    Args:
+        config: the run; SiNC on `synthetic:webcam` by default.
+        out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`.
+        records: recordings to train on, in place of `config.data`. Their ground truth is not read.
+        progress: called after each step; `steps` is what there are unless the run stops early.
+        loading: called with the recordings made ready, and their total.
+        on_epoch: called after each epoch with the network, in evaluation mode, and where the run
+            is. If it returns True, the run stops there; so it does after `config.patience` epochs
+            without a better criterion.
+        cache: keep the crops of `config.data`'s videos, and take them from there the next time.
+        workers: processes that read videos into the cache, see `rppg.data.cache.store`.
+
+    Returns:
+        The network and its log. The same configuration gives the same bits on one machine with the
+        same number of threads, whatever random numbers `on_epoch` draws.
+
+    Raises:
+        InputError: too few recordings can be used, the loss is not finite, or the cache can't be
+            written to.
+    """
+    config = config or PeerConfig()
+    if records is None:
+        records = open_datasets(
+            config.data, split="train", subjects=config.subjects, progress=loading
+        )
+        if cache:
+            records = cached(records, workers=workers, progress=loading)
+    crops, reasons = readable_crops(records, config.clip_s)
+    training, held_out = _hold_out(find_runs(crops, config.model, config.clip_frames), config)
+    sizes = batch_sizes(training, config)
+    steps = len(sizes) * config.epochs
+
+    def on_step(row: LogRow) -> None:
+        if progress:
+            progress(TrainProgress(int(row["step"]), steps, row))
+
+    with torch.random.fork_rng():
+        torch.manual_seed(config.seed)
+        net = PhysNet(config.model)
+        log, states = fit(net, training, held_out, config, on_step, on_epoch)
+    made = {
+        **how_made(config, records, reasons),
+        "held_out": len({run.recording for run in held_out}),
+        "clips_per_epoch": sum(sizes),
+        "steps": len(log),
+        "criterion": [state.criterion for state in states],
+        "best_epoch": max(state.epoch for state in states if state.best),
+    }
+    checkpoint = None
+    if out is not None:
+        checkpoint = out / "checkpoint.safetensors"
+        save_checkpoint(checkpoint, net, made)
+        write_log(out / "log.jsonl", log)
+    return PeerResult(net, log, made, states, checkpoint, made["skipped"])
+
+
+def _hold_out(runs: Sequence[Run], config: PeerConfig) -> tuple[list[Run], list[Run]]:
+    """Runs to train on, and those of the last tenth of the recordings, for the criterion."""
+    recordings = sorted({run.recording for run in runs})
+    if len(recordings) < 2:
+        raise InputError(
+            f"{len(recordings)} recordings with a clip of {config.clip_s:g} s with a face "
+            "throughout; one is held out, so give two or more, or a smaller clip_frames"
+        )
+    first = recordings[-max(1, round(len(recordings) / 10))]
+    training = [run for run in runs if run.recording < first]
+    return training, [run for run in runs if run.recording >= first]
