@@ -14,7 +14,7 @@ from rppg.evaluation.results import (
     Waveform,
     paired_difference,
 )
-from rppg.evaluation.run import evaluate
+from rppg.evaluation.run import Trial, evaluate, prepare
 
 __all__ = [
     "TOOLBOX",
@@ -30,12 +30,14 @@ __all__ = [
     "Scope",
     "Scores",
     "Statistic",
+    "Trial",
     "Waveform",
     "classical",
     "constant_guess",
     "evaluate",
     "measure",
     "paired_difference",
+    "prepare",
     "to_csv",
     "to_json",
 ]

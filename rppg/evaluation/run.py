@@ -23,8 +23,16 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class _Trial:
-    """A record on the common grid, ready for every method."""
+class Trial:
+    """A record on the common grid, ready for every method.
+
+    Attributes:
+        record: where it is from.
+        grid_s: `(T,)` the protocol's clock, where both pictures and ground truth are.
+        frames: `(T, S, S, C)` pictures on it, 0–255.
+        in_view: `(T,)` whether the face is seen.
+        truth: the ground truth after the protocol.
+    """
 
     record: Record
     grid_s: Array
@@ -66,7 +74,7 @@ def evaluate(
     for record in records:
         seen.append(record)
         try:
-            trial = _prepare(record, protocol)
+            trial = prepare(record, protocol)
         except InputError as error:
             failures.append(Failure(record.dataset, record.name, None, str(error)))
         else:
@@ -106,7 +114,12 @@ def evaluate(
     )
 
 
-def _prepare(record: Record, protocol: Protocol) -> _Trial:
+def prepare(record: Record, protocol: Protocol) -> Trial:
+    """Read a record, and bring pictures and ground truth onto one clock.
+
+    Raises:
+        InputError: it can't be read, has no ground truth, or shares too little time with it.
+    """
     if record.load_truth is None:
         raise InputError(f"{record.name} has no ground truth; it can be trained on, not evaluated")
     truth = _finite(record.load_truth(), record)
@@ -124,7 +137,7 @@ def _prepare(record: Record, protocol: Protocol) -> _Trial:
     in_view = _covered(crops.times_s, grid, protocol.max_gap_s)
     in_view &= resample(crops.valid, crops.times_s, grid) > 0.5
     label = resample(truth.bvp, truth.times_s, grid)
-    return _Trial(
+    return Trial(
         record=record,
         grid_s=grid,
         frames=resample_frames(crops.frames, crops.times_s, grid),
@@ -156,7 +169,7 @@ def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool
     return np.asarray(times_s[after] - times_s[after - 1] <= max_gap_s)
 
 
-def _estimate(name: str, estimator: Estimator, trial: _Trial, protocol: Protocol) -> Array:
+def _estimate(name: str, estimator: Estimator, trial: Trial, protocol: Protocol) -> Array:
     with one_thread():  # the network on 20 s: 0.05 s, on two threads 0.06 to 0.7 s
         bvp = np.asarray(estimator(trial.frames, protocol.fps), dtype=np.float64)
     if bvp.shape != trial.grid_s.shape:
@@ -175,7 +188,7 @@ def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
 
 
 def _rows(
-    trial: _Trial,
+    trial: Trial,
     method: str,
     predicted: Measured | None,
     guess_bpm: float,
