@@ -1,0 +1,1 @@
+"""What the programs that test FCUS-rPPG's claims share: runs, their storage, statistics, tables."""
