@@ -169,7 +169,7 @@ class Ablation:
         }
         for metric in MECHANISMS:
             by_setting: dict[tuple[str, ...], Array] = {
-                setting: np.array([r["diagnosis"][metric] for r in results])
+                setting: np.array([r["diagnosis"][metric] for r in results], dtype=np.float64)
                 for setting, results in self.results.items()
             }
             found[metric] = student([float(v) for v in level_effect(by_setting, level)])

@@ -41,37 +41,54 @@ class Diagnosis:
         self.clips = torch.stack(
             [clip_set.runs[run][start : start + clip_set.frames] for run, start in chosen]
         )
-        self.oscillation = GradientOscillation(net)
+        self.steps, self.oscillation = 0, GradientOscillation(net)
         self.probes = noise_colours(net, config, source)
         self.answers = Answers(net)
         self.reference = self.answers(self.probes).detach().clone()
         self.drift = RepresentationDrift(self.answers, self.probes, layers=["colours"])
 
     def step(self) -> None:
-        """Take in the gradients of the step that was just made."""
-        self.oscillation.update()
+        """Take in the gradients of the step that was just made, but for the first.
 
-    def read(self, rows: Sequence[LogRow]) -> dict[str, Any]:
-        """What the run did up to now; `rows` is its log."""
-        cosines = [row["gradient_cosine"] for row in rows[1:]]
+        The attention's head starts at zero, so the encoder's first gradient is zero, or under the
+        smoother what a perturbed head makes of it: its signs say nothing.
+        """
+        self.steps += 1
+        if self.steps > 1:
+            self.oscillation.update()
+
+    def sign_flips(self) -> float | None:
+        """Share of gradient entries that change their sign from step to step."""
         sizes = {name: p.numel() for name, p in self.net.named_parameters()}
-        flips = {
+        found = {
             name: layer.flip_rate
             for name, layer in self.oscillation.read().items()
             if layer.flip_rate is not None
         }
-        counted = sum(sizes[name] for name in flips)
-        landscape = sharpness(self._loss, self.net.parameters())
-        moved = self.answers(self.probes).detach() - self.reference
+        if not found:
+            return None
+        return sum(sizes[n] * rate for n, rate in found.items()) / sum(sizes[n] for n in found)
+
+    def moved(self) -> dict[str, float | None]:
+        """How far the answers to noise are from those at the start."""
+        change = self.answers(self.probes).detach() - self.reference
         cka = self.drift.measure()["colours"].cka
         return {
+            "drift": float(change.norm() / self.reference.norm()),
+            "cka_loss": None if cka is None else 1 - cka,
+        }
+
+    def read(self, rows: Sequence[LogRow]) -> dict[str, Any]:
+        """What the run did up to now; `rows` is its log."""
+        cosines = [row["gradient_cosine"] for row in rows[1:]]
+        landscape = sharpness(self._loss, self.net.parameters())
+        return {
             "gradient_cosine": sum(cosines) / max(1, len(cosines)),
-            "sign_flips": sum(sizes[n] * rate for n, rate in flips.items()) / max(1, counted),
+            "sign_flips": self.sign_flips(),
             "eigenvalue": landscape.eigenvalue,
             "eigenvalue_converged": landscape.converged,
             "ascent": landscape.ascent,
-            "drift": float(moved.norm() / self.reference.norm()),
-            "cka_loss": None if cka is None else 1 - cka,
+            **self.moved(),
             "kept": sum(row["kept"] for row in rows) / len(rows),
         }
 

@@ -162,7 +162,7 @@ def key(run: Run) -> str:
         "config": config,
         "evaluated": [run.split, run.test_subjects, *(DOMAINS[name].key for name in run.targets)],
         "source": DOMAINS[run.source].key if run.kind in ("fcus", "peer") else "",
-        "code": code_digest(*SHARED_CODE, *CODE[run.kind]),
+        "code": LOADED[run.kind],
     }
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
@@ -195,6 +195,10 @@ def _statements(body: Iterable[ast.stmt]) -> list[ast.stmt]:
         for statement in body
         if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
     ]
+
+
+LOADED = {kind: code_digest(*SHARED_CODE, *places) for kind, places in CODE.items()}
+"""The code as it was when this process loaded it: what changes later changes no key here."""
 
 
 def described(run: Run) -> dict[str, Any]:

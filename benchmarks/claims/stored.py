@@ -1,12 +1,9 @@
 """Finished runs on disk, one file each; and the missing ones made, in one process or several."""
 
 import json
-import multiprocessing
-import os
-import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import as_completed
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +13,7 @@ from benchmarks.claims.fcus import run_fcus, run_untrained
 from benchmarks.claims.peer import run_peer
 from benchmarks.claims.runs import Run, described, key
 from benchmarks.claims.targets import run_classical
+from benchmarks.claims.workers import pool_of
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
 
@@ -54,12 +52,14 @@ def make(folder: Path, run: Run, expected: str) -> float:
     """Make a run and write its result, whole or not at all; returns the seconds it took.
 
     Raises:
-        InputError: the code is no longer what the run was planned with.
+        InputError: this process loaded other code than the one that planned the run.
     """
     torch.set_num_threads(1)  # as many as each learner has beside others in other processes
     started = time.monotonic()
     if key(run) != expected:
-        raise InputError(f"{run.title}: the code has changed since the start; start again")
+        raise InputError(
+            f"{run.title}: the code changed while processes were starting; start again"
+        )
     result = {"run": described(run), **MAKERS[run.kind](run)}
     result["unit_s"] = round(time.monotonic() - started, 1)
     with atomic_path(path_of(folder, run)) as temporary:
@@ -94,11 +94,7 @@ def make_all(
 def _in_processes(
     folder: Path, missing: Sequence[Run], jobs: int, tell: Callable[[str], None]
 ) -> None:
-    context = multiprocessing.get_context("spawn")  # torch's threads don't survive a fork
-    pool = ProcessPoolExecutor(
-        jobs, mp_context=context, initializer=_end_with, initargs=(os.getpid(),)
-    )
-    with pool:
+    with pool_of(jobs) as pool:
         pending = {pool.submit(make, folder, run, key(run)): run for run in missing}
         try:
             for done, job in enumerate(as_completed(pending), 1):
@@ -106,14 +102,3 @@ def _in_processes(
         except BaseException:
             pool.shutdown(wait=False, cancel_futures=True)
             raise
-
-
-def _end_with(parent: int) -> None:
-    """A worker ends when its parent was killed, instead of waiting for work for ever."""
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
