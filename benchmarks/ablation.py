@@ -58,7 +58,7 @@ MECHANISMS = {
     "gradient_cosine": ("mask", +1, "mean cosine of successive gradients"),
     "sign_flips": ("mask", -1, "share of gradient entries that change their sign"),
     "eigenvalue": ("smooth", -1, "largest eigenvalue of the loss's Hessian at the end"),
-    "drift": ("project", -1, "relative change of the answers to held-out background light"),
+    "drift": ("project", -1, "relative change of the features of held-out noise"),
 }
 """What each level is there for: metric → level, the sign of its effect, what is measured."""
 

@@ -37,7 +37,7 @@ QUICK = Budget(
 )
 FULL = Budget(("webcam", "mobile", "wild"), 3, epochs=10)
 COST_QUICK = {"subjects": 8, "rounds": 1, "part": 16}
-COST_FULL = {"subjects": 80, "rounds": 5, "part": 64}
+COST_FULL = {"subjects": 68, "rounds": 5, "part": 64}
 
 CLIPS_RATIO, WALL_RATIO = 5, 30
 

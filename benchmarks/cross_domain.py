@@ -234,7 +234,7 @@ def draw(columns: Columns) -> Figure:
             color=PALETTE[0] if own else "0.55",
             markersize=9 if own else 6,
             markerfacecolor=PALETTE[0] if own else "none",
-            label="FCUS, one epoch" if own else row,
+            label={"fcus": "FCUS, one epoch", "untrained": "FCUS, untrained"}.get(row, row),
         )
     axes.set_xticks(range(len(TARGETS)), TARGETS)
     axes.set(

@@ -1,10 +1,10 @@
 """What each level claims to do, measured in a run: oscillation, sharpness, drift."""
 
 from collections.abc import Sequence
+from statistics import fmean
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gradreg.diagnostics import GradientOscillation, RepresentationDrift, sharpness
@@ -17,7 +17,7 @@ from rppg.training.loop import LogRow
 from rppg.training.objective import objective
 
 PROBE_SUBJECTS = 8
-"""Of the source's validation split: their background is the noise that no run has seen."""
+"""Of the source's validation split, a clip each: their background is noise that no run has seen."""
 
 LANDSCAPE_CLIPS = 8
 """Training clips, the same in every run on a source, on which the loss is looked at."""
@@ -30,8 +30,8 @@ class Diagnosis:
       of entries that change their sign, of the gradient that the optimizer used.
     - Landscape level: largest eigenvalue of the Hessian of the loss without the mask, so that it is
       the same function for every setting.
-    - Feature level: how far the signatures' answers to colours of background light have moved,
-      relative to what they were; and one minus the CKA of the two.
+    - Feature level: how far the features of the attention's layers have moved on noise that no run
+      has seen, relative to what they were; and one minus their CKA (means over the layers).
     """
 
     def __init__(self, net: FcusNet, clip_set: ClipSet, config: TrainConfig, source: str) -> None:
@@ -42,10 +42,10 @@ class Diagnosis:
             [clip_set.runs[run][start : start + clip_set.frames] for run, start in chosen]
         )
         self.steps, self.oscillation = 0, GradientOscillation(net)
-        self.probes = noise_colours(net, config, source)
-        self.answers = Answers(net)
-        self.reference = self.answers(self.probes).detach().clone()
-        self.drift = RepresentationDrift(self.answers, self.probes, layers=["colours"])
+        self.probes = noise_probes(net, config, source)
+        self.reference = features(net.attention, self.probes)
+        self.layers = [name for name, found in self.reference.items() if found.any()]
+        self.drift = RepresentationDrift(net.attention, self.probes, layers=self.layers)
 
     def step(self) -> None:
         """Take in the gradients of the step that was just made, but for the first.
@@ -70,13 +70,17 @@ class Diagnosis:
         return sum(sizes[n] * rate for n, rate in found.items()) / sum(sizes[n] for n in found)
 
     def moved(self) -> dict[str, float | None]:
-        """How far the answers to noise are from those at the start."""
-        change = self.answers(self.probes).detach() - self.reference
-        cka = self.drift.measure()["colours"].cka
-        return {
-            "drift": float(change.norm() / self.reference.norm()),
-            "cka_loss": None if cka is None else 1 - cka,
-        }
+        """How far the features of noise are from those at the start.
+
+        The attention's head starts at zero, and so has nothing to be compared with.
+        """
+        present = features(self.net.attention, self.probes)
+        change = [
+            float((present[name] - self.reference[name]).norm() / self.reference[name].norm())
+            for name in self.layers
+        ]
+        cka = [layer.cka for layer in self.drift.measure().values() if layer.cka is not None]
+        return {"drift": fmean(change), "cka_loss": 1 - fmean(cka) if cka else None}
 
     def read(self, rows: Sequence[LogRow]) -> dict[str, Any]:
         """What the run did up to now; `rows` is its log."""
@@ -98,28 +102,42 @@ class Diagnosis:
         return objective(self.net, output, keep, speed, self.config.objective).total
 
 
-class Answers(nn.Module):
-    """What a network's signatures, at unit length as it uses them, make of colours `(N, C)`."""
+def features(attention: nn.Module, probes: tuple[Tensor, Tensor]) -> dict[str, Tensor]:
+    """What the layers with weights make of the probes, by their names."""
+    found: dict[str, Tensor] = {}
+    handles = [
+        layer.register_forward_hook(
+            lambda _layer, _given, output, name=name: found.update({name: output.detach().clone()})
+        )
+        for name, layer in attention.named_modules()
+        if next(layer.parameters(recurse=False), None) is not None
+    ]
+    try:
+        with torch.no_grad():
+            attention(*probes)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return found
 
-    def __init__(self, net: FcusNet) -> None:
-        super().__init__()
-        self.net = [net]  # not a submodule: only its signatures are looked at
-        self.colours = nn.Identity()
 
-    def forward(self, colours: Tensor) -> Tensor:
-        """Answers `(N, K)`."""
-        signatures = F.normalize(self.net[0].signatures, dim=1)
-        return self.colours(colours @ signatures.T)
+def noise_probes(net: FcusNet, config: TrainConfig, source: str) -> tuple[Tensor, Tensor]:
+    """Traces and mean pictures, as the attention takes them, of clips of background alone.
 
-
-def noise_colours(net: FcusNet, config: TrainConfig, source: str) -> Tensor:
-    """In-band colours `(N, C)` of the background, of people whom nobody was trained on."""
+    Of people whom neither training nor the projector's subspace has seen.
+    """
     records = synthetic_records(source, "validation", PROBE_SUBJECTS)
-    found = []
+    crops = readable_crops(records, config.clip_s)[0]
+    frames = round(config.clip_s * config.model.fps)
+    clips = [to_patches(crop, config.model)[:frames] for crop in crops]
     with torch.no_grad():
-        for crops in readable_crops(records, config.clip_s)[0]:
-            clip = to_patches(crops, config.model)[None]
-            traces = net.background_traces(net.traces(clip)[0])
-            colours = traces.transpose(2, 3).flatten(0, 2)[::30]
-            found.append(colours / colours.square().mean().sqrt().clamp(min=1e-8))
-    return torch.cat(found)
+        return net.traces(only_background(torch.stack(clips)))
+
+
+def only_background(clips: Tensor) -> Tensor:
+    """Clips `(..., G, G)` with what is left and right of the head tiled over the whole picture."""
+    grid = clips.shape[-1]
+    border, upper = grid // 6, round(0.72 * grid)
+    strip = torch.cat([clips[..., :upper, :border], clips[..., :upper, grid - border :]], -1)
+    rows, columns = torch.arange(grid) % upper, torch.arange(grid) % (2 * border)
+    return strip[..., rows, :][..., columns]

@@ -13,7 +13,7 @@ from rppg.peers.train import train_peer
 from rppg.synthetic.cache import synthetic_records
 from rppg.train import TrainProgress
 
-BETWEEN_POINTS = 1.5
+BETWEEN_POINTS = 1.8
 """A point follows when this many times the last one's training time is over."""
 
 

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks import ablation, convergence, cross_domain
 from benchmarks.claims import runs, stored
-from benchmarks.claims.diagnosis import Diagnosis
+from benchmarks.claims.diagnosis import Diagnosis, only_background
 from benchmarks.claims.fcus import clips_of, new_network, run_fcus
 from benchmarks.claims.options import parse
 from benchmarks.claims.runs import LEVELS, Run, code_digest, key, peer_config, train_config
@@ -105,7 +105,8 @@ def test_workers_end_with_a_killed_program(tmp_path):
         "import os, time\n"
         "from benchmarks.claims.workers import pool_of\n"
         "if __name__ == '__main__':\n"
-        "    print(pool_of(1).submit(os.getpid).result(), flush=True); time.sleep(60)\n"
+        "    pool = pool_of(1)\n"
+        "    print(pool.submit(os.getpid).result(), flush=True); time.sleep(60)\n"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program], cwd=ROOT, stdout=subprocess.PIPE, text=True
@@ -187,7 +188,7 @@ def test_a_run_is_the_package_s_own_training(tmp_path):
     rows = evaluate(records, {"fcus": FcusEstimator(trained.net)}).windows
     windows = longer["points"][0]["targets"]["lab"]
     assert [p["epoch"] for p in longer["points"]] == [1, 2]
-    assert longer["points"][0]["clips"] == longer["clips_per_epoch"] == 9
+    assert longer["points"][0]["clips"] == longer["clips_per_epoch"]
     assert windows["pred_bpm"] == pytest.approx([row.hr_pred_bpm for row in rows], abs=2e-2)
     assert windows["true_bpm"] == pytest.approx([row.hr_true_bpm for row in rows], abs=1e-3)
     assert windows["subject"] == [row.subject for row in rows]
@@ -211,19 +212,29 @@ def test_sign_flips_by_hand():
     assert diagnosis.sign_flips() == pytest.approx(1 / 3)
 
 
-def test_drift_is_that_of_the_answers_to_noise():
+def test_drift_by_hand():
     config = train_config(SMALL)
     net = new_network(config)
     clip_set, _, _ = clips_of("lab", 3, config.clip_s, config.stride_s, config.model)
     diagnosis = Diagnosis(net, clip_set, config, "lab")
+    assert diagnosis.layers == ["encoder.0", "encoder.2"]
+    still = diagnosis.moved()
+    assert (still["drift"], still["cka_loss"]) == pytest.approx((0, 0), abs=1e-9)
     with torch.no_grad():
-        net.signatures.mul_(2.0)  # used at unit length: nothing has moved
-    assert diagnosis.moved()["drift"] == pytest.approx(0, abs=1e-6)
-    with torch.no_grad():
-        net.signatures.neg_()
+        for parameter in net.attention.encoder[2].parameters():
+            parameter.mul_(3.0)
     found = diagnosis.moved()
-    assert found["drift"] == pytest.approx(2, abs=1e-5)
-    assert found["cka_loss"] == pytest.approx(0, abs=1e-6)  # CKA does not see a common sign
+    assert found["drift"] == pytest.approx((0 + 2) / 2, abs=1e-5)
+    assert found["cka_loss"] == pytest.approx(0, abs=1e-6)  # CKA does not see a common scale
+    with torch.no_grad():
+        net.attention.encoder[2].weight.copy_(torch.randn(net.attention.encoder[2].weight.shape))
+    assert diagnosis.moved()["cka_loss"] > 1e-3
+
+
+def test_probes_hold_nothing_but_background():
+    clip = torch.zeros(1, 18, 18)
+    clip[:, :13, :3], clip[:, :13, -3:] = 1.0, 2.0
+    assert set(only_background(clip).unique().tolist()) == {1.0, 2.0}
 
 
 def test_untrained_networks_start_where_training_does():
