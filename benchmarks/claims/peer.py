@@ -59,7 +59,7 @@ def run_peer(run: Run) -> dict[str, Any]:
 def _point(
     run: Run, net: PhysNet, config: PeerConfig, state: EpochState, count: int, cpu_s: float
 ) -> dict[str, Any]:
-    estimator = PeerEstimator(net, config.clip_frames)
+    estimator = PeerEstimator(net, config.clip_frames, precision=config.precision)
     return {
         "epoch": state.epoch,
         "clips": state.clips_seen,

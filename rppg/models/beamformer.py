@@ -32,22 +32,22 @@ def beamformer_weights(q: Tensor, signatures: Tensor) -> Tensor:
     return weights / (weights * signatures).sum(-1, keepdim=True)
 
 
-def cancel_references(x: Tensor, references: Tensor, ridge: Tensor | float) -> Tensor:
+def cancel_references(x: Tensor, references: Tensor, gram: Tensor) -> Tensor:
     """Remove from traces what a linear mixture of reference traces explains.
 
-    Background pixels see the lamps but no blood: what a skin trace shares with them is light. The
-    mixture is the ridge regression `a = (R Rᵀ + λI)⁻¹ R xᵀ`, of each trace on all references.
+    The mixture is the ridge regression `a = (R Rᵀ / T + Λ)⁻¹ R xᵀ / T`, of each trace on all
+    references.
 
     Args:
         x: `(B, ..., T)`.
         references: `(B, M, T)`.
-        ridge: λ relative to the references' mean power.
+        gram: `(B, M, M)`, the references' covariance and its loading Λ: what is small against Λ
+            is not believed.
 
     Returns:
         The residual, same shape as `x`.
     """
     flat = x.flatten(1, -2)
-    gram = load_diagonal(covariance(references), ridge)
     mixture = torch.linalg.solve(gram, references @ flat.mT / x.shape[-1])
     return (flat - mixture.mT @ references).view_as(x)
 

@@ -20,7 +20,8 @@ from rppg.errors import InputError
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.peers.physnet import PhysNet, PhysNetConfig
 
-FORMAT = 1
+FORMAT = 2
+"""1: signatures were weights, and nothing told the head's motion."""
 
 Network = FcusNet | PhysNet
 
@@ -91,7 +92,7 @@ def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
             )
         if not isinstance(about["made"], dict):
             raise TypeError(f"'made' is {about['made']!r}, expected an object")
-        name = about.get("network", "fcus")  # there was no other before it was written down
+        name = about["network"]
         if name not in NETWORKS:
             raise InputError(
                 f"{sidecar}: a network {name!r}; this version knows {', '.join(NETWORKS)}"

@@ -1,9 +1,10 @@
 """FCUS-rPPG's network: a spectrally shared backbone that beamforms the pulse out of the channels.
 
-The stages: patches → shared attention → regional traces → light seen by the background cancelled →
-beamformer over a bank of pulse signatures → mixture of the bank → fusion of the regions. No kernel
-over time is learned, so the network cannot answer with a sine of its own; and its gain on a pulse
-is one, so its output is in AC/DC units and the weak-amplitude prior can be read off it.
+The stages: patches → shared attention → regional traces → light seen by the background and motion
+of the head cancelled → beamformer over a bank of pulse signatures → mixture of the bank → fusion of
+the regions. No kernel over time is learned, so the network cannot answer with a sine of its own;
+and its gain on a pulse is one, so its output is in AC/DC units and the weak-amplitude prior can be
+read off it.
 """
 
 import math
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 
 from rppg.models import beamformer as bf
 from rppg.models.attention import SharedAttention
+from rppg.models.motion import apparent_motion
 from rppg.models.patches import (
     ac_dc,
     background_patches,
@@ -24,15 +26,16 @@ from rppg.models.patches import (
 )
 
 NOMINAL_SIGNATURES = (
-    (0.44, 0.74, 0.44),
-    (0.385, 0.735, 0.49),
-    (0.33, 0.73, 0.54),
-    (0.275, 0.725, 0.59),
-    (0.22, 0.72, 0.64),
+    (0.527, 0.762, 0.377),
+    (0.439, 0.765, 0.471),
+    (0.342, 0.756, 0.559),
+    (0.241, 0.734, 0.635),
+    (0.141, 0.702, 0.698),
 )
-"""Relative pulse amplitude in R, G, B of typical cameras: a line that passes near the published
-signature (.33, .77, .53) (de Haan & van Leest, 2014): the low-dimensional manifold that training
-moves."""
+"""Relative pulse amplitude in R, G, B of cameras from a reddish to a bluish one: a line through the
+published signature (.33, .77, .53) (de Haan & van Leest, 2014), the low-dimensional manifold on
+which the network finds each clip its place. The line itself is not learned: an epoch on one camera
+would move it to that camera, and away from all others."""
 
 
 class ModelConfig(BaseModel):
@@ -45,7 +48,7 @@ class ModelConfig(BaseModel):
     high_hz: float = Field(3.3, gt=0)
     grid: int = Field(18, ge=12, description="patches per side of a crop")
     regions: int = Field(6, ge=1, description="regions per side of the face box")
-    window_s: float = Field(2.1, gt=0, description="length of a beamformer's window")
+    window_s: float = Field(5.0, gt=0, description="length of a beamformer's window")
     width: int = Field(8, ge=1, description="features of the shared encoder")
     signatures: tuple[tuple[float, ...], ...] = NOMINAL_SIGNATURES
 
@@ -83,18 +86,21 @@ class FcusNet(nn.Module):
 
     cells: Tensor
     background: Tensor
+    signatures: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.attention = SharedAttention(config.grid, config.width)
-        self.signatures = nn.Parameter(torch.tensor(config.signatures))
+        self.log_motion_floor = nn.Parameter(torch.tensor(math.log(5e-4)))
         self.log_cancel_ridge = nn.Parameter(torch.tensor(math.log(0.1)))
         self.log_ridge = nn.Parameter(torch.tensor(math.log(3e-3)))
         self.log_pooled = nn.Parameter(torch.tensor(math.log(1.0)))
         self.log_sharpness = nn.Parameter(torch.tensor(math.log(8.0)))
         self.loudness = nn.Parameter(torch.tensor(0.3))
         self.fusion_power = nn.Parameter(torch.tensor(2.0))
+        signatures = nn.functional.normalize(torch.tensor(config.signatures), dim=1)
+        self.register_buffer("signatures", signatures, persistent=False)
         self.register_buffer(
             "cells", region_cells(config.grid, config.regions).flatten(1), persistent=False
         )
@@ -131,17 +137,28 @@ class FcusNet(nn.Module):
         mass = weights.sum(-1)
         weights = weights / mass.clamp(min=1e-6)[..., None]
         x = torch.einsum("brp,bpct->brct", weights, traces)
-        references = self.background_traces(traces).flatten(1, 2)
-        x = bf.cancel_references(x, references, self.log_cancel_ridge.exp())
-
-        signatures = nn.functional.normalize(self.signatures, dim=1)
-        candidates = -self._beamform(x, signatures)  # more blood, less light: up at systole
+        x = self._cancel_motion(self._cancel_light(x, traces), traces, mean)
+        candidates = -self._beamform(x)  # more blood, less light: up at systole
         attention = mass / mass.sum(1, keepdim=True)
         choice = self._choose(candidates, attention)
         regions = torch.einsum("bk,bkrt->brt", choice, candidates)
         return FcusOutput(regions, attention, choice)
 
-    def _beamform(self, x: Tensor, signatures: Tensor) -> Tensor:
+    def _cancel_light(self, x: Tensor, traces: Tensor) -> Tensor:
+        """Background patches see the lamps but no blood: what skin shares with them is light."""
+        references = self.background_traces(traces).flatten(1, 2)
+        gram = bf.load_diagonal(bf.covariance(references), self.log_cancel_ridge.exp())
+        return bf.cancel_references(x, references, gram)
+
+    def _cancel_motion(self, x: Tensor, traces: Tensor, mean: Tensor) -> Tensor:
+        """What skin shares with the head's motion is a change of shade; motion that is small
+        against the floor (a share of the crop's side) is noise, and may hold a little pulse."""
+        motion = apparent_motion(traces, mean)
+        gram = bf.covariance(motion)
+        eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
+        return bf.cancel_references(x, motion, gram + (2 * self.log_motion_floor).exp() * eye)
+
+    def _beamform(self, x: Tensor) -> Tensor:
         """Regional traces `(B, R, C, T)` to candidates `(B, K, R, T)`."""
         c, time = self.config, x.shape[-1]
         length = min(round(c.window_s * c.fps), time - 1)
@@ -151,7 +168,7 @@ class FcusNet(nn.Module):
         pooled = bf.covariance(centred.mean(1, keepdim=True))
         q = bf.covariance(centred) + self.log_pooled.exp() * pooled
         q = bf.load_diagonal(q, self.log_ridge.exp())
-        w = bf.beamformer_weights(q, signatures)  # (B, R, N, K, C)
+        w = bf.beamformer_weights(q, self.signatures)  # (B, R, N, K, C)
         # The weights are applied to the windows as they are: taking each window's mean away, as
         # POS does, would cost a slow pulse most of its power.
         mixed = torch.einsum("brnkc,brncl->bkrnl", w, windows)

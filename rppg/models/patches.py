@@ -55,9 +55,14 @@ def band_limit(x: Tensor, fps: float, low_hz: float, high_hz: float) -> Tensor:
     return torch.fft.irfft(spectrum * inside, padded.shape[-1])[..., pad : pad + time]
 
 
-def face_prior(grid: int) -> Tensor:
-    """Where a face is in a crop, `(grid, grid)` in 0..1: an ellipse inside the face box."""
-    axis = ((torch.arange(grid) + 0.5) / grid - 0.5) * CROP_TO_FACE
+def face_prior(grid: int, scale: float = 1.0) -> Tensor:
+    """Where a face is in a crop, `(grid, grid)` in 0..1: an ellipse inside the face box.
+
+    Args:
+        grid: patches per side.
+        scale: size of the ellipse against the face's.
+    """
+    axis = ((torch.arange(grid) + 0.5) / grid - 0.5) * CROP_TO_FACE / scale
     radius = torch.sqrt((axis[:, None] / 0.56) ** 2 + (axis[None, :] / 0.42) ** 2)
     return torch.sigmoid((1 - radius) / 0.06)
 
@@ -70,6 +75,17 @@ def background_patches(grid: int) -> Tensor:
     masks[1, :upper, grid - border :] = 1
     masks[2, : max(1, border * 2 // 3), border : grid - border] = 1
     return masks
+
+
+def tile_background(clips: Tensor) -> Tensor:
+    """Clips `(..., G, G)` of what is left and right of the head alone, mirrored over and over."""
+    grid = clips.shape[-1]
+    border, upper = grid // 6, round(grid * 0.72)
+    row = torch.arange(grid, device=clips.device)
+    row = torch.where(row < upper, row, 2 * (upper - 1) - row)
+    place = torch.arange(grid, device=clips.device) % (2 * border)
+    column = torch.where(place < border, place, grid - 1 + border - place)
+    return clips[..., row, :][..., column]
 
 
 def region_cells(grid: int, regions: int) -> Tensor:

@@ -1,6 +1,7 @@
 """From the frames of a whole recording to its BVP, with PhysNet."""
 
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
@@ -24,11 +25,13 @@ class PeerEstimator:
         net: the network.
         clip_frames: length of a clip.
         batch: clips at a time.
+        precision: of the convolutions; bfloat16 is three times as fast where the processor has it.
     """
 
     net: PhysNet
     clip_frames: int
     batch: int = 4
+    precision: Literal["float32", "bfloat16"] = "float32"
 
     def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
         """BVP `(T,)` in arbitrary units of frames `(T, S, S, C)`, 0–255, at the network's rate."""
@@ -43,7 +46,8 @@ class PeerEstimator:
         starts = np.linspace(0, total - length, count).round().astype(int)
         weight = np.hanning(length + 2)[1:-1]
         bvp, gain = np.zeros(total), np.zeros(total)
-        with torch.inference_mode():
+        fast = torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+        with torch.inference_mode(), fast:
             for first in range(0, count, self.batch):
                 part = starts[first : first + self.batch]
                 clips = torch.stack([pictures[i : i + length] for i in part])

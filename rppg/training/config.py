@@ -35,10 +35,10 @@ class SmoothConfig(Frozen):
 
 
 class ProjectConfig(Frozen):
-    """Feature level: the signatures keep out of the direction that light moves the channels in."""
+    """Feature level: the attention's answer to what is beside the head stays what it is."""
 
-    energy: float = Field(0.9, gt=0, le=1)
-    max_fraction: float = Field(0.34, gt=0, le=1, description="cap on the share of dimensions")
+    energy: float = Field(0.5, gt=0, le=1)
+    max_fraction: float = Field(0.25, gt=0, le=1, description="cap on the share of dimensions")
     observe_clips: int = Field(32, ge=1, description="clips whose background is observed")
 
 
@@ -49,11 +49,11 @@ class TrainConfig(Frozen):
     subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
     epochs: int = Field(1, ge=1)
     seed: int = 0
-    batch_size: int = Field(8, ge=2)
+    batch_size: int = Field(4, ge=2)
     clip_s: float = Field(10.0, ge=3)
-    stride_s: float = Field(5.0, gt=0)
-    lr: float = Field(3e-3, gt=0, description="of the attention network")
-    lr_physics: float = Field(1e-2, gt=0, description="of signatures, ridges and fusion")
+    stride_s: float = Field(2.5, gt=0)
+    lr: float = Field(1e-2, gt=0, description="of the attention network")
+    lr_physics: float = Field(1e-2, gt=0, description="of ridges, choice and fusion")
     weight_decay: float = Field(0.01, ge=0)
     model: ModelConfig = ModelConfig()
     objective: ObjectiveWeights = ObjectiveWeights()

@@ -13,8 +13,9 @@ from torch import Tensor
 import gradreg
 from rppg.errors import InputError
 from rppg.models.fcus import FcusNet
+from rppg.models.patches import tile_background
 from rppg.training.clips import Batch, ClipSet, batches
-from rppg.training.config import MaskConfig, TrainConfig
+from rppg.training.config import MaskConfig, ProjectConfig, TrainConfig
 from rppg.training.objective import Loss, objective
 
 LogRow = dict[str, float]
@@ -32,7 +33,7 @@ def fit(
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = build_optimizer(net, config)
     if config.project is not None:
-        _observe_light(optimizer, net, clip_set, config.project.observe_clips, config.seed)
+        _observe_background(optimizer, net, clip_set, config.project, config.seed)
     log: list[LogRow] = []
     step, clips_seen, previous = 0, 0, None
     started = time.monotonic()
@@ -91,7 +92,11 @@ def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
         smooth=None if smooth is None else smooth.rho,
         project=None
         if project is None
-        else {"energy": project.energy, "max_fraction": project.max_fraction},
+        else {
+            "energy": project.energy,
+            "max_fraction": project.max_fraction,
+            "include": ["attention.*"],
+        },
     )
 
 
@@ -134,21 +139,19 @@ def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
     return power.sqrt()
 
 
-def _observe_light(optimizer: Any, net: FcusNet, clip_set: ClipSet, count: int, seed: int) -> None:
-    """Tell the projector how light moves the channels: the background, where there is no blood.
+def _observe_background(
+    optimizer: Any, net: FcusNet, clip_set: ClipSet, config: ProjectConfig, seed: int
+) -> None:
+    """Show the projector what is beside the head, where there is no blood, as noise.
 
-    Its in-band colour changes are the noise features of the signatures: training may not turn a
-    signature towards or away from them.
+    What the layers of the attention answer to it stays what it is: training may not turn them
+    towards, or away from, the walls and lamps of the camera in front of it.
     """
     # A generator of its own, so that runs with and without this level see the same batches.
     generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(clip_set.clips), generator=generator)[:count]
-    features = []
-    with torch.no_grad():
-        for index in chosen.tolist():
-            run, start = clip_set.clips[index]
-            clip = clip_set.runs[run][start : start + clip_set.frames][None]
-            traces = net.background_traces(net.traces(clip)[0])  # (1, 3, C, T)
-            colours = traces.transpose(2, 3).flatten(0, 2)
-            features.append(colours / colours.square().mean().sqrt().clamp(min=1e-8))
-    optimizer.protect(net.signatures, torch.cat(features), dim=1)
+    chosen = torch.randperm(len(clip_set.clips), generator=generator)[: config.observe_clips]
+    for index in chosen.tolist():
+        run, start = clip_set.clips[index]
+        clip = clip_set.runs[run][start : start + clip_set.frames][None]
+        with torch.no_grad(), optimizer.observe_noise():
+            net.attention(*net.traces(tile_background(clip)))

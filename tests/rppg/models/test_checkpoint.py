@@ -84,9 +84,9 @@ def test_a_missing_file_is_named(saved: Path, tmp_path: Path) -> None:
         "[]",
         "3",
         "{}",
-        '{"format": 1}',
-        '{"format": 1, "model": {"grid": "wide"}}',
-        '{"format": 1, "model": {"layers": 3}}',
+        '{"format": 2}',
+        '{"format": 2, "model": {"grid": "wide"}}',
+        '{"format": 2, "model": {"layers": 3}}',
     ],
 )
 def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
@@ -99,7 +99,7 @@ def test_another_format_is_refused_with_both_numbers(saved: Path) -> None:
     sidecar = saved.with_suffix(".json")
     about = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps({**about, "format": 99}))
-    refused(saved, sidecar, "format 99.*reads 1")
+    refused(saved, sidecar, "format 99.*reads 2")
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -107,9 +107,9 @@ def test_weights_that_are_not_finite_are_never_saved(saved: Path, value: float) 
     before = {p.name: p.read_bytes() for p in saved.parent.iterdir()}
     net = FcusNet(ModelConfig())
     with torch.no_grad():
-        net.signatures[1, 1] = value
+        net.attention.head.weight[0, 1] = value
     for path in (saved, saved.with_name("new.safetensors")):
-        with pytest.raises(InputError, match="signatures are not finite") as caught:
+        with pytest.raises(InputError, match="attention.head.weight are not finite") as caught:
             save_checkpoint(path, net, {})
         assert str(caught.value).startswith(str(path))
     assert {p.name: p.read_bytes() for p in saved.parent.iterdir()} == before

@@ -10,6 +10,7 @@ from rppg.models.patches import (
     face_prior,
     pool_patches,
     region_cells,
+    tile_background,
 )
 
 BAND = (30.0, 0.6, 3.3)
@@ -84,3 +85,16 @@ def test_regions_tile_the_face_box_without_overlap() -> None:
     inside = torch.zeros(18, 18)
     inside[3:15, 3:15] = 1  # the central 1/1.5 of the side
     torch.testing.assert_close(cells.sum(0), inside)
+
+
+def test_tiled_background_shows_what_is_beside_the_head_alone() -> None:
+    left, right, head = 1.0, 2.0, 9.0
+    clip = torch.full((2, 5, 3, 18, 18), head)
+    clip[..., :3], clip[..., 15:] = left, right
+    clip[..., 13:, :] = head  # shoulders
+    found = tile_background(clip)
+    assert found.shape == clip.shape
+    assert found.unique().tolist() == [left, right]
+    picture = torch.arange(18.0 * 18).view(18, 18)  # neighbours stay neighbours
+    steps = tile_background(picture)[:13, :3].diff(dim=1)
+    torch.testing.assert_close(steps, torch.ones(13, 2))
