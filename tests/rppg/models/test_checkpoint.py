@@ -109,7 +109,7 @@ def test_weights_that_are_not_finite_are_never_saved(saved: Path, value: float) 
     with torch.no_grad():
         net.attention.head.weight[0, 1] = value
     for path in (saved, saved.with_name("new.safetensors")):
-        with pytest.raises(InputError, match="attention.head.weight are not finite") as caught:
+        with pytest.raises(InputError, match=r"head\.weight are not finite") as caught:
             save_checkpoint(path, net, {})
         assert str(caught.value).startswith(str(path))
     assert {p.name: p.read_bytes() for p in saved.parent.iterdir()} == before

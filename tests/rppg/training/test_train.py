@@ -18,7 +18,7 @@ from rppg.models.patches import tile_background
 from rppg.records import FaceCrops, Pulse, Record
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
-from rppg.train import TrainProgress, TrainResult, train
+from rppg.train import TrainProgress, train
 from rppg.training.clips import to_patches
 from rppg.training.config import MaskConfig, ProjectConfig, TrainConfig
 from rppg.training.loop import span_amplitude
