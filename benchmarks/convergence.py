@@ -77,7 +77,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     untrained = [budget.run("untrained", seed=seed) for seed in range(budget.seeds)]
     peers = [
         budget.run(peer, source, seed)
-        for peer in PEERS
+        for peer in budget.peers
         for source in budget.sources
         for seed in range(budget.peer_seeds)
     ]

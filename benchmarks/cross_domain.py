@@ -22,7 +22,6 @@ from benchmarks.claims.options import (
     show_table,
     write,
 )
-from benchmarks.claims.runs import PEERS
 from benchmarks.claims.statistics import Interval, Point, coverage, guess_mae, mean_mae
 from benchmarks.claims.stored import Result, make_all
 from rppg.report.style import MARKERS, PALETTE, in_house_style
@@ -44,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     seeds, sources = range(budget.seeds), budget.sources
     peers = [
         budget.run(peer, source, seed)
-        for peer in PEERS
+        for peer in budget.peers
         for source in sources
         for seed in range(budget.peer_seeds)
     ]
@@ -62,7 +61,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             peer: {
                 s: [found[r] for r in peers if (r.learner, r.source) == (peer, s)] for s in sources
             }
-            for peer in PEERS
+            for peer in budget.peers
         },
     )
     show_table(
@@ -102,14 +101,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "peers": table.peer_stories(),
         },
         claims,
-        draw(columns),
+        draw(columns, budget.peers),
     )
 
 
 def carries_over(table: Table, columns: Columns) -> list[Claim]:
     """Column by column, and averaged over the cells off the diagonal."""
     claims = []
-    rivals = ("CHROM", *PEERS)
+    rivals = ("CHROM", *table.peers)
     for target in TARGETS:
         bounds = {"max(1, POS)": max(1.0, columns["POS"][target])}
         bounds |= {name: columns[name][target] for name in rivals}
@@ -219,9 +218,9 @@ def upper_rate(events: int, runs: int) -> float:
 
 
 @in_house_style
-def draw(columns: Columns) -> Figure:
+def draw(columns: Columns, peers: Sequence[str]) -> Figure:
     """Error on each target, from foreign sources."""
-    rows = ("constant guess", "POS", "CHROM", *PEERS, "untrained", "fcus")
+    rows = ("constant guess", "POS", "CHROM", *peers, "untrained", "fcus")
     picture = Figure(figsize=(7.5, 3.8), layout="constrained")
     axes = picture.subplots()
     for number, row in enumerate(rows):

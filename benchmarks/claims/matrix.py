@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from benchmarks.claims.options import spread
-from benchmarks.claims.runs import PEERS
 from benchmarks.claims.statistics import (
     Interval,
     Point,
@@ -61,7 +60,7 @@ class Table:
         """MAE of each seed, by learner, source and target."""
         return {
             learner: {s: {t: self.cell(learner, s, t) for t in TARGETS} for s in self.sources}
-            for learner in ("fcus", *PEERS)
+            for learner in ("fcus", *self.peers)
         }
 
     def matrix_lines(self) -> list[list[str]]:
@@ -79,7 +78,7 @@ class Table:
         }
         for method, run in self.classical.items():
             found[method.upper()] = {t: mae(run["points"][0], t) for t in TARGETS}
-        for learner in (*PEERS, "untrained", "fcus"):
+        for learner in (*self.peers, "untrained", "fcus"):
             found[learner] = {t: self._column(learner, t) for t in TARGETS}
         return found
 
@@ -104,7 +103,7 @@ class Table:
                 for p in self.points(learner, s)
                 for t in TARGETS
             )
-            for learner in ("fcus", *PEERS)
+            for learner in ("fcus", *self.peers)
         }
         for method, run in self.classical.items():
             found[method] = min(coverage(run["points"][0], t) for t in TARGETS)

@@ -13,7 +13,7 @@ import torch
 from matplotlib.figure import Figure
 
 import rppg
-from benchmarks.claims.runs import Run
+from benchmarks.claims.runs import PEERS, Run
 from rppg.atomic import atomic_path
 from rppg.synthetic.domains import DOMAINS
 
@@ -28,6 +28,7 @@ class Budget:
         epochs: of FCUS.
         subjects: recordings that each learner trains on.
         test_subjects: in each of the five domains.
+        peers: which of them.
         peer_seeds: of the peers.
         peer_minutes: of a peer's training.
         curve_subjects: at those of a peer's points that its criterion does not pick.
@@ -40,6 +41,7 @@ class Budget:
     epochs: int = 1
     subjects: int = 60
     test_subjects: int = 40
+    peers: tuple[str, ...] = PEERS
     peer_seeds: int = 1
     peer_minutes: float = 12.0
     curve_subjects: int = 10
@@ -92,6 +94,7 @@ def parse(
     size.add_argument("--quick", action="store_true", help="minutes: to see that it runs")
     size.add_argument("--full", action="store_true", help="hours: the numbers in the docs")
     parser.add_argument("--sources", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
+    parser.add_argument("--peers", nargs="*", choices=PEERS, help="which; none: leave them out")
     parser.add_argument("--split", choices=("test", "validation"), help="validation: for tuning")
     counts = ("seeds", "epochs", "subjects", "test-subjects", "peer-seeds", "curve-subjects")
     for count in counts:
@@ -109,8 +112,7 @@ def parse(
         for field in asdict(full)
         if getattr(given, field, None) is not None
     }
-    if "sources" in chosen:
-        chosen["sources"] = tuple(chosen["sources"])
+    chosen |= {name: tuple(chosen[name]) for name in ("sources", "peers") if name in chosen}
     words = sys.argv[1:] if arguments is None else arguments
     return Options(
         budget=replace(full if given.full else quick, **chosen),
