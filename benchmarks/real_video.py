@@ -4,9 +4,9 @@ FOLDER holds `video.mp4` and `vitals.csv` with a contact PPG in its column `ppg`
 Every method, the untrained network and the shipped checkpoint on the whole clip and in windows of
 5 s every second, through the default protocol. Prints heart rates, and the correlation of the waves
 as measured, and as `rppg predict` refines them, beside that of the best sine; writes
-`docs/results/real_video.json`. `adapted` is the shipped checkpoint after one epoch without labels on
-the clip itself, with settings that were fixed before it was opened; what it learns is thrown away. One
-short clip: to be run at the end of a piece of work, never to tune on.
+`docs/results/real_video.json`. `adapted` is the shipped checkpoint after one epoch without labels
+on the clip itself, with settings that were fixed before it was opened; what it learns is thrown
+away. One short clip: to be run at the end of a piece of work, never to tune on.
 """
 
 import argparse
