@@ -58,11 +58,11 @@ def demo(
     Args:
         out: folder for `report.html`, `metrics.json`, `checkpoint.safetensors` and its JSON.
         seed: of the training run. The test subjects are the same for every seed.
-        quick: a tenth of the data, to see that everything runs.
+        quick: a fifth of the data, to see that everything runs.
         stage: told what is being done, and how far it is (done, total).
         progress: called after each training step.
     """
-    subjects, test_subjects = (12, 4) if quick else (100, 40)
+    subjects, test_subjects = (12, 4) if quick else (60, 40)
 
     def telling(what: str) -> Callable[[int, int], None]:
         return lambda done, total: stage(what, done, total) if stage else None
