@@ -39,6 +39,18 @@ def train(
         str | None,
         typer.Option(help="fcus, or a peer: sinc, contrast-phys.", show_default="fcus"),
     ] = None,
+    adapt: Annotated[
+        bool,
+        typer.Option(
+            "--adapt",
+            help="Train on from a checkpoint; a third of the recordings, held out, tells without "
+            "labels whether that helped: if not clearly, the old network is kept.",
+        ),
+    ] = False,
+    start: Annotated[
+        Path | None,
+        typer.Option(help="With --adapt: CHECKPOINT.safetensors.", show_default="the shipped one"),
+    ] = None,
     no_mask: Annotated[bool, typer.Option("--no-mask", help="Without the gradient level.")] = False,
     no_smooth: Annotated[
         bool, typer.Option("--no-smooth", help="Without the landscape level.")
@@ -70,6 +82,7 @@ def train(
         raise InputError(
             f"--no-{off[0]}: recipe {chosen} has no such level; leave it out, or train fcus"
         )
+    _check_adapt(adapt, start, chosen, out, given)
     if out.exists() and not out.is_dir():  # told before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
     source = str(config or "options")
@@ -78,12 +91,57 @@ def train(
 
         del given["recipe"]
         settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
-        _train_fcus(settings, out, cache=not no_cache, workers=workers)
+        if adapt:
+            _adapt(settings, start, out, cache=not no_cache, workers=workers)
+        else:
+            _train_fcus(settings, out, cache=not no_cache, workers=workers)
     else:
         from rppg.peers.config import PeerConfig
 
         peer = _validated(PeerConfig, given, source)
         _train_peer(peer, out, cache=not no_cache, workers=workers)
+
+
+def _check_adapt(
+    adapt: bool, start: Path | None, recipe: str, out: Path, given: dict[str, Any]
+) -> None:
+    """Refuse what makes no sense together."""
+    if start is not None and not adapt:
+        raise InputError(
+            f"--start {start}: only an adaptation starts from a checkpoint; add --adapt"
+        )
+    if not adapt:
+        return
+    if recipe != RECIPES[0]:
+        raise InputError(
+            f"--adapt: recipe {recipe} can't be adapted; leave --adapt out, or choose fcus"
+        )
+    if "data" not in given:
+        raise InputError("--adapt: to which recordings? name them with --data")
+    if start is not None and start.resolve() == (out / "checkpoint.safetensors").resolve():
+        raise InputError(
+            f"--out {out}: would overwrite the checkpoint it starts from; name another folder"
+        )
+
+
+def _adapt(
+    settings: "TrainConfig", start: Path | None, out: Path, *, cache: bool, workers: int | None
+) -> None:
+    from rppg.adapt import adapt
+
+    with progress_bars() as bars:
+        result = adapt(
+            settings,
+            start=start,
+            out=out,
+            progress=bars.training,
+            loading=bars.loading,
+            cache=cache,
+            workers=workers,
+        )
+    _tell_skipped(result.skipped)
+    say(result.evidence.told())
+    say(f"Checkpoint: {result.checkpoint}")
 
 
 def _train_fcus(settings: "TrainConfig", out: Path, *, cache: bool, workers: int | None) -> None:
