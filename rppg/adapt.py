@@ -1,6 +1,6 @@
 """Adapt a network to recordings without labels, and tell without labels whether that helped.
 
-    d_i = S_i(start) - S_i(adapted),    adapted is kept if mean(d) - t_0.95,n-1 sd(d) / sqrt(n) > 0
+    d_i = S_i(start) - S_i(adapted),    adapted is kept if mean(d) - t_0.9,n-1 sd(d) / sqrt(n) > 0
 
 S_i: share of the output's power away from its strongest line and that line's second harmonic, mean
 over the clips of person i, whom the adaptation has not seen. In doubt the start is kept.
@@ -35,8 +35,8 @@ logger = logging.getLogger(__name__)
 Unit = Literal["people", "recordings"]
 
 HELD_OUT = 1 / 3
-LEAST_HELD_OUT, LEAST_LEARNED = 3, 2
-CONFIDENCE = 0.95
+LEAST_HELD_OUT, LEAST_LEARNED = 4, 2
+CONFIDENCE = 0.9
 CLIPS_AT_ONCE = 4
 
 

@@ -1,0 +1,211 @@
+"""Adaptation: no label is read, people not learned from decide, in doubt the old one is kept."""
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from rppg.adapt import AdaptResult, adapt, away_from_pulse, gain_of
+from rppg.cli import main
+from rppg.errors import InputError
+from rppg.models.checkpoint import load_checkpoint, save_checkpoint
+from rppg.models.estimator import trained
+from rppg.models.fcus import FcusNet
+from rppg.records import FaceCrops, Pulse, Record
+from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.subjects import draw_subject, render_crops
+from rppg.training.clips import cut_clips
+from rppg.training.config import TrainConfig
+
+CONFIG = TrainConfig(clip_s=5, stride_s=5, data=("synthetic:webcam",))
+
+
+def unreadable() -> Pulse:
+    raise AssertionError("adaptation read a label")
+
+
+def people(domain: str) -> list[Record]:
+    """Recordings of six people whose labels cannot be read."""
+
+    def record(number: int) -> Record:
+        crops = render_crops(draw_subject(DOMAINS[domain], number, 10.0))
+        return Record(f"{domain}-{number}", domain, str(number), lambda: crops, unreadable)
+
+    return [record(n) for n in range(320, 326)]
+
+
+@pytest.fixture(scope="module")
+def records() -> list[Record]:
+    return people("webcam")
+
+
+@pytest.fixture(scope="module")
+def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A start whose fusion prefers the loudest regions: any training mends it."""
+    net, about = load_checkpoint()
+    with torch.no_grad():
+        net.fusion_power.fill_(-6.0)
+    path = tmp_path_factory.mktemp("start") / "spoilt.safetensors"
+    save_checkpoint(path, net, about["made"])
+    return path
+
+
+def same_bits(a: FcusNet, b: FcusNet) -> bool:
+    pairs = zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    return all(torch.equal(x, y) for x, y in pairs)
+
+
+@pytest.fixture(scope="module")
+def worse(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> AdaptResult:
+    """From the shipped network, at a learning rate that destroys it."""
+    out = tmp_path_factory.mktemp("worse")
+    wild = CONFIG.model_copy(update={"lr_physics": 3.0, "epochs": 2, "smooth": None})
+    return adapt(wild, records=records, out=out)
+
+
+@pytest.fixture(scope="module")
+def better(spoilt: Path, tmp_path_factory: pytest.TempPathFactory) -> AdaptResult:
+    """From a spoilt network, mended."""
+    mend = CONFIG.model_copy(update={"lr_physics": 0.5, "epochs": 16, "smooth": None})
+    return adapt(mend, start=spoilt, records=people("lab"), out=tmp_path_factory.mktemp("better"))
+
+
+def test_the_old_network_is_kept_where_the_new_one_is_worse(worse: AdaptResult) -> None:
+    shipped, about = load_checkpoint()
+    assert same_bits(worse.start, shipped) and not same_bits(worse.adapted, shipped)
+    assert not worse.evidence.better and worse.net is worse.start
+    assert worse.checkpoint is not None
+    kept, told = load_checkpoint(worse.checkpoint)
+    assert same_bits(kept, shipped)
+    made = told["made"]
+    assert made["adaptation"]["kept"] == "start"
+    assert made["adaptation"]["why"] == worse.evidence.told()
+    assert "Kept the old network" in worse.evidence.told()
+    assert made["config"] == about["made"]["config"], "how the kept one was made"
+    assert made["adaptation"]["tried"]["config"]["clip_s"] == 5
+    assert trained(worse.checkpoint).clip_s == 10
+
+
+def test_the_adapted_network_is_kept_where_it_is_clearly_better(
+    better: AdaptResult, spoilt: Path
+) -> None:
+    assert better.evidence.better and better.net is better.adapted
+    assert better.evidence.gain > better.evidence.gain_low > 0
+    assert better.checkpoint is not None
+    kept, told = load_checkpoint(better.checkpoint)
+    assert same_bits(kept, better.adapted)
+    made = told["made"]
+    assert made["adaptation"]["kept"] == "adapted"
+    assert made["adaptation"]["start"]["checkpoint"] == str(spoilt)
+    assert made["adaptation"]["start"]["made"] == load_checkpoint()[1]["made"]
+    assert made["config"]["data"] == ["synthetic:webcam"]
+    rows = (better.checkpoint.parent / "log.jsonl").read_text().splitlines()
+    assert len(rows) == len(better.log) == made["steps"]
+    assert better.evidence.told().startswith("Kept the adapted network")
+
+
+def test_what_is_held_out_is_not_learned_from(records: list[Record], worse: AdaptResult) -> None:
+    """Other pictures in the recordings held out change the evidence, not the network."""
+    names = set(worse.evidence.names)
+    assert len(names) == 4 and worse.made["adaptation"]["tried"]["clips_per_epoch"] == 2 * 2
+
+    def darker(record: Record) -> Record:
+        crops = record.load_crops()
+        noise = np.random.default_rng(0).integers(0, 60, crops.frames.shape)
+        other = replace(crops, frames=np.clip(crops.frames + noise, 0, 255).astype(np.uint8))
+        return replace(record, load_crops=lambda: other)
+
+    changed = [darker(r) if f"webcam: {r.subject}" in names else r for r in records]
+    wild = CONFIG.model_copy(update={"lr_physics": 3.0, "epochs": 2, "smooth": None})
+    again = adapt(wild, records=changed)
+    assert same_bits(again.adapted, worse.adapted)
+    assert again.evidence.before != worse.evidence.before
+
+
+def test_people_are_held_out_whole_and_count_once(records: list[Record]) -> None:
+    doubled = records + [replace(record, name=f"{record.name}-b") for record in records]
+    found = adapt(CONFIG, records=doubled).evidence
+    assert found.unit == "people" and len(found.names) == 4
+    one = [replace(record, subject="me") for record in records]
+    found = adapt(CONFIG, records=one).evidence
+    assert found.unit == "recordings" and len(found.names) == 4
+
+
+def test_the_bound_is_students() -> None:
+    before, after = [0.4, 0.5, 0.3, 0.6], [0.3, 0.45, 0.28, 0.4]
+    gain, low = gain_of(before, after)
+    # differences .1, .05, .02, .2: mean .0925, deviation .07890; t(0.9, 3) = 1.6377
+    assert gain == pytest.approx(0.0925)
+    assert low == pytest.approx(0.0925 - 1.6377 * 0.07890 / 2, abs=1e-5)
+    assert gain_of(before, before) == (0, 0), "no change is not better"
+
+
+def test_noise_lies_away_from_its_line_more_than_a_pulse(records: list[Record]) -> None:
+    net, _ = load_checkpoint()
+    crops = records[0].load_crops()
+    noise = np.random.default_rng(0).integers(90, 160, crops.frames.shape).astype(np.uint8)
+    face, blank = (
+        away_from_pulse(net, cut_clips([c], net.config, clip_s=5, stride_s=5))
+        for c in (crops, FaceCrops(noise, crops.times_s, crops.valid))
+    )
+    assert 0 <= face < blank <= 1
+
+
+def test_too_few_recordings_and_other_models_are_refused(records: list[Record]) -> None:
+    with pytest.raises(InputError, match=r"5 usable recordings.* needs 6.*without --adapt"):
+        adapt(CONFIG, records=records[:5])
+    other = TrainConfig.model_validate({**CONFIG.model_dump(), "model": {"regions": 3}})
+    with pytest.raises(InputError, match=r"model: differs.*leave it out"):
+        adapt(other, records=records)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--data", "synthetic:lab", "--start", "a.safetensors"], "add --adapt"),
+        (["--adapt"], "--data"),
+        (["--adapt", "--data", "synthetic:lab", "--recipe", "sinc"], "recipe sinc"),
+        (["--adapt", "--data", "synthetic:lab", "--start", "none.safetensors"], "no such file"),
+        (
+            ["--adapt", "--data", "x", "--start", "r/checkpoint.safetensors", "--out", "r"],
+            "overwrite",
+        ),
+    ],
+)
+def test_combinations_without_a_meaning_are_refused(
+    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main(["train", *arguments])
+    out, err = capsys.readouterr()
+    assert ended.value.code == 2 and out == ""
+    assert len(err.splitlines()) == 1 and told in err
+
+
+def test_the_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    (tmp_path / "small.toml").write_text("subjects = 6\nclip_s = 10\nstride_s = 10\n")
+    cache = tmp_path_factory.getbasetemp() / "rppg-cache"
+    ended = subprocess.run(
+        [
+            *(sys.executable, "-m", "rppg.cli", "train", "--adapt", "--data", "synthetic:lab"),
+            *("--config", "small.toml", "--out", "run"),
+        ],
+        cwd=tmp_path,
+        env={**os.environ, "RPPG_CACHE": str(cache), "COLUMNS": "400"},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert ended.returncode == 0, ended.stderr
+    decision, where = ended.stdout.splitlines()
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
+    assert decision == made["adaptation"]["why"]
+    assert "4 people held out" in decision
+    assert where == "Checkpoint: run/checkpoint.safetensors"
