@@ -1,8 +1,8 @@
 """Is the decision of `rppg train --adapt` right? `python -m benchmarks.adaptation [--quick]`.
 
 Folders of training subjects of each synthetic domain, from two starts, are adapted to by four
-settings, two of them harmful on purpose; the decision reads no label. Then both networks are
-measured on validation subjects of the same domain. Each adaptation is kept in
+settings, two of them forced: too many epochs at too high a rate. The decision reads no label; then
+both networks are measured on validation subjects of the same domain. Each adaptation is kept in
 `docs/results/adaptation.json` as it ends; an interrupted run goes on. `--quick`: one seed, small
 folders, ten subjects to measure on, in a file beside it.
 """
@@ -46,7 +46,7 @@ class Setting:
 
     recordings: int
     changes: Mapping[str, Any]
-    harmful: bool = False
+    forced: bool = False
 
 
 SETTINGS = {
@@ -93,6 +93,7 @@ def main() -> None:
                         runs[key] = _run(domain.name, start, setting, seed, count)
                         print(key, runs[key], flush=True)
                         _write(out, settings, runs)
+    _write(out, settings, runs)
     for group, row in _summary(runs).items():
         print(group, row)
 
@@ -166,7 +167,7 @@ def _summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for key, run in runs.items():
         domain, start, label, _ = key.split("/")
-        kind = "harmful on purpose" if SETTINGS[label].harmful else "as by default"
+        kind = "forced" if SETTINGS[label].forced else "one epoch"
         for name in ("all", kind, label, start, domain):
             groups.setdefault(name, []).append(run)
     found = {}
