@@ -9,6 +9,7 @@ what was claimed before the run holds, and whether each level does what it is th
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from math import isfinite
 from statistics import fmean, stdev
 
 import numpy as np
@@ -58,11 +59,12 @@ MECHANISMS = {
     "gradient_cosine": ("mask", +1, "mean cosine of successive gradients"),
     "sign_flips": ("mask", -1, "share of gradient entries that change their sign"),
     "eigenvalue": ("smooth", -1, "largest eigenvalue of the loss's Hessian at the end"),
+    "ascent": ("smooth", -1, "rise of the loss at SAM's ascent at the end"),
     "drift": ("project", -1, "relative change of the features of held-out noise"),
 }
 """What each level is there for: metric → level, the sign of its effect, what is measured."""
 
-SHOWN = ("gradient_cosine", "sign_flips", "eigenvalue", "drift", "cka_loss")
+SHOWN = ("gradient_cosine", "sign_flips", "eigenvalue", "ascent", "drift", "cka_loss")
 QUICK = Budget(("webcam", "wild"), 2, subjects=6, test_subjects=3)
 FULL = Budget(("mobile", "wild", "webcam"), 8)
 
@@ -253,7 +255,7 @@ def draw(effects: dict[str, dict[str, Interval]]) -> Figure:
 
 
 def _mean_sd(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None]
+    known = [value for value in values if value is not None and isfinite(value)]
     if not known:
         return "–"
     return f"{fmean(known):.3g} ({stdev(known) if len(known) > 1 else 0:.2g})"

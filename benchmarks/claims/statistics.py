@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import chain, combinations
+from math import isfinite, nan
 from statistics import fmean, stdev
 from typing import Any
 
@@ -125,13 +126,19 @@ def bootstrap(differences: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
 
 
 def student(differences: Sequence[float]) -> Interval:
-    """Mean of two or more differences, with Student's interval and p-value."""
+    """Mean of two or more differences, with Student's interval and p-value.
+
+    Those that are not finite are left out; where fewer than two are left, nothing is known.
+    """
     if len(differences) < 2:
         raise ValueError(f"expected two or more differences, found {len(differences)}")
-    mean = fmean(differences)
-    if stdev(differences) == 0:
+    known = [value for value in differences if isfinite(value)]
+    if len(known) < 2:
+        return Interval(nan, nan, nan, 1.0)
+    mean = fmean(known)
+    if stdev(known) == 0:
         return Interval(mean, mean, mean, 0.0 if mean else 1.0)
-    found = ttest_1samp(differences, 0.0)
+    found = ttest_1samp(known, 0.0)
     low, high = found.confidence_interval(0.95)
     return Interval(mean, float(low), float(high), float(found.pvalue))
 
