@@ -104,7 +104,9 @@ def parse(
         "--published", action="store_true", default=None, help="the peers' published constants"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the runs")
-    parser.add_argument("--runs", type=Path, default=Path("docs/results/runs"), help="finished runs")
+    parser.add_argument(
+        "--runs", type=Path, default=Path("docs/results/runs"), help="finished runs"
+    )
     parser.add_argument("--out", type=Path, default=Path(f"docs/results/{name}.json"))
     given = parser.parse_args(arguments)
     chosen = {
