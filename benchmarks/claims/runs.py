@@ -11,7 +11,7 @@ from typing import Any
 
 from rppg.errors import InputError
 from rppg.methods import METHODS
-from rppg.peers.config import PeerConfig
+from rppg.peers.config import PUBLISHED, PeerConfig
 from rppg.synthetic.domains import DOMAINS
 from rppg.training.config import TrainConfig
 
@@ -26,15 +26,7 @@ PEER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
         "batch_size": 4,
         "lr": 3e-4,
         "precision": "bfloat16",
-        "model": {
-            "scaling": "standard",
-            "taps": 3,
-            "halvings": 2,
-            "pooling": "average",
-            "activation": "elu",
-            "padding": "zeros",
-            "dropout": 0.0,
-        },
+        "model": {**PUBLISHED["contrast-phys"]["model"], "spatial": 1},
     },
     "contrast-phys": {"lr": 3e-4, "precision": "bfloat16"},
 }
