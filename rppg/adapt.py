@@ -18,13 +18,18 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
-from rppg.data.cache import cached
-from rppg.data.specs import open_datasets
 from rppg.errors import InputError
-from rppg.models.checkpoint import load_checkpoint, save_checkpoint
+from rppg.models.checkpoint import load_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import Record
-from rppg.train import TrainProgress, how_made, readable_crops, write_log
+from rppg.train import (
+    TrainProgress,
+    each_step,
+    how_made,
+    readable_crops,
+    save_run,
+    training_records,
+)
 from rppg.training.clips import ClipSet, batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
 from rppg.training.loop import LogRow, fit
@@ -142,34 +147,24 @@ def adapt(
         )
     config = config.model_copy(update={"model": net.config})
     if records is None:
-        records = open_datasets(
-            config.data, split="train", subjects=config.subjects, progress=loading
+        records = training_records(
+            config.data, config.subjects, cache=cache, workers=workers, loading=loading
         )
-        if cache:
-            records = cached(records, workers=workers, progress=loading)
     sources, reasons = _sources(records, config)
     unit, held_out, clip_set = _split(sources, config.seed)
     adapted = copy.deepcopy(net)
     steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
-
-    def on_step(row: LogRow) -> None:
-        if progress:
-            progress(TrainProgress(int(row["step"]), steps, row))
-
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        log = fit(adapted, clip_set, config, on_step)
+        log = fit(adapted, clip_set, config, each_step(progress, steps))
     if not all(value.isfinite().all() for value in adapted.state_dict().values()):
         raise InputError("the adapted weights are not finite; nothing was saved; lower lr")
     evidence = _judge(net, adapted, held_out, unit)
     tried = how_made(config, records, reasons)
     tried |= {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
     made = _made(about, start, tried, evidence)
-    checkpoint = None
-    if out is not None:
-        checkpoint = out / "checkpoint.safetensors"
-        save_checkpoint(checkpoint, adapted if evidence.better else net, made)
-        write_log(out / "log.jsonl", log)
+    kept = adapted if evidence.better else net
+    checkpoint = None if out is None else save_run(out, kept, made, log)
     return AdaptResult(net, adapted, evidence, log, made, checkpoint, tried["skipped"])
 
 

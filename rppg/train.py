@@ -17,7 +17,7 @@ from rppg.data.cache import cached
 from rppg.data.specs import open_datasets
 from rppg.data.used import used
 from rppg.errors import InputError
-from rppg.models.checkpoint import save_checkpoint
+from rppg.models.checkpoint import Network, save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import FaceCrops, Record
 from rppg.training.clips import batch_sizes, cut_clips
@@ -87,34 +87,45 @@ def train(
     """
     config = config or TrainConfig()
     if records is None:
-        records = open_datasets(
-            config.data, split="train", subjects=config.subjects, progress=loading
+        records = training_records(
+            config.data, config.subjects, cache=cache, workers=workers, loading=loading
         )
-        if cache:
-            records = cached(records, workers=workers, progress=loading)
     crops, reasons = readable_crops(records, config.clip_s)
     clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         net = FcusNet(config.model)
         steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
-
-        def on_step(row: LogRow) -> None:
-            if progress:
-                progress(TrainProgress(int(row["step"]), steps, row))
-
-        log = fit(net, clip_set, config, on_step)
+        log = fit(net, clip_set, config, each_step(progress, steps))
     made = {
         **how_made(config, records, reasons),
         "clips_per_epoch": len(clip_set.clips),
         "steps": len(log),
     }
-    checkpoint = None
-    if out is not None:
-        checkpoint = out / "checkpoint.safetensors"
-        save_checkpoint(checkpoint, net, made)
-        write_log(out / "log.jsonl", log)
+    checkpoint = None if out is None else save_run(out, net, made, log)
     return TrainResult(net, log, made, checkpoint, made["skipped"])
+
+
+def training_records(
+    data: Sequence[str],
+    subjects: int,
+    *,
+    cache: bool,
+    workers: int | None,
+    loading: Callable[[int, int], None] | None,
+) -> list[Record]:
+    """The training split of some SPECs; `cache`, `workers` and `loading` as for `train`."""
+    records = open_datasets(data, split="train", subjects=subjects, progress=loading)
+    return cached(records, workers=workers, progress=loading) if cache else records
+
+
+def each_step(
+    progress: Callable[[TrainProgress], None] | None, steps: int
+) -> Callable[[LogRow], None] | None:
+    """What a loop calls with each row of its log, so that `progress` is told of `steps`."""
+    if progress is None:
+        return None
+    return lambda row: progress(TrainProgress(int(row["step"]), steps, row))
 
 
 def how_made(
@@ -140,11 +151,14 @@ def how_made(
     }
 
 
-def write_log(path: Path, log: Sequence[LogRow]) -> None:
-    """The log as JSON lines, one a step."""
-    with atomic_path(path) as temporary:
+def save_run(out: Path, net: Network, made: Mapping[str, Any], log: Sequence[LogRow]) -> Path:
+    """Write `checkpoint.safetensors`, its JSON, and the log as JSON lines, one a step."""
+    checkpoint = out / "checkpoint.safetensors"
+    save_checkpoint(checkpoint, net, made)
+    with atomic_path(out / "log.jsonl") as temporary:
         rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
         temporary.write_text(rows, encoding="utf-8")
+    return checkpoint
 
 
 def readable_crops(

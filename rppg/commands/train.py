@@ -1,7 +1,8 @@
 """`rppg train`."""
 
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
@@ -14,10 +15,14 @@ from rppg.errors import InputError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
+    from rppg.adapt import AdaptResult
     from rppg.peers.config import PeerConfig
+    from rppg.peers.train import PeerResult
+    from rppg.train import TrainResult
     from rppg.training.config import TrainConfig
 
     Config = TypeVar("Config", bound=BaseModel)
+    Result = TypeVar("Result", AdaptResult, TrainResult, PeerResult)
 
 RECIPES = ("fcus", "sinc", "contrast-phys")
 
@@ -129,17 +134,7 @@ def _adapt(
 ) -> None:
     from rppg.adapt import adapt
 
-    with progress_bars() as bars:
-        result = adapt(
-            settings,
-            start=start,
-            out=out,
-            progress=bars.training,
-            loading=bars.loading,
-            cache=cache,
-            workers=workers,
-        )
-    _tell_skipped(result.skipped)
+    result = _run(partial(adapt, settings, start=start, out=out, cache=cache, workers=workers))
     say(result.evidence.told())
     say(f"Checkpoint: {result.checkpoint}")
 
@@ -147,16 +142,7 @@ def _adapt(
 def _train_fcus(settings: "TrainConfig", out: Path, *, cache: bool, workers: int | None) -> None:
     from rppg.train import train as run
 
-    with progress_bars() as bars:
-        result = run(
-            settings,
-            out=out,
-            progress=bars.training,
-            loading=bars.loading,
-            cache=cache,
-            workers=workers,
-        )
-    _tell_skipped(result.skipped)
+    result = _run(partial(run, settings, out=out, cache=cache, workers=workers))
     last = result.log[-1]
     levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
     say(
@@ -170,16 +156,7 @@ def _train_fcus(settings: "TrainConfig", out: Path, *, cache: bool, workers: int
 def _train_peer(settings: "PeerConfig", out: Path, *, cache: bool, workers: int | None) -> None:
     from rppg.peers.train import train_peer
 
-    with progress_bars() as bars:
-        result = train_peer(
-            settings,
-            out=out,
-            progress=bars.training,
-            loading=bars.loading,
-            cache=cache,
-            workers=workers,
-        )
-    _tell_skipped(result.skipped)
+    result = _run(partial(train_peer, settings, out=out, cache=cache, workers=workers))
     last, kept = result.log[-1], result.epochs[result.made["best_epoch"] - 1]
     say(
         f"Recipe: {settings.recipe}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
@@ -190,9 +167,13 @@ def _train_peer(settings: "PeerConfig", out: Path, *, cache: bool, workers: int 
     say(f"Checkpoint: {result.checkpoint}")
 
 
-def _tell_skipped(skipped: Mapping[str, str]) -> None:
-    if skipped:
-        say(f"Left out: {len(skipped)} recordings, named above")
+def _run(run: "Callable[..., Result]") -> "Result":
+    """Run with progress bars, and tell how many recordings were left out."""
+    with progress_bars() as bars:
+        result = run(progress=bars.training, loading=bars.loading)
+    if result.skipped:
+        say(f"Left out: {len(result.skipped)} recordings, named above")
+    return result
 
 
 def _validated(model: "type[Config]", given: dict[str, Any], source: str) -> "Config":

@@ -7,17 +7,21 @@ from typing import Any
 
 import torch
 
-from rppg.data.cache import cached
-from rppg.data.specs import open_datasets
 from rppg.errors import InputError
-from rppg.models.checkpoint import save_checkpoint
 from rppg.peers.batches import batch_sizes
 from rppg.peers.clips import Run, find_runs
 from rppg.peers.config import PeerConfig
 from rppg.peers.loop import EpochState, OnEpoch, fit
 from rppg.peers.physnet import PhysNet
 from rppg.records import Record
-from rppg.train import TrainProgress, how_made, readable_crops, write_log
+from rppg.train import (
+    TrainProgress,
+    each_step,
+    how_made,
+    readable_crops,
+    save_run,
+    training_records,
+)
 from rppg.training.loop import LogRow
 
 
@@ -80,24 +84,17 @@ def train_peer(
     """
     config = config or PeerConfig()
     if records is None:
-        records = open_datasets(
-            config.data, split="train", subjects=config.subjects, progress=loading
+        records = training_records(
+            config.data, config.subjects, cache=cache, workers=workers, loading=loading
         )
-        if cache:
-            records = cached(records, workers=workers, progress=loading)
     crops, reasons = readable_crops(records, config.clip_s)
     training, held_out = _hold_out(find_runs(crops, config.model, config.clip_frames), config)
     sizes = batch_sizes(training, config)
     steps = len(sizes) * config.epochs
-
-    def on_step(row: LogRow) -> None:
-        if progress:
-            progress(TrainProgress(int(row["step"]), steps, row))
-
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         net = PhysNet(config.model)
-        log, states = fit(net, training, held_out, config, on_step, on_epoch)
+        log, states = fit(net, training, held_out, config, each_step(progress, steps), on_epoch)
     made = {
         **how_made(config, records, reasons),
         "held_out": len({run.recording for run in held_out}),
@@ -106,11 +103,7 @@ def train_peer(
         "criterion": [state.criterion for state in states],
         "best_epoch": max(state.epoch for state in states if state.best),
     }
-    checkpoint = None
-    if out is not None:
-        checkpoint = out / "checkpoint.safetensors"
-        save_checkpoint(checkpoint, net, made)
-        write_log(out / "log.jsonl", log)
+    checkpoint = None if out is None else save_run(out, net, made, log)
     return PeerResult(net, log, made, states, checkpoint, made["skipped"])
 
 
