@@ -70,6 +70,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if error.filename is None:
             raise
         _refuse(f"{error.filename}: {error.strerror}; choose another path")
+    # An interrupt in exec("...") (an import's dataclass) would make `python -m` die of the signal
+    # at its end, though it was caught; CPython forgets it at the next exec.
+    exec("")
     sys.exit(code if isinstance(code, int) else 0)
 
 

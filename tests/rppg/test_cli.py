@@ -489,6 +489,18 @@ def test_an_interrupt_of_the_training_is_130(environment, tmp_path):
     interrupted(environment, tmp_path, config, ready)
 
 
+def test_an_interrupt_in_generated_code_is_130(tmp_path):
+    (tmp_path / "program.py").write_text(
+        "from rppg.cli import app, main\n"
+        "@app.command()\n"
+        "def stop():\n"
+        "    exec('raise KeyboardInterrupt')\n"
+        "main(['stop'])\n"
+    )
+    ended = subprocess.run([sys.executable, "-m", "program"], cwd=tmp_path, check=False)
+    assert ended.returncode == 130
+
+
 def test_an_interrupt_of_the_rendering_is_130_and_soon(environment, tmp_path):
     config = SMALL.replace("subjects = 4", "subjects = 16")
     interrupted(environment, tmp_path, config, lambda: rendered(tmp_path))
