@@ -26,6 +26,8 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache --no-logo
+	$(BIN)/python -m pytest -q tests/test_architecture.py
 
 format: $(READY)
 	$(BIN)/ruff format .
