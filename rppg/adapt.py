@@ -19,21 +19,25 @@ from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
 from rppg.errors import InputError
-from rppg.models.checkpoint import load_checkpoint
+from rppg.models.checkpoint import SHIPPED, load_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import Record
 from rppg.train import (
     TrainProgress,
+    digest_of_run,
     each_step,
     how_made,
+    open_state,
     readable_crops,
     save_run,
+    settings_of,
     training_records,
 )
 from rppg.training.clips import ClipSet, batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
 from rppg.training.loop import LogRow, fit
 from rppg.training.objective import power_spectrum, sparsity_term
+from rppg.training.resume import SAVE_EVERY_S
 
 logger = logging.getLogger(__name__)
 
@@ -122,6 +126,8 @@ def adapt(
     loading: Callable[[int, int], None] | None = None,
     cache: bool = True,
     workers: int | None = 1,
+    resume: bool = False,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> AdaptResult:
     """Train on from `start` with two thirds of the recordings; judge by the rest; keep one.
 
@@ -133,7 +139,7 @@ def adapt(
         records: recordings, in place of `config.data`. Their ground truth is not read.
         progress: called after each step.
         loading: called with the recordings made ready, and their total.
-        cache, workers: as for `rppg.train.train`.
+        cache, workers, resume, save_every_s: as for `rppg.train.train`.
 
     Raises:
         InputError: too few recordings to hold any out, none that can be used, recordings that don't
@@ -153,18 +159,22 @@ def adapt(
     sources, reasons = _sources(records, config)
     unit, held_out, clip_set = _split(sources, config.seed)
     adapted = copy.deepcopy(net)
+    settings = settings_of("adapt", config, start or SHIPPED)
+    state = open_state(
+        out, settings, clip_set.clips, records, reasons, resume=resume, save_every_s=save_every_s
+    )
     steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        log = fit(adapted, clip_set, config, each_step(progress, steps))
+        log = fit(adapted, clip_set, config, each_step(progress, steps), state)
     if not all(value.isfinite().all() for value in adapted.state_dict().values()):
         raise InputError("the adapted weights are not finite; nothing was saved; lower lr")
     evidence = _judge(net, adapted, held_out, unit)
     tried = how_made(config, records, reasons)
     tried |= {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
-    made = _made(about, start, tried, evidence)
+    made = _made(about, start, tried, evidence) | {"run": digest_of_run(settings)}
     kept = adapted if evidence.better else net
-    checkpoint = None if out is None else save_run(out, kept, made, log)
+    checkpoint = save_run(out, kept, made, log, state)
     return AdaptResult(net, adapted, evidence, log, made, checkpoint, tried["skipped"])
 
 

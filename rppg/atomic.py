@@ -1,6 +1,14 @@
-"""Outputs that are there whole or not at all."""
+"""Outputs that are there whole or not at all.
 
+A process that is killed leaves its temporary file behind, named after the machine and the process:
+whoever writes the same output next on that machine removes it.
+"""
+
+import functools
+import glob
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -15,7 +23,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`, moved onto it when the block ends without an error.
 
     The temporary name ends as `path` does, for writers that go by it. After an error nothing is
-    left behind, and what was at `path` before is untouched.
+    left behind, and what was at `path` before is untouched. The content is on the disk before it is
+    moved: after a power cut there is the old file or the new one.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
@@ -23,12 +32,15 @@ def atomic_path(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{path}: {error.filename} is a file; choose another folder") from error
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix)
+    _sweep(path.parent, path.stem, path.suffix)
+    handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
     os.close(handle)
     temporary = Path(name)
     try:
         yield temporary
         temporary.chmod(0o666 & ~_umask())
+        with temporary.open("rb") as written:
+            os.fsync(written.fileno())
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -49,13 +61,47 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{path}: {error.filename} is a file; choose another folder") from error
-    temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}-"))
+    _sweep(path.parent, path.name)
+    temporary = Path(tempfile.mkdtemp(None, _prefix(path.name), path.parent))
     try:
         yield temporary
         temporary.chmod(0o777 & ~_umask())
         temporary.rename(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
+
+
+@functools.cache
+def _machine() -> str:
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+
+
+def _prefix(stem: str) -> str:
+    return f".{stem}-{_machine()}-{os.getpid()}-"
+
+
+def _sweep(folder: Path, stem: str, suffix: str = "") -> None:
+    """Remove what processes of this machine that are no more have left of an output."""
+    start = f".{stem}-{_machine()}-"
+    for path in folder.glob(f"{glob.escape(start)}*-*{glob.escape(suffix)}"):
+        process = path.name.removeprefix(start).partition("-")[0]
+        if process.isdigit() and not _running(int(process)):
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+
+
+def _running(process: int) -> bool:
+    if os.name == "nt":  # where signal 0 is Ctrl-C
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # of another user
+        return True
+    return True
 
 
 def _umask() -> int:

@@ -1,5 +1,6 @@
 """Train FCUS-rPPG without labels: `train(config)`, `python -m rppg.train`, `rppg train`."""
 
+import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -17,14 +18,17 @@ from rppg.data.cache import cached
 from rppg.data.specs import open_datasets
 from rppg.data.used import used
 from rppg.errors import InputError
-from rppg.models.checkpoint import Network, save_checkpoint
+from rppg.models.checkpoint import Network, digest_of, load_network, save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import FaceCrops, Record
 from rppg.training.clips import batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
 from rppg.training.loop import LogRow, fit
+from rppg.training.resume import SAVE_EVERY_S, RunState
 
 logger = logging.getLogger(__name__)
+
+STATE_FILE = "resume.safetensors"
 
 
 @dataclass(frozen=True)
@@ -64,26 +68,31 @@ def train(
     loading: Callable[[int, int], None] | None = None,
     cache: bool = True,
     workers: int | None = 1,
+    resume: bool = False,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> TrainResult:
     """Train without labels.
 
     Args:
         config: the run; one epoch on `synthetic:webcam` by default.
-        out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`.
+        out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`, and, while the
+            run goes on, `resume.safetensors`.
         records: recordings to train on, in place of `config.data`. Their ground truth is not read.
         progress: called after each step.
         loading: called with the recordings made ready, and their total.
         cache: keep the crops of `config.data`'s videos, and take them from there the next time.
         workers: processes that read videos into the cache, see `rppg.data.cache.store`.
+        resume: go on where a run into `out` was killed or stopped, if one was.
+        save_every_s: seconds after which the state of the run is saved again, for `resume`.
 
     Returns:
-        The network and its log. The same configuration gives the same bits on one machine.
-        Recordings that can't be read, or hold no clip, are left out, told of, and counted in
-        `skipped`.
+        The network and its log. The same configuration gives the same bits on one machine, also
+        where the run was killed and resumed. Recordings that can't be read, or hold no clip, are
+        left out, told of, and counted in `skipped`.
 
     Raises:
-        InputError: none of the recordings can be used, the loss is not finite, or the cache
-            can't be written to.
+        InputError: none of the recordings can be used, the loss is not finite, the cache can't be
+            written to, or `out` holds the state of another run.
     """
     config = config or TrainConfig()
     if records is None:
@@ -92,18 +101,77 @@ def train(
         )
     crops, reasons = readable_crops(records, config.clip_s)
     clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
+    settings = settings_of("fcus", config)
+    state = open_state(
+        out, settings, clip_set.clips, records, reasons, resume=resume, save_every_s=save_every_s
+    )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         net = FcusNet(config.model)
         steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
-        log = fit(net, clip_set, config, each_step(progress, steps))
+        log = fit(net, clip_set, config, each_step(progress, steps), state)
     made = {
         **how_made(config, records, reasons),
         "clips_per_epoch": len(clip_set.clips),
         "steps": len(log),
+        "run": digest_of_run(settings),
     }
-    checkpoint = None if out is None else save_run(out, net, made, log)
+    checkpoint = save_run(out, net, made, log, state)
     return TrainResult(net, log, made, checkpoint, made["skipped"])
+
+
+def settings_of(recipe: str, config: BaseModel, start: Path | None = None) -> dict[str, Any]:
+    """What a run's result depends on beside its data; `start`: the checkpoint it starts from."""
+    about = {"recipe": recipe, "config": config.model_dump(mode="json")}
+    return about if start is None else {**about, "start": digest_of(start)}
+
+
+def digest_of_run(settings: Mapping[str, Any]) -> str:
+    """How a checkpoint names the run it is from."""
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+
+def is_finished(out: Path, settings: Mapping[str, Any]) -> bool:
+    """Whether a run into `out` is over, so that there is nothing to resume.
+
+    Raises:
+        InputError: `out` holds the checkpoint of another run, which would be written over.
+    """
+    checkpoint = out / "checkpoint.safetensors"
+    if (out / STATE_FILE).exists() or not checkpoint.with_suffix(".json").exists():
+        return False
+    _, about = load_network(checkpoint)
+    if about["made"].get("run") == digest_of_run(settings):
+        return True
+    raise InputError(
+        f"{checkpoint}: of another run than the one to resume (its settings differ); give the same "
+        "settings, name another folder, or train anew, without --resume"
+    )
+
+
+def open_state(
+    out: Path | None,
+    settings: Mapping[str, Any],
+    clips: object,
+    records: Sequence[Record],
+    reasons: Mapping[tuple[str, str], str],
+    *,
+    resume: bool,
+    save_every_s: float,
+) -> RunState | None:
+    """Where a run keeps its state; None where it has no folder.
+
+    Args:
+        settings: as of `settings_of`.
+        clips: which clips it trains on, as JSON values.
+        records, reasons: as for `how_made`.
+    """
+    if out is None:
+        return None
+    used_by = [[r.dataset, r.name] for r in records if (r.dataset, r.name) not in reasons]
+    data = hashlib.sha256(json.dumps([used_by, clips]).encode()).hexdigest()
+    run = {**settings, "data": data}
+    return RunState(out / STATE_FILE, run, resume=resume, every_s=save_every_s)
 
 
 def training_records(
@@ -151,13 +219,27 @@ def how_made(
     }
 
 
-def save_run(out: Path, net: Network, made: Mapping[str, Any], log: Sequence[LogRow]) -> Path:
-    """Write `checkpoint.safetensors`, its JSON, and the log as JSON lines, one a step."""
-    checkpoint = out / "checkpoint.safetensors"
-    save_checkpoint(checkpoint, net, made)
+def save_run(
+    out: Path | None,
+    net: Network,
+    made: Mapping[str, Any],
+    log: Sequence[LogRow],
+    state: RunState | None,
+) -> Path | None:
+    """Write the log as JSON lines, one a step, `checkpoint.safetensors` and its JSON.
+
+    Killed in between, it is done again on `resume`: the state is removed at the end. Returns the
+    checkpoint; None, and nothing is written, without `out`.
+    """
+    if out is None:
+        return None
     with atomic_path(out / "log.jsonl") as temporary:
         rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
         temporary.write_text(rows, encoding="utf-8")
+    checkpoint = out / "checkpoint.safetensors"
+    save_checkpoint(checkpoint, net, made)
+    if state is not None:
+        state.remove()
     return checkpoint
 
 

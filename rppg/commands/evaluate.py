@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+import rppg
 from rppg.atomic import atomic_path
 from rppg.commands.options import Json, NoCache, Workers
 from rppg.commands.terminal import progress_bars, stdout, tell
@@ -26,6 +27,10 @@ def evaluate(
     subjects: Annotated[int, typer.Option(min=1, help="Test subjects per synthetic domain.")] = 40,
     protocol: Annotated[str, typer.Option(help="default or toolbox.")] = "default",
     out: Annotated[Path | None, typer.Option(help="Folder for report, JSON and CSV.")] = None,
+    resume: Annotated[
+        bool,
+        typer.Option("--resume", help="Go on where one into --out was killed or stopped."),
+    ] = False,
     no_cache: NoCache = False,
     workers: Workers = None,
     as_json: Json = False,
@@ -33,14 +38,28 @@ def evaluate(
     """Heart rate errors of checkpoints and methods on datasets with ground truth."""
     from rppg.data.cache import cached
     from rppg.data.specs import open_datasets
-    from rppg.evaluation import TOOLBOX, Protocol, to_json
+    from rppg.evaluation import TOOLBOX, Journal, Protocol, to_json
     from rppg.evaluation import evaluate as run
+    from rppg.models.checkpoint import digest_of
     from rppg.report import score_table
 
     protocols = {"default": Protocol(), "toolbox": TOOLBOX}
     if protocol not in protocols:
         raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
+    if resume and out is None:
+        raise InputError("--resume: from where? name the folder of the evaluation with --out")
     estimators = _estimators(checkpoint or [], method or [])
+    journal = None
+    if out is not None:
+        given = {
+            "rppg": rppg.__version__,
+            "data": data,
+            "subjects": subjects,
+            "protocol": protocol,
+            "methods": list(estimators),
+            "checkpoints": [digest_of(path) for path in checkpoint or []],
+        }
+        journal = Journal(out / "evaluation.jsonl", given, resume)
     with progress_bars() as bars:
         records = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
         if not no_cache:
@@ -50,6 +69,7 @@ def evaluate(
             estimators,
             protocols[protocol],
             progress=bars.counter("evaluation", len(records)),
+            journal=journal,
         )
     for failure in result.failures:
         tell(f"{failure.record}: {failure.reason}", style="yellow")
@@ -63,6 +83,8 @@ def evaluate(
         stdout.print(score_table(result))
     if out is not None:
         _write(out, result)
+        if journal is not None:
+            journal.remove()
         tell(f"Report: {out / 'report.html'}")
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from rppg.commands.options import NoCache, Workers
-from rppg.commands.terminal import progress_bars, say
+from rppg.commands.terminal import progress_bars, say, tell
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -63,6 +63,12 @@ def train(
     no_project: Annotated[
         bool, typer.Option("--no-project", help="Without the feature level.")
     ] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on where a run into --out was killed or stopped.")
+    ] = False,
+    save_every: Annotated[
+        float, typer.Option(min=0, metavar="SECONDS", help="How often to keep the state for that.")
+    ] = 60.0,
     no_cache: NoCache = False,
     workers: Workers = None,
 ) -> None:
@@ -91,20 +97,21 @@ def train(
     if out.exists() and not out.is_dir():  # told before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
     source = str(config or "options")
+    how = {"out": out, "cache": not no_cache, "workers": workers}
+    how |= {"resume": resume, "save_every_s": save_every}
     if chosen == "fcus":
         from rppg.training.config import TrainConfig
 
         del given["recipe"]
         settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
         if adapt:
-            _adapt(settings, start, out, cache=not no_cache, workers=workers)
+            _adapt(settings, start, how)
         else:
-            _train_fcus(settings, out, cache=not no_cache, workers=workers)
+            _train_fcus(settings, how)
     else:
         from rppg.peers.config import PeerConfig
 
-        peer = _validated(PeerConfig, given, source)
-        _train_peer(peer, out, cache=not no_cache, workers=workers)
+        _train_peer(_validated(PeerConfig, given, source), how)
 
 
 def _check_adapt(
@@ -129,20 +136,22 @@ def _check_adapt(
         )
 
 
-def _adapt(
-    settings: "TrainConfig", start: Path | None, out: Path, *, cache: bool, workers: int | None
-) -> None:
+def _adapt(settings: "TrainConfig", start: Path | None, how: dict[str, Any]) -> None:
     from rppg.adapt import adapt
+    from rppg.models.checkpoint import SHIPPED
 
-    result = _run(partial(adapt, settings, start=start, out=out, cache=cache, workers=workers))
-    say(result.evidence.told())
-    say(f"Checkpoint: {result.checkpoint}")
+    result = _run(partial(adapt, settings, start=start), "adapt", settings, how, start or SHIPPED)
+    if result is not None:
+        say(result.evidence.told())
+        say(f"Checkpoint: {result.checkpoint}")
 
 
-def _train_fcus(settings: "TrainConfig", out: Path, *, cache: bool, workers: int | None) -> None:
+def _train_fcus(settings: "TrainConfig", how: dict[str, Any]) -> None:
     from rppg.train import train as run
 
-    result = _run(partial(run, settings, out=out, cache=cache, workers=workers))
+    result = _run(partial(run, settings), "fcus", settings, how)
+    if result is None:
+        return
     last = result.log[-1]
     levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
     say(
@@ -153,10 +162,12 @@ def _train_fcus(settings: "TrainConfig", out: Path, *, cache: bool, workers: int
     say(f"Checkpoint: {result.checkpoint}")
 
 
-def _train_peer(settings: "PeerConfig", out: Path, *, cache: bool, workers: int | None) -> None:
+def _train_peer(settings: "PeerConfig", how: dict[str, Any]) -> None:
     from rppg.peers.train import train_peer
 
-    result = _run(partial(train_peer, settings, out=out, cache=cache, workers=workers))
+    result = _run(partial(train_peer, settings), settings.recipe, settings, how)
+    if result is None:
+        return
     last, kept = result.log[-1], result.epochs[result.made["best_epoch"] - 1]
     say(
         f"Recipe: {settings.recipe}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
@@ -167,10 +178,27 @@ def _train_peer(settings: "PeerConfig", out: Path, *, cache: bool, workers: int 
     say(f"Checkpoint: {result.checkpoint}")
 
 
-def _run(run: "Callable[..., Result]") -> "Result":
-    """Run with progress bars, and tell how many recordings were left out."""
-    with progress_bars() as bars:
-        result = run(progress=bars.training, loading=bars.loading)
+def _run(
+    run: "Callable[..., Result]",
+    recipe: str,
+    settings: "BaseModel",
+    how: dict[str, Any],
+    start: Path | None = None,
+) -> "Result | None":
+    """Run with progress bars, and tell how many recordings were left out; None: it is over."""
+    from rppg.train import STATE_FILE, is_finished, settings_of
+
+    out = how["out"]
+    if how["resume"] and is_finished(out, settings_of(recipe, settings, start)):
+        say(f"Finished already: {out / 'checkpoint.safetensors'}")
+        return None
+    try:
+        with progress_bars() as bars:
+            result = run(progress=bars.training, loading=bars.loading, **how)
+    except (KeyboardInterrupt, SystemExit):
+        if (out / STATE_FILE).exists():
+            tell(f"Stopped. The same command with --resume goes on from {out / STATE_FILE}")
+        raise
     if result.skipped:
         say(f"Left out: {len(result.skipped)} recordings, named above")
     return result

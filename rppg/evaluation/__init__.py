@@ -2,6 +2,7 @@
 
 from rppg.evaluation.estimators import ConstantGuess, Estimator, classical, constant_guess
 from rppg.evaluation.export import to_csv, to_json
+from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import BlandAltman, Statistic
 from rppg.evaluation.protocol import TOOLBOX, Measured, Protocol, measure
 from rppg.evaluation.results import (
@@ -24,6 +25,7 @@ __all__ = [
     "Estimator",
     "Evaluation",
     "Failure",
+    "Journal",
     "Measured",
     "Protocol",
     "Row",

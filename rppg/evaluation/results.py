@@ -83,6 +83,21 @@ class Failure:
 
 
 @dataclass(frozen=True)
+class Outcome:
+    """What came of one record: rows, perhaps example waveforms, failures."""
+
+    windows: tuple[Row, ...] = ()
+    clips: tuple[Row, ...] = ()
+    waveforms: tuple[Waveform, ...] = ()
+    failures: tuple[Failure, ...] = ()
+
+    @property
+    def readable(self) -> bool:
+        """Whether the record could be evaluated by any method."""
+        return all(failure.method is not None for failure in self.failures)
+
+
+@dataclass(frozen=True)
 class Scores:
     """A line of the table: one method on one dataset, or on the part of it named by `group`.
 

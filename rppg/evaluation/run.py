@@ -11,9 +11,10 @@ from rppg.data.used import used
 from rppg.errors import InputError
 from rppg.evaluation import toolbox
 from rppg.evaluation.estimators import ConstantGuess, Estimator
+from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import snr_db
 from rppg.evaluation.protocol import Measured, Protocol, measure
-from rppg.evaluation.results import Evaluation, Failure, Row, Waveform
+from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
 from rppg.records import Pulse, Record
 from rppg.signals import resample, resample_frames, uniform_grid
@@ -46,6 +47,7 @@ def evaluate(
     estimators: Mapping[str, Estimator | ConstantGuess],
     protocol: Protocol | None = None,
     progress: Callable[[Record], None] | None = None,
+    journal: Journal | None = None,
 ) -> Evaluation:
     """Every estimator on every record.
 
@@ -58,60 +60,83 @@ def evaluate(
         estimators: by the name in the table.
         protocol: settings; the default protocol if None.
         progress: called after each record.
+        journal: where to note what came of each record; those noted in it are not done again.
 
     Raises:
-        InputError: no estimators.
+        InputError: no estimators, or a journal of another evaluation.
     """
     protocol = protocol or Protocol()
     if not estimators:
         raise InputError("there is nothing to evaluate; give at least one method or checkpoint")
+    done = {} if journal is None else journal.open()
+    outcomes: list[Outcome] = []
+    shown: dict[str, int] = {}
+    seen: list[Record] = []
+    for record in records:
+        key = record.dataset, record.name
+        outcome = done.get(key)
+        if outcome is None:
+            example = shown.get(record.dataset, 0) < protocol.examples
+            outcome = evaluate_record(record, estimators, protocol, example=example)
+            if journal is not None:
+                journal.add(key, outcome)
+        if outcome.readable:
+            shown[record.dataset] = shown.get(record.dataset, 0) + 1
+        seen.append(record)
+        outcomes.append(outcome)
+        if progress is not None:
+            progress(record)
+    failures = tuple(failure for outcome in outcomes for failure in outcome.failures)
+    return Evaluation(
+        settings=asdict(protocol),
+        windows=tuple(row for outcome in outcomes for row in outcome.windows),
+        clips=tuple(row for outcome in outcomes for row in outcome.clips),
+        waveforms=tuple(wave for outcome in outcomes for wave in outcome.waveforms),
+        failures=failures,
+        data=used(seen, {(f.dataset, f.record) for f in failures if f.method is None}),
+    )
+
+
+def evaluate_record(
+    record: Record,
+    estimators: Mapping[str, Estimator | ConstantGuess],
+    protocol: Protocol,
+    *,
+    example: bool,
+) -> Outcome:
+    """Every estimator on one record; `example`: whether its waveforms are kept."""
+    try:
+        trial = prepare(record, protocol)
+    except InputError as error:
+        return Outcome(failures=(Failure(record.dataset, record.name, None, str(error)),))
     windows: list[Row] = []
     clips: list[Row] = []
     waveforms: list[Waveform] = []
     failures: list[Failure] = []
-    shown: dict[str, int] = {}
-    seen: list[Record] = []
-    for record in records:
-        seen.append(record)
-        try:
-            trial = prepare(record, protocol)
-        except InputError as error:
-            failures.append(Failure(record.dataset, record.name, None, str(error)))
-        else:
-            shown[record.dataset] = shown.get(record.dataset, 0) + 1
-            for name, estimator in estimators.items():
-                predicted = None
-                if not isinstance(estimator, ConstantGuess):
-                    try:
-                        bvp = _estimate(name, estimator, trial, protocol)
-                    except InputError as error:
-                        failures.append(Failure(record.dataset, record.name, name, str(error)))
-                        bvp = np.full(len(trial.grid_s), np.nan)
-                    predicted = measure(bvp, protocol, valid=trial.in_view)
-                guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
-                windows += _rows(trial, name, predicted, guess, protocol, whole=False)
-                clips += _rows(trial, name, predicted, guess, protocol, whole=True)
-                if predicted is not None and shown[record.dataset] <= protocol.examples:
-                    waveforms.append(
-                        Waveform(
-                            record.dataset,
-                            record.name,
-                            name,
-                            trial.grid_s,
-                            trial.truth.bvp,
-                            predicted.bvp,
-                        )
-                    )
-        if progress is not None:
-            progress(record)
-    return Evaluation(
-        settings=asdict(protocol),
-        windows=tuple(windows),
-        clips=tuple(clips),
-        waveforms=tuple(waveforms),
-        failures=tuple(failures),
-        data=used(seen, {(f.dataset, f.record) for f in failures if f.method is None}),
-    )
+    for name, estimator in estimators.items():
+        predicted = None
+        if not isinstance(estimator, ConstantGuess):
+            try:
+                bvp = _estimate(name, estimator, trial, protocol)
+            except InputError as error:
+                failures.append(Failure(record.dataset, record.name, name, str(error)))
+                bvp = np.full(len(trial.grid_s), np.nan)
+            predicted = measure(bvp, protocol, valid=trial.in_view)
+        guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
+        windows += _rows(trial, name, predicted, guess, protocol, whole=False)
+        clips += _rows(trial, name, predicted, guess, protocol, whole=True)
+        if predicted is not None and example:
+            waveforms.append(
+                Waveform(
+                    record.dataset,
+                    record.name,
+                    name,
+                    trial.grid_s,
+                    trial.truth.bvp,
+                    predicted.bvp,
+                )
+            )
+    return Outcome(tuple(windows), tuple(clips), tuple(waveforms), tuple(failures))
 
 
 def prepare(record: Record, protocol: Protocol) -> Trial:

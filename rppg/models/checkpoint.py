@@ -1,9 +1,11 @@
 """Checkpoints: weights as safetensors, and beside them how they were made as JSON.
 
 `NAME.safetensors` holds the weights, `NAME.json` the format version, which network it is and its
-configuration, and whatever the trainer says of itself. Neither can execute code.
+configuration, the digest of the weights, and whatever the trainer says of itself. Neither can
+execute code.
 """
 
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from importlib import resources
@@ -12,7 +14,7 @@ from typing import Any
 
 from pydantic import ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor
 
 from rppg.atomic import atomic_path
@@ -22,6 +24,8 @@ from rppg.peers.physnet import PhysNet, PhysNetConfig
 
 FORMAT = 2
 """1: signatures were weights, and nothing told the head's motion."""
+
+SHIPPED = Path(str(resources.files("rppg") / "checkpoints" / "fcus.safetensors"))
 
 Network = FcusNet | PhysNet
 
@@ -41,16 +45,19 @@ def save_checkpoint(path: Path, net: Network, made: Mapping[str, Any]) -> None:
     weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
     if bad := _not_finite(weights):
         raise InputError(f"{path}: not saved, the weights {bad} are not finite")
+    content = save(weights)
     about = {
         "format": FORMAT,
         "network": "physnet" if isinstance(net, PhysNet) else "fcus",
         "model": net.config.model_dump(mode="json"),
+        "weights": hashlib.sha256(content).hexdigest(),
         "made": dict(made),
     }
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(about, indent=2) + "\n", encoding="utf-8")
+    text = json.dumps(about, indent=2) + "\n"
     with atomic_path(path) as temporary:
-        save_file(weights, temporary)
+        temporary.write_bytes(content)
+    with atomic_path(path.with_suffix(".json")) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
@@ -74,8 +81,7 @@ def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
     Raises:
         InputError: when a file is missing, damaged, or of another format or network.
     """
-    if path is None:
-        path = Path(str(resources.files("rppg") / "checkpoints" / "fcus.safetensors"))
+    path = path or SHIPPED
     sidecar = path.with_suffix(".json")
     for file in (path, sidecar):
         if not file.is_file():
@@ -111,7 +117,18 @@ def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
         raise InputError(f"{path}: the weights do not fit the network ({reason})") from error
     if bad := _not_finite(weights):
         raise InputError(f"{path}: the weights {bad} are not finite; train it anew")
+    if about.get("weights", digest := digest_of(path)) != digest:
+        raise InputError(
+            f"{path}: not the weights that {sidecar.name} was written for; copy both again, or go "
+            "on with --resume if training was killed between the two"
+        )
     return net.eval(), about
+
+
+def digest_of(path: Path) -> str:
+    """SHA-256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _not_finite(weights: Mapping[str, Tensor]) -> str:

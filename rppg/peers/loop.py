@@ -3,19 +3,20 @@
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 
 import torch
 from torch import Tensor
 
 from rppg.errors import InputError
-from rppg.peers.batches import batches
+from rppg.peers.batches import Batch, batches
 from rppg.peers.clips import Run, clip_starts, cut_clip
 from rppg.peers.config import PeerConfig
 from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
 from rppg.peers.physnet import PhysNet
 from rppg.peers.sinc import sinc_criterion, sinc_loss
 from rppg.training.loop import LogRow
+from rppg.training.resume import RunState
 
 VALIDATION_BATCH = 4
 
@@ -49,43 +50,55 @@ def fit(
     config: PeerConfig,
     on_step: Callable[[LogRow], None] | None = None,
     on_epoch: OnEpoch | None = None,
+    state: RunState | None = None,
 ) -> tuple[list[LogRow], list[EpochState]]:
     """Train `net` in place; it ends with the weights of the epoch of the least criterion.
 
     Dropout draws from torch's own generator, everything else from one seeded here.
 
+    Args:
+        state: where to keep the state of the run, after each epoch of `state.every_s` or more, and
+            whether to go on from it.
+
     Raises:
-        InputError: when the loss is not finite, naming the step.
+        InputError: when the loss is not finite, naming the step; or as `RunState` does.
     """
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = torch.optim.AdamW(net.parameters(), lr=config.lr, weight_decay=config.weight_decay)
     log: list[LogRow] = []
     states: list[EpochState] = []
     kept: dict[str, Tensor] = {}
-    clips_seen, train_s, since_best, least = 0, 0.0, 0, math.inf
-    for epoch in range(1, config.epochs + 1):
+    found = None if state is None else state.load()
+    if found is not None:
+        net.load_state_dict(found["net"])
+        optimizer.load_state_dict(found["optimizer"])
+        generator.set_state(found["generator"])
+        torch.set_rng_state(found["random"])
+        log, kept = found["log"], found["kept"]
+        states = [EpochState(**epoch) for epoch in found["epochs"]]
+    clips_seen, train_s = (states[-1].clips_seen, states[-1].train_s) if states else (0, 0.0)
+    least = min((s.criterion for s in states if s.best), default=math.inf)
+    since_best = len(states) - max((s.epoch for s in states if s.best), default=0)
+    saved = time.monotonic()
+    for epoch in range(len(states) + 1, config.epochs + 1):
+        if config.patience is not None and since_best >= config.patience:
+            break
         net.train()
         started = time.monotonic()
         for batch in batches(training, config, generator):
-            optimizer.zero_grad()
-            with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-                waves = net(batch.clips)
-            terms = _loss(waves.float(), batch.speed, config, generator)
-            found = {name: float(term.detach()) for name, term in terms.items()}
-            if not math.isfinite(found["loss"]):
+            terms = _step(net, optimizer, batch, config, generator)
+            if not math.isfinite(terms["loss"]):
                 raise InputError(
-                    f"the loss is {found['loss']} at step {len(log)}; nothing was saved; "
+                    f"the loss is {terms['loss']} at step {len(log)}; nothing was saved; "
                     "lower lr, or look for damaged recordings"
                 )
-            terms["loss"].backward()
-            optimizer.step()
             clips_seen += len(batch.clips)
             row = {
                 "step": len(log) + 1,
                 "epoch": epoch,
                 "clips_seen": clips_seen,
                 "seconds": train_s + time.monotonic() - started,
-                **found,
+                **terms,
             }
             log.append(row)
             if on_step:
@@ -102,13 +115,43 @@ def fit(
         with torch.random.fork_rng():  # what the callback draws changes nothing
             if on_epoch is not None and on_epoch(net, states[-1]):
                 break
-        if config.patience is not None and since_best >= config.patience:
-            break
+        if state is not None and time.monotonic() - saved >= state.every_s:
+            state.save(
+                {
+                    "log": log,
+                    "epochs": [asdict(s) for s in states],
+                    "kept": kept,
+                    "net": net.state_dict(),
+                    "optimizer": optimizer.state_dict(),
+                    "generator": generator.get_state(),
+                    "random": torch.get_rng_state(),
+                }
+            )
+            saved = time.monotonic()
     if not kept:
         raise InputError("the criterion is not finite after any epoch; nothing was saved; lower lr")
     net.load_state_dict(kept)
     net.eval()
     return log, states
+
+
+def _step(
+    net: PhysNet,
+    optimizer: torch.optim.Optimizer,
+    batch: Batch,
+    config: PeerConfig,
+    generator: torch.Generator,
+) -> dict[str, float]:
+    """One optimizer step, none where the loss is not finite; the terms of the loss."""
+    optimizer.zero_grad()
+    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
+        waves = net(batch.clips)
+    terms = _loss(waves.float(), batch.speed, config, generator)
+    found = {name: float(term.detach()) for name, term in terms.items()}
+    if math.isfinite(found["loss"]):
+        terms["loss"].backward()
+        optimizer.step()
+    return found
 
 
 def _loss(

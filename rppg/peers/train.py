@@ -16,13 +16,17 @@ from rppg.peers.physnet import PhysNet
 from rppg.records import Record
 from rppg.train import (
     TrainProgress,
+    digest_of_run,
     each_step,
     how_made,
+    open_state,
     readable_crops,
     save_run,
+    settings_of,
     training_records,
 )
 from rppg.training.loop import LogRow
+from rppg.training.resume import SAVE_EVERY_S
 
 
 @dataclass(frozen=True)
@@ -56,6 +60,8 @@ def train_peer(
     on_epoch: OnEpoch | None = None,
     cache: bool = True,
     workers: int | None = 1,
+    resume: bool = False,
+    save_every_s: float = SAVE_EVERY_S,
 ) -> PeerResult:
     """Train PhysNet without labels.
 
@@ -73,6 +79,8 @@ def train_peer(
             without a better criterion.
         cache: keep the crops of `config.data`'s videos, and take them from there the next time.
         workers: processes that read videos into the cache, see `rppg.data.cache.store`.
+        resume: go on after the last epoch whose state a run into `out` has saved, if it has.
+        save_every_s: seconds after which the state is saved again, at the end of an epoch.
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine with the
@@ -91,19 +99,25 @@ def train_peer(
     training, held_out = _hold_out(find_runs(crops, config.model, config.clip_frames), config)
     sizes = batch_sizes(training, config)
     steps = len(sizes) * config.epochs
+    settings = settings_of(config.recipe, config)
+    state = open_state(
+        out, settings, sizes, records, reasons, resume=resume, save_every_s=save_every_s
+    )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         net = PhysNet(config.model)
-        log, states = fit(net, training, held_out, config, each_step(progress, steps), on_epoch)
+        step = each_step(progress, steps)
+        log, states = fit(net, training, held_out, config, step, on_epoch, state)
     made = {
         **how_made(config, records, reasons),
         "held_out": len({run.recording for run in held_out}),
         "clips_per_epoch": sum(sizes),
         "steps": len(log),
-        "criterion": [state.criterion for state in states],
-        "best_epoch": max(state.epoch for state in states if state.best),
+        "criterion": [epoch.criterion for epoch in states],
+        "best_epoch": max(epoch.epoch for epoch in states if epoch.best),
+        "run": digest_of_run(settings),
     }
-    checkpoint = None if out is None else save_run(out, net, made, log)
+    checkpoint = save_run(out, net, made, log, state)
     return PeerResult(net, log, made, states, checkpoint, made["skipped"])
 
 

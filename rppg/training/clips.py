@@ -102,13 +102,20 @@ def batch_sizes(clips: int, size: int) -> list[int]:
     return sizes
 
 
-def batches(clip_set: ClipSet, size: int, generator: torch.Generator) -> Iterator[Batch]:
-    """One epoch: every clip once, in random order, half of them mirrored, at random speeds."""
+def batches(
+    clip_set: ClipSet, size: int, generator: torch.Generator, skip: int = 0
+) -> Iterator[Batch]:
+    """One epoch: every clip once, in random order, half of them mirrored, at random speeds.
+
+    The first `skip` batches are drawn, but not given: those of a run that goes on in mid-epoch.
+    """
     order = torch.randperm(len(clip_set.clips), generator=generator)
-    for part in order.split(batch_sizes(len(order), size)):
+    for number, part in enumerate(order.split(batch_sizes(len(order), size))):
         low, high = SPEED
         speed = low + (high - low) * torch.rand(len(part), generator=generator)
         mirror = torch.rand(len(part), generator=generator) < 0.5
+        if number < skip:
+            continue
         clips = [
             _play(clip_set, *clip_set.clips[int(i)], float(s), bool(m))
             for i, s, m in zip(part, speed, mirror, strict=True)

@@ -2,7 +2,8 @@
 
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import Any
 
@@ -14,61 +15,117 @@ import gradreg
 from rppg.errors import InputError
 from rppg.models.fcus import FcusNet
 from rppg.models.patches import tile_background
-from rppg.training.clips import Batch, ClipSet, batches
+from rppg.training.clips import Batch, ClipSet, batch_sizes, batches
 from rppg.training.config import MaskConfig, ProjectConfig, TrainConfig
 from rppg.training.objective import Loss, objective
+from rppg.training.resume import RunState
+from rppg.training.stopping import stops_wait
 
 LogRow = dict[str, float]
 OnStep = Callable[[LogRow], None]
 
 
 def fit(
-    net: FcusNet, clip_set: ClipSet, config: TrainConfig, on_step: OnStep | None = None
+    net: FcusNet,
+    clip_set: ClipSet,
+    config: TrainConfig,
+    on_step: OnStep | None = None,
+    state: RunState | None = None,
 ) -> list[LogRow]:
     """Train `net` in place on clips, without labels; returns the log, one row a step.
 
+    Args:
+        on_step: called after each step.
+        state: where to keep the state of the run, and whether to go on from it. An interrupt or
+            SIGTERM then waits for the end of the step, and the state is saved.
+
     Raises:
-        InputError: when the loss is not finite, naming the step.
+        InputError: when the loss is not finite, naming the step; or as `RunState` does.
     """
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = build_optimizer(net, config)
-    if config.project is not None:
-        _observe_background(optimizer, net, clip_set, config.project, config.seed)
     log: list[LogRow] = []
-    step, clips_seen, previous = 0, 0, None
-    started = time.monotonic()
+    previous: Tensor | None = None
+    found = None if state is None else state.load()
+    if found is not None:
+        log, previous = _restore(found, net, optimizer, generator)
+    elif config.project is not None:
+        _observe_background(optimizer, net, clip_set, config.project, config.seed)
+    clips_seen, before_s = (log[-1]["clips_seen"], log[-1]["seconds"]) if log else (0, 0.0)
+    per_epoch = len(batch_sizes(len(clip_set.clips), config.batch_size))
+    started = saved = time.monotonic()
     net.train()
-    for epoch in range(config.epochs):
-        for batch in batches(clip_set, config.batch_size, generator):
-            loss, kept, gradient = _step(net, optimizer, batch, config)
-            if not math.isfinite(float(loss.total)):
-                raise InputError(
-                    f"the loss is {float(loss.total)} at step {step}; nothing was saved; "
-                    "lower lr, or look for damaged recordings"
+    with ExitStack() as stack:
+        asked = None if state is None else stack.enter_context(stops_wait())
+        while len(log) < per_epoch * config.epochs:
+            epoch, done = divmod(len(log), per_epoch)
+            drawn_from = generator.get_state()
+            for batch in batches(clip_set, config.batch_size, generator, skip=done):
+                loss, kept, gradient = _step(net, optimizer, batch, config)
+                if not math.isfinite(float(loss.total)):
+                    raise InputError(
+                        f"the loss is {float(loss.total)} at step {len(log)}; nothing was saved; "
+                        "lower lr, or look for damaged recordings"
+                    )
+                clips_seen += len(batch.clips)
+                cosine = (
+                    math.nan
+                    if previous is None
+                    else float(F.cosine_similarity(gradient, previous, 0))
                 )
-            step, clips_seen = step + 1, clips_seen + len(batch.clips)
-            cosine = (
-                math.nan if previous is None else float(F.cosine_similarity(gradient, previous, 0))
-            )
-            previous = gradient
-            row = {
-                "step": step,
-                "epoch": epoch + 1,
-                "clips_seen": clips_seen,
-                "seconds": time.monotonic() - started,
-                "loss": float(loss.total),
-                "sparsity": float(loss.sparsity),
-                "variance": float(loss.variance),
-                "coherence": float(loss.coherence),
-                "kept": kept,
-                "gradient_norm": float(gradient.norm()),
-                "gradient_cosine": cosine,
-            }
-            log.append(row)
-            if on_step:
-                on_step(row)
+                previous = gradient
+                row = {
+                    "step": len(log) + 1,
+                    "epoch": epoch + 1,
+                    "clips_seen": clips_seen,
+                    "seconds": before_s + time.monotonic() - started,
+                    "loss": float(loss.total),
+                    "sparsity": float(loss.sparsity),
+                    "variance": float(loss.variance),
+                    "coherence": float(loss.coherence),
+                    "kept": kept,
+                    "gradient_norm": float(gradient.norm()),
+                    "gradient_cosine": cosine,
+                }
+                log.append(row)
+                if on_step:
+                    on_step(row)
+                if state is None or asked is None:
+                    continue
+                if asked.number or time.monotonic() - saved >= state.every_s:
+                    last = len(log) % per_epoch == 0
+                    at = generator.get_state() if last else drawn_from
+                    state.save(_state(log, previous, net, optimizer, at))
+                    saved = time.monotonic()
+                if asked.number:
+                    asked.stop()
     net.eval()
     return log
+
+
+def _state(
+    log: list[LogRow], previous: Tensor, net: FcusNet, optimizer: Any, drawn_from: Tensor
+) -> dict[str, Any]:
+    """All that the next step depends on; `drawn_from`: the generator when its epoch began."""
+    return {
+        "log": log,
+        "previous": previous,
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": drawn_from,
+        "random": torch.get_rng_state(),
+    }
+
+
+def _restore(
+    found: Mapping[str, Any], net: FcusNet, optimizer: Any, generator: torch.Generator
+) -> tuple[list[LogRow], Tensor]:
+    """The log and the last gradient of a state, after the rest is where it was."""
+    net.load_state_dict(found["net"])
+    optimizer.load_state_dict(found["optimizer"])
+    generator.set_state(found["generator"])
+    torch.set_rng_state(found["random"])
+    return found["log"], found["previous"]
 
 
 def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
