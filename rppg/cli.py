@@ -16,6 +16,7 @@ from rppg.commands.check import check
 from rppg.commands.datasets import datasets
 from rppg.commands.demo import demo
 from rppg.commands.evaluate import evaluate
+from rppg.commands.export import export
 from rppg.commands.methods import methods
 from rppg.commands.predict import predict
 from rppg.commands.synthesize import synthesize
@@ -27,7 +28,18 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (demo, train, evaluate, predict, synthesize, check, cache, datasets, methods):
+for command in (
+    demo,
+    train,
+    evaluate,
+    predict,
+    export,
+    synthesize,
+    check,
+    cache,
+    datasets,
+    methods,
+):
     app.command()(command)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]

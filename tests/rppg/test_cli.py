@@ -515,7 +515,7 @@ def test_help_and_lists(rppg, capsys):
     assert ended.returncode == 0
     commands = (
         "demo", "train", "evaluate", "predict", "synthesize", "check", "cache", "datasets",
-        "methods",
+        "methods", "export",
     )  # fmt: skip
     for command in commands:
         assert command in ended.stdout

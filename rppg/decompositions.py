@@ -1,0 +1,152 @@
+"""How the network is traced for any length, and said in operations that every ONNX runtime knows.
+
+`SymbolicLengths` is for the tracing; `DECOMPOSITIONS` then takes the place of what has no
+counterpart in ONNX, or none that all runtimes have:
+
+- the Fourier transform of T samples is a product with the matrices of cos 2πkt/T and sin 2πkt/T,
+  which the graph makes from T;
+- the solution of a small symmetric positive definite system is Gauss–Jordan elimination, unrolled:
+  for each pivot i, every row but the i-th is freed of its i-th column, and in the end each row is
+  divided by its pivot. Such systems need no exchange of rows;
+- overlap-add is a sum of shifted pieces. As ONNX's scatter, onnxruntime adds in parallel, and now
+  and then loses a term.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+
+aten = torch.ops.aten
+
+
+class SymbolicLengths(TorchFunctionMode):
+    """Lets a length be a symbol where PyTorch would ask for a number.
+
+    `min` and `max` give the one that is known to be it for every length; `rfftfreq` and
+    `hann_window`, which take plain integers alone, are computed.
+    """
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: object,
+        args: tuple[Any, ...] = (),
+        kwargs: Mapping[str, Any] | None = None,
+    ) -> Any:
+        """Called in place of every function of PyTorch."""
+        options = dict(kwargs or {})
+        if any(isinstance(value, torch.SymInt) for value in args):
+            if func is torch.sym_min:
+                return args[0] if args[0] <= args[1] else args[1]
+            if func is torch.sym_max:
+                return args[0] if args[0] >= args[1] else args[1]
+            if func is torch.fft.rfftfreq:
+                # As PyTorch rounds it: a line may lie on the edge of the band.
+                count = torch.full((1,), args[0], dtype=torch.float64)
+                step = 1 / (count * torch.tensor(args[1], dtype=torch.float64))
+                return torch.arange(args[0] // 2 + 1, **options) * step.float()
+            if func is torch.hann_window:
+                steps = torch.arange(args[0], **options)
+                return 0.5 - 0.5 * torch.cos(steps * (2 * torch.pi) / args[0])
+        return func(*args, **options)
+
+
+def fourier(count: int, time: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    """cos and sin `(count, time)` of 2πkt / time. kt is taken modulo `time`, while it is whole."""
+    k = torch.arange(count, device=like.device)[:, None]
+    t = torch.arange(time, device=like.device)
+    turns = (k * t).remainder(t[-1:] + 1)
+    angle = turns.to(like.real.dtype) * (2 * torch.pi / time)
+    return angle.cos(), angle.sin()
+
+
+def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
+    """`torch.fft.rfft` over the last dimension, whole."""
+    time = x.shape[-1]
+    cos, sin = fourier(time // 2 + 1, time, x)
+    return torch.complex(x @ cos.mT, -(x @ sin.mT))
+
+
+def irfft(x: Tensor, n: int, dim: int = -1, norm: str | None = None) -> Tensor:
+    """`torch.fft.irfft` over the last dimension, to length `n`."""
+    count = x.shape[-1]
+    cos, sin = fourier(count, n, x)
+    k = torch.arange(count, device=x.device)
+    twice = torch.where((k == 0) | (2 * k == n), 1.0, 2.0)  # the other half of the spectrum
+    real, imaginary = torch.view_as_real(x).unbind(-1)
+    return (real * twice / n) @ cos - (imaginary * twice / n) @ sin
+
+
+def multiply(a: Tensor, b: Tensor) -> Tensor:
+    """A complex spectrum times real weights; anything else is left as it is."""
+    if a.is_complex() and not b.is_complex():
+        real, imaginary = torch.view_as_real(a).unbind(-1)
+        return torch.complex(real * b, imaginary * b)
+    return NotImplemented
+
+
+def magnitude(a: Tensor) -> Tensor:
+    """Of a complex spectrum; anything else is left as it is."""
+    return torch.view_as_real(a).square().sum(-1).sqrt() if a.is_complex() else NotImplemented
+
+
+def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
+    """x with a x = b, for symmetric positive definite `a` `(..., N, N)` and `b` `(..., N, K)`."""
+    size = a.shape[-1]
+    both = torch.cat([a, b.expand(*a.shape[:-1], -1)], -1)
+    eye = torch.eye(size, dtype=a.dtype, device=a.device)
+    for i in range(size):
+        row = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
+        both = both - both[..., i : i + 1] * (1 - eye[:, i : i + 1]) * row
+    return both[..., size:] / both.diagonal(dim1=-2, dim2=-1)[..., None]
+
+
+def overlap_add(
+    x: Tensor,
+    output_size: Sequence[int],
+    kernel_size: Sequence[int],
+    dilation: Sequence[int],
+    padding: Sequence[int],
+    stride: Sequence[int],
+) -> Tensor:
+    """`F.fold` of one row: windows `(B, L, N)`, one every `hop`, to their sum `(B, 1, 1, T)`."""
+    length, hop = kernel_size[1], stride[1]
+    pieces = -(-length // hop)
+    windows = F.pad(x.mT, (0, pieces * hop - length)).unflatten(-1, (pieces, hop))
+    shifted = [
+        F.pad(windows[..., piece, :], (0, 0, piece, pieces - 1 - piece)) for piece in range(pieces)
+    ]
+    total = torch.stack(shifted).sum(0).flatten(1)
+    return total[:, None, None, : output_size[1]]
+
+
+def area_average(x: Tensor, output_size: Sequence[int]) -> Tensor:
+    """`F.adaptive_avg_pool2d`: a product with a matrix for each side."""
+    down, across = (
+        _areas(side, size, x) for side, size in zip(x.shape[-2:], output_size, strict=True)
+    )
+    return down.mT @ x @ across
+
+
+def _areas(side: int, size: int, like: Tensor) -> Tensor:
+    """Weights `(side, size)` of pixels in each area; areas share the pixels that they cut."""
+    pixel = torch.arange(side, device=like.device)[:, None]
+    area = torch.arange(size, device=like.device)
+    inside = (pixel * size < (area + 1) * side) & ((pixel + 1) * size > area * side)
+    return inside.to(like.dtype) / inside.sum(0)
+
+
+DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
+    aten.fft_rfft.default: rfft,
+    aten.fft_irfft.default: irfft,
+    aten.mul.Tensor: multiply,
+    aten.abs.default: magnitude,
+    aten.linalg_solve.default: solve,
+    aten.col2im.default: overlap_add,
+    aten.adaptive_avg_pool2d.default: area_average,
+}
+"""For `ExportedProgram.run_decompositions`."""

@@ -1,0 +1,222 @@
+"""Exported networks: the decompositions one by one, refusals, and files that run on their own."""
+
+import json
+import subprocess
+import sys
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+import rppg.export
+from rppg import decompositions as dc
+from rppg.errors import InputError
+from rppg.export import describe, export, run_onnx, trace
+from rppg.models.checkpoint import SHIPPED, digest_of, load_checkpoint, save_checkpoint
+from rppg.models.fcus import FcusNet, ModelConfig
+from rppg.peers.physnet import PhysNet, PhysNetConfig
+from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.subjects import draw_subject, render_crops
+
+LENGTHS = (151, 152, 188, 299, 300, 301, 450)
+ON_EDGE = (240, 290, 340)
+"""With mirrored ends 300, 350, 400 frames: 0.6 Hz is a spectral line, kept or not by rounding."""
+
+
+def double(*shape):
+    return torch.randn(*shape, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("time", [1, 2, 7, 8, 361])
+def test_fourier_transforms(time):
+    x = double(2, 3, time)
+    spectrum = torch.fft.rfft(x)
+    torch.testing.assert_close(dc.rfft(x), spectrum)
+    torch.testing.assert_close(dc.irfft(spectrum, time), torch.fft.irfft(spectrum, time))
+    torch.testing.assert_close(dc.magnitude(spectrum), spectrum.abs())
+    weights = torch.rand(spectrum.shape[-1], dtype=torch.float64) > 0.5
+    torch.testing.assert_close(dc.multiply(spectrum, weights), spectrum * weights)
+    assert dc.multiply(x, x) is NotImplemented and dc.magnitude(x) is NotImplemented
+
+
+def test_the_fourier_matrices_are_exact_in_float32():
+    """Angles in float32 would be off by 1e-3 at the end of a long clip."""
+    time = 3660
+    cos, _ = dc.fourier(time // 2 + 1, time, torch.zeros(1))
+    exact, _ = dc.fourier(time // 2 + 1, time, torch.zeros(1, dtype=torch.float64))
+    assert float((cos - exact).abs().max()) < 1e-6
+
+
+@pytest.mark.parametrize("size", [1, 3, 10])
+def test_solve(size):
+    root = double(4, 2, size, size)
+    a = root @ root.mT + 0.1 * torch.eye(size)
+    b = double(4, 2, size, 5)
+    torch.testing.assert_close(dc.solve(a, b), torch.linalg.solve(a, b))
+    shared = b[0, 0].expand(4, 2, -1, -1)
+    torch.testing.assert_close(dc.solve(a, b[0, 0]), torch.linalg.solve(a, shared))
+
+
+@pytest.mark.parametrize(("length", "hop"), [(150, 37), (8, 2), (5, 3), (4, 4)])
+def test_overlap_add(length, hop):
+    windows = double(2, length, 6)
+    size = (1, 5 * hop + length)
+    expected = F.fold(windows, size, (1, length), stride=(1, hop))
+    found = dc.overlap_add(windows, size, (1, length), (1, 1), (0, 0), (1, hop))
+    torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize(("side", "size"), [(48, 18), (36, 18), (19, 18), (18, 18)])
+def test_area_average(side, size):
+    x = double(2, 3, side, side + 1)
+    found = dc.area_average(x, (size, size))
+    torch.testing.assert_close(found, F.adaptive_avg_pool2d(x, size))
+
+
+# --- refusals --------------------------------------------------------------------------------
+
+
+def refusal(*arguments):
+    with pytest.raises(InputError) as told:
+        export(*arguments)
+    assert "\n" not in str(told.value)
+    return str(told.value)
+
+
+def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
+    out = tmp_path / "net.onnx"
+    assert ".pt2" in refusal(None, out, "torch")
+    assert "--size 17" in refusal(None, out, "onnx", 17)
+    peer, one = tmp_path / "peer.safetensors", tmp_path / "one.safetensors"
+    save_checkpoint(peer, PhysNet(PhysNetConfig(width=4)), {})
+    assert f"{peer}: a checkpoint of physnet" in refusal(peer, out)
+    save_checkpoint(one, FcusNet(ModelConfig(signatures=((0.3, 0.8, 0.5),))), {})
+    assert f"{one}: its one signature" in refusal(one, out)
+    assert "no such file" in refusal(tmp_path / "nothing.safetensors", out)
+    monkeypatch.setattr(rppg.export, "NEEDED", ("onnx", "no_such_runtime"))
+    assert "no_such_runtime" in refusal(None, out) and "gradreg[export]" in refusal(None, out)
+    assert not out.exists()
+
+
+# --- files -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def faces():
+    """Crops of two people before different cameras, `(2, T, 3, S, S)`."""
+    frames = [
+        render_crops(draw_subject(DOMAINS[name], 7, 16.0)).frames[:450] for name in ("lab", "wild")
+    ]
+    return torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).float()
+
+
+def untrained(folder, config):
+    torch.manual_seed(3)
+    save_checkpoint(folder / "untrained.safetensors", FcusNet(config), {"config": {}})
+    return folder / "untrained.safetensors"
+
+
+def expected(net, clips):
+    with torch.no_grad():
+        return net.fuse(net(clips)).numpy()
+
+
+def difference(found, told):
+    return np.max(np.abs(found - told)) / np.std(told)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["shipped", "untrained"])
+def test_onnx_gives_what_pytorch_gives(network, faces, tmp_path):
+    checkpoint = None if network == "shipped" else untrained(tmp_path, ModelConfig())
+    out = tmp_path / "net.onnx"
+    done = export(checkpoint, out)
+    assert done.difference < 1e-4
+    net, _ = load_checkpoint(checkpoint)
+    for time in (*LENGTHS, *ON_EDGE):
+        clips = faces[:, :time]
+        assert difference(run_onnx(out, clips.numpy()), expected(net, clips)) < 1e-4, time
+    clips = faces[1:, 100:300]
+    once = run_onnx(out, clips.numpy())
+    assert difference(once, expected(net, clips)) < 1e-4
+    for _ in range(20):
+        assert np.array_equal(run_onnx(out, clips.numpy()), once)
+    assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
+    _check_the_graph(out, done.about, checkpoint or SHIPPED)
+
+
+def _check_the_graph(out, about, checkpoint):
+    onnx = pytest.importorskip("onnx")
+    model = onnx.load(out)
+    onnx.checker.check_model(model, full_check=True)
+    assert {node.domain for node in model.graph.node} == {""}
+    assert not {node.op_type for node in model.graph.node} & {"DFT", "ScatterND", "Col2Im"}
+    (told,) = model.metadata_props
+    assert told.key == "rppg" and json.loads(told.value) == asdict(about)
+    assert about.checkpoint == digest_of(checkpoint) and (about.fps, about.size) == (30.0, 48)
+    dims = [
+        dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim
+    ]
+    assert dims == ["batch", "frames", 3, 48, 48]
+    assert rppg.export.__file__.rpartition("/rppg/")[0].encode() not in out.read_bytes()
+
+
+@pytest.mark.slow
+def test_other_crops_rates_and_channels(tmp_path):
+    signatures = ((0.33, 0.77, 0.53, 0.4), (0.3, 0.7, 0.6, 0.2))
+    config = ModelConfig(fps=25, grid=12, regions=3, window_s=3.2, signatures=signatures)
+    done = export(untrained(tmp_path, config), tmp_path / "net.onnx", "onnx", 12)
+    assert (done.about.least_frames, done.about.channels, done.about.size) == (81, 4, 12)
+    bvp = run_onnx(
+        done.path, np.random.default_rng(0).uniform(0, 255, (3, 97, 4, 12, 12)).astype("f4")
+    )
+    assert bvp.shape == (3, 97)
+
+
+PLAIN = """
+import sys, numpy, torch
+program = torch.export.load("net.pt2")
+clips = torch.from_numpy(numpy.load("clips.npy"))
+numpy.save("bvp.npy", program.module()(clips).detach().numpy())
+assert not {"rppg", "gradreg"} & set(sys.modules)
+try:
+    program.module()(clips[:, :150])
+except RuntimeError as error:
+    print(error)
+"""
+
+
+@pytest.mark.slow
+def test_pt2_runs_without_this_package(faces, tmp_path):
+    done = export(None, tmp_path / "net.pt2", "torch")
+    clips = faces[:, :290]
+    np.save(tmp_path / "clips.npy", clips.numpy())
+    command = [sys.executable, "-c", PLAIN]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert "151" in ended.stdout
+    net, _ = load_checkpoint()
+    assert difference(np.load(tmp_path / "bvp.npy"), expected(net, clips)) < 1e-5
+    extra = {"rppg.json": ""}
+    torch.export.load(done.path, extra_files=extra)
+    assert json.loads(extra["rppg.json"]) == asdict(done.about)
+
+
+@pytest.mark.slow
+def test_a_wrong_file_is_not_put_in_place(tmp_path, monkeypatch):
+    out = tmp_path / "net.pt2"
+    out.write_text("mine")
+    monkeypatch.setattr(rppg.export, "TOLERANCE", -1.0)
+    assert "not written" in refusal(None, out, "torch")
+    assert out.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
+
+
+def test_the_network_is_traced_for_any_length():
+    net, _ = load_checkpoint()
+    about = describe(net, "", 18)
+    program = trace(net, about)
+    clips = 100 + torch.rand(3, 290, 3, 18, 18)
+    with torch.no_grad():
+        assert difference(program.module()(clips).numpy(), expected(net, clips)) < 1e-5
