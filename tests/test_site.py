@@ -1,0 +1,189 @@
+"""The documentation site: it builds strictly, is whole, and loads nothing from elsewhere."""
+
+import importlib
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+LOADS = {  # what a browser fetches by itself; `a` is for the reader to follow
+    "script": ["src"],
+    "link": ["href"],
+    "img": ["src", "srcset"],
+    "source": ["src", "srcset"],
+    "iframe": ["src"],
+    "video": ["src", "poster"],
+    "audio": ["src"],
+    "embed": ["src"],
+    "object": ["data"],
+    "use": ["href", "xlink:href"],
+    "image": ["href", "xlink:href"],
+}
+QUIET_LINKS = {"canonical", "next", "prev"}  # of these the browser fetches nothing
+PUBLIC = [
+    "gradreg",
+    "gradreg.diagnostics",
+    "gradreg.testing",
+    "rppg.evaluation",
+    "rppg.methods",
+    "rppg.report",
+    "rppg.signals",
+    "rppg.video",
+]
+SCRIPTS_ASK = {"unpkg.com/mermaid", "unpkg.com/resize-observer-polyfill", "api.github.com"}
+"""Where the theme's own script goes for diagrams, for browsers before 2020, and for the stars of a
+repository: the pages must give it no occasion."""
+
+
+class Page(HTMLParser):
+    """What a page loads, where it links to, and the anchors in it."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.links: list[str] = []
+        self.anchors: set[str] = set()
+        self.classes: set[str] = set()
+        self.feed(html)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        self.anchors |= {given[key] for key in ("id", "name") if key in given}
+        self.classes |= set(given.get("class", "").split())
+        if tag == "a" and "href" in given:
+            self.links.append(given["href"])
+        if tag == "link" and given.get("rel") in QUIET_LINKS:
+            return
+        self.loads += [given[name] for name in LOADS.get(tag, []) if name in given]
+        self.loads += re.findall(r"url\(([^)]+)\)", given.get("style", ""))
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    pytest.importorskip("mkdocs", reason="the docs extra is not installed: make docs")
+    folder = tmp_path_factory.mktemp("site")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "--site-dir", str(folder)]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stdout + run.stderr
+    return folder
+
+
+@pytest.fixture(scope="module")
+def pages(site: Path) -> dict[Path, Page]:
+    return {file: Page(file.read_text(encoding="utf-8")) for file in site.rglob("*.html")}
+
+
+def is_elsewhere(url: str) -> bool:
+    return bool(re.match(r"([a-z]+:)?//", url.strip("\"' ")))
+
+
+@pytest.mark.slow
+def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -> None:
+    assert len(pages) > 25
+    for file, page in pages.items():
+        assert page.loads
+        assert not [url for url in page.loads if is_elsewhere(url)], file
+        assert "mermaid" not in page.classes  # the theme would fetch the program that draws them
+        assert "md-source" not in page.classes  # nor a repository's stars
+    for style in site.rglob("*.css"):
+        text = style.read_text(encoding="utf-8")
+        found = re.findall(r"(?:url\(|@import\s+)[\"']?([^\"')]+)", text)
+        assert not [url for url in found if is_elsewhere(url)], style
+
+
+@pytest.mark.slow
+def test_the_scripts_know_no_other_place(site: Path) -> None:
+    asked: set[str] = set()
+    for script in site.rglob("*.js"):
+        if script.name == "search_index.js":
+            continue
+        text = re.sub(r"/\*.*?\*/|//# source.*", "", script.read_text("utf-8"), flags=re.DOTALL)
+        asked |= set(re.findall(r"[\"'`]https?://([\w./-]+)", text))
+    known = {url for url in asked if any(url.startswith(place) for place in SCRIPTS_ASK)}
+    names = {url for url in asked - known if url.startswith("www.w3.org/")}  # XML namespaces
+    assert asked == known | names
+
+
+@pytest.mark.slow
+def test_every_link_leads_somewhere(site: Path, pages: dict[Path, Page]) -> None:
+    for file, page in pages.items():
+        for link in page.links + page.loads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc or file.name == "404.html":
+                continue
+            target = (file.parent / unquote(parts.path)).resolve() if parts.path else file
+            target = target / "index.html" if target.is_dir() else target
+            assert target.exists(), f"{file.relative_to(site)}: {link}"
+            anchor = unquote(parts.fragment)
+            if anchor and target.suffix == ".html" and not anchor.startswith("__"):
+                assert anchor in pages[target].anchors, f"{file.relative_to(site)}: {link}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", PUBLIC)
+def test_every_public_name_is_in_the_reference(pages: dict[Path, Page], name: str) -> None:
+    module = importlib.import_module(name)
+    anchors = {anchor for page in pages.values() for anchor in page.anchors}
+    for public in module.__all__:
+        found = getattr(module, public)
+        places = {f"{name}.{public}"}
+        if hasattr(found, "__qualname__"):
+            places.add(f"{found.__module__}.{found.__qualname__}")
+        assert places & anchors, f"{name}.{public}"
+
+
+@pytest.mark.slow
+def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
+    typer = pytest.importorskip("typer")
+    from rppg.cli import app
+
+    text = (site / "reference/command-line.html").read_text(encoding="utf-8")
+    for name, command in typer.main.get_command(app).commands.items():
+        start = text.index(f'id="rppg-{name}"')
+        section = text[start : text.find("<h2", start)]
+        for parameter in command.params:
+            for option in parameter.opts:
+                assert option.upper() in section.upper(), f"rppg {name} {option}"
+
+
+@pytest.mark.slow
+def test_equations_are_drawn_by_the_browser(site: Path) -> None:
+    """As MathML: none is left in TeX, neither the pages' own nor the docstrings'."""
+    drawn = {}
+    for file in site.rglob("*.html"):
+        html = file.read_text(encoding="utf-8")
+        assert not re.search(r'class="arithmatex"|\.\. math::|:math:', html), file
+        drawn[str(file.relative_to(site))] = html.count("<math ")
+    assert drawn["explanation/three-levels.html"] > 20
+    assert drawn["explanation/network.html"] > 5
+    assert drawn["reference/gradreg.html"] > 20
+
+
+@pytest.mark.slow
+def test_text_from_elsewhere_is_filled_in(site: Path) -> None:
+    reached = (site / "what-it-reaches.html").read_text(encoding="utf-8")
+    assert "constant guess" in reached
+    for file in site.rglob("*.html"):
+        assert not re.search(r"<!-- (commands|README: .*?) -->", file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.slow
+def test_search_finds_the_pages(site: Path) -> None:
+    index = (site / "search/search_index.js").read_text(encoding="utf-8")
+    for word in ("PostVerificationMask", "beamformer", "consent", "rppg synthesize"):
+        assert word in index
+
+
+@pytest.mark.slow
+def test_every_page_is_in_the_navigation(pages: dict[Path, Page], site: Path) -> None:
+    reached = {
+        (site / urlsplit(link).path).resolve()
+        for link in pages[site / "index.html"].links
+        if not urlsplit(link).scheme
+    }
+    assert set(pages) - {site / "404.html"} <= reached
