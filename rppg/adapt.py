@@ -33,7 +33,7 @@ from rppg.train import (
     settings_of,
     training_records,
 )
-from rppg.training.clips import ClipSet, batch_sizes, cut_clips
+from rppg.training.clips import HELD_BYTES, ClipSet, StreamedRun, batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
 from rppg.training.loop import LogRow, fit
 from rppg.training.objective import power_spectrum, sparsity_term
@@ -224,7 +224,13 @@ def _sources(
                 f"made for {channels}; choose a start with as many spectral channels"
             )
         try:
-            clips = cut_clips([crop], config.model, clip_s=config.clip_s, stride_s=config.stride_s)
+            clips = cut_clips(
+                [crop],
+                config.model,
+                clip_s=config.clip_s,
+                stride_s=config.stride_s,
+                held_bytes=HELD_BYTES // len(crops),
+            )
         except InputError as error:
             reasons[record.dataset, record.name] = str(error)
             logger.warning("left out: %s: %s", record.name, error)
@@ -258,7 +264,7 @@ def _split(sources: Sequence[_Source], seed: int) -> tuple[Unit, dict[str, list[
 
 
 def _joined(parts: Sequence[ClipSet]) -> ClipSet:
-    runs: list[torch.Tensor] = []
+    runs: list[torch.Tensor | StreamedRun] = []
     clips: list[tuple[int, int]] = []
     for part in parts:
         clips += [(len(runs) + run, first) for run, first in part.clips]

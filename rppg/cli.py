@@ -1,6 +1,7 @@
 """The command line. Results go to stdout; progress, warnings and errors to stderr.
 
-Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted, 1 a bug.
+Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted, 143 terminated, 1 a
+bug, or another process of a distributed run is gone.
 """
 
 import logging
@@ -22,7 +23,7 @@ from rppg.commands.predict import predict
 from rppg.commands.synthesize import synthesize
 from rppg.commands.terminal import complain, say
 from rppg.commands.train import train
-from rppg.errors import InputError
+from rppg.errors import InputError, RankError
 
 app = typer.Typer(
     add_completion=False,
@@ -78,6 +79,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         _refuse(f"{message}; see {told.ctx.command_path} --help")
     except InputError as error:
         _refuse(str(error))
+    except RankError as error:
+        complain(str(error))
+        sys.exit(1)
     except OSError as error:
         if error.filename is None:
             raise

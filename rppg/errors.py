@@ -10,3 +10,7 @@ class InputError(ValueError):
 
 class TruncatedError(InputError):
     """A file that ends before its content does."""
+
+
+class RankError(RuntimeError):
+    """Another process of a distributed run is gone; the message is one line for the user."""

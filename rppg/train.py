@@ -21,6 +21,7 @@ from rppg.errors import InputError
 from rppg.models.checkpoint import Network, digest_of, load_network, save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.records import FaceCrops, Record
+from rppg.training import ranks
 from rppg.training.clips import batch_sizes, cut_clips
 from rppg.training.config import TrainConfig
 from rppg.training.loop import LogRow, fit
@@ -182,9 +183,17 @@ def training_records(
     workers: int | None,
     loading: Callable[[int, int], None] | None,
 ) -> list[Record]:
-    """The training split of some SPECs; `cache`, `workers` and `loading` as for `train`."""
-    records = open_datasets(data, split="train", subjects=subjects, progress=loading)
-    return cached(records, workers=workers, progress=loading) if cache else records
+    """The training split of some SPECs; `cache`, `workers` and `loading` as for `train`.
+
+    Of several ranks the first renders, and each reads a share of the videos into the cache.
+    """
+    records = ranks.first_rank_first(
+        lambda: open_datasets(data, split="train", subjects=subjects, progress=loading)
+    )
+    if not cache:
+        return records
+    ranks.each_its_share(lambda part: cached(records[part], workers=workers, progress=loading))
+    return cached(records, workers=workers, progress=loading)
 
 
 def each_step(
@@ -229,10 +238,12 @@ def save_run(
     """Write the log as JSON lines, one a step, `checkpoint.safetensors` and its JSON.
 
     Killed in between, it is done again on `resume`: the state is removed at the end. Returns the
-    checkpoint; None, and nothing is written, without `out`.
+    checkpoint; None, and nothing is written, without `out`. Of several ranks the first writes.
     """
     if out is None:
         return None
+    if ranks.rank() > 0:
+        return out / "checkpoint.safetensors"
     with atomic_path(out / "log.jsonl") as temporary:
         rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
         temporary.write_text(rows, encoding="utf-8")

@@ -1,6 +1,7 @@
 """What the commands show: lines and JSON on stdout; progress bars and complaints on stderr."""
 
 import json
+import logging
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -41,6 +42,12 @@ def tell(text: str, style: str | None = None) -> None:
 def complain(message: str) -> None:
     """The line on stderr that says what was wrong with the input."""
     tell(f"rppg: {message}", style="red")
+
+
+def hush() -> None:
+    """Show nothing from now on but complaints: another process of the same run shows the rest."""
+    stdout.quiet = True
+    logging.getLogger().setLevel(logging.ERROR)
 
 
 class Bars:
@@ -88,6 +95,9 @@ def progress_bars() -> Iterator[Bars]:
     """Progress bars on stderr; plain silence where stderr is no terminal."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
-        *columns, TimeRemainingColumn(), console=stderr, disable=not stderr.is_terminal
+        *columns,
+        TimeRemainingColumn(),
+        console=stderr,
+        disable=stdout.quiet or not stderr.is_terminal,
     ) as progress:
         yield Bars(progress)

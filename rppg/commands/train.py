@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from rppg.commands.options import NoCache, Workers
-from rppg.commands.terminal import progress_bars, say, tell
+from rppg.commands.terminal import hush, progress_bars, say, stdout, tell
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -99,19 +99,24 @@ def train(
     source = str(config or "options")
     how = {"out": out, "cache": not no_cache, "workers": workers}
     how |= {"resume": resume, "save_every_s": save_every}
-    if chosen == "fcus":
-        from rppg.training.config import TrainConfig
+    from rppg.training.ranks import joined, rank
 
-        del given["recipe"]
-        settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
-        if adapt:
-            _adapt(settings, start, how)
+    with joined():
+        if rank() > 0:
+            hush()
+        if chosen == "fcus":
+            from rppg.training.config import TrainConfig
+
+            del given["recipe"]
+            settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
+            if adapt:
+                _adapt(settings, start, how)
+            else:
+                _train_fcus(settings, how)
         else:
-            _train_fcus(settings, how)
-    else:
-        from rppg.peers.config import PeerConfig
+            from rppg.peers.config import PeerConfig
 
-        _train_peer(_validated(PeerConfig, given, source), how)
+            _train_peer(_validated(PeerConfig, given, source), how)
 
 
 def _check_adapt(
@@ -196,7 +201,7 @@ def _run(
         with progress_bars() as bars:
             result = run(progress=bars.training, loading=bars.loading, **how)
     except (KeyboardInterrupt, SystemExit):
-        if (out / STATE_FILE).exists():
+        if not stdout.quiet and (out / STATE_FILE).exists():
             tell(f"Stopped. The same command with --resume goes on from {out / STATE_FILE}")
         raise
     if result.skipped:

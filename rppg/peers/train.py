@@ -25,6 +25,7 @@ from rppg.train import (
     settings_of,
     training_records,
 )
+from rppg.training import ranks
 from rppg.training.loop import LogRow
 from rppg.training.resume import SAVE_EVERY_S
 
@@ -91,6 +92,8 @@ def train_peer(
             written to.
     """
     config = config or PeerConfig()
+    if ranks.several():
+        raise InputError(f"recipe {config.recipe} trains in one process; leave torchrun out")
     if records is None:
         records = training_records(
             config.data, config.subjects, cache=cache, workers=workers, loading=loading

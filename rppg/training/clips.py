@@ -4,10 +4,11 @@ Only `FaceCrops` come in: there is no label to be seen from here.
 """
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from rppg.errors import InputError
@@ -15,9 +16,31 @@ from rppg.models.fcus import ModelConfig
 from rppg.models.patches import pool_patches
 from rppg.records import FaceCrops
 from rppg.signals.resample import resample, resample_frames, uniform_grid
+from rppg.training.ranks import computed_share
 
+HELD_BYTES = 2**29
 SPEED = (0.75, 1.33)
 """Range of playback speeds: a pulse of 60 bpm becomes one of 45..80."""
+
+
+@dataclass(frozen=True)
+class StreamedRun:
+    """Patches `(T, C, G, G)` of a stretch of a recording, made of its crops when asked for.
+
+    The crops may be memory-mapped: nothing else of the recording is held.
+    """
+
+    crops: FaceCrops
+    grid_s: NDArray[np.float64]
+    config: ModelConfig
+
+    def __len__(self) -> int:
+        return len(self.grid_s)
+
+    def __getitem__(self, part: slice) -> Tensor:
+        times_s = self.crops.times_s
+        frames = torch.from_numpy(resample_frames(self.crops.frames, times_s, self.grid_s[part]))
+        return pool_patches(frames.permute(0, 3, 1, 2)[None], self.config.grid)[0]
 
 
 @dataclass(frozen=True)
@@ -26,19 +49,23 @@ class ClipSet:
 
     Attributes:
         runs: one `(T, C, G, G)` uint8-scaled float tensor, on a uniform clock, for each stretch of
-            a recording throughout which the face is in view.
+            a recording throughout which the face is in view; where all would be too large for
+            memory, one that is streamed.
         clips: run and first frame of each clip; an epoch sees each once.
         frames: length of a clip.
     """
 
-    runs: Sequence[Tensor]
+    runs: Sequence[Tensor | StreamedRun]
     clips: Sequence[tuple[int, int]]
     frames: int
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`clips` `(B, T, C, G, G)`, and the `speed` `(B,)` at which they are played."""
+    """`clips` `(N, T, C, G, G)`, and the `speed` `(B,)` at which those of all ranks are played.
+
+    N is this rank's share of B (see `ranks.computed_share`); without other ranks, B.
+    """
 
     clips: Tensor
     speed: Tensor
@@ -46,25 +73,33 @@ class Batch:
 
 def to_patches(crops: FaceCrops, config: ModelConfig) -> Tensor:
     """One recording as patches `(T, C, G, G)` at the network's frame rate."""
-    grid_s = uniform_grid(crops.times_s, config.fps)
-    frames = torch.from_numpy(resample_frames(crops.frames, crops.times_s, grid_s))
-    return pool_patches(frames.permute(0, 3, 1, 2)[None], config.grid)[0]
+    return StreamedRun(crops, uniform_grid(crops.times_s, config.fps), config)[:]
 
 
 def cut_clips(
-    recordings: Sequence[FaceCrops], config: ModelConfig, *, clip_s: float, stride_s: float
+    recordings: Sequence[FaceCrops],
+    config: ModelConfig,
+    *,
+    clip_s: float,
+    stride_s: float,
+    held_bytes: int = HELD_BYTES,
 ) -> ClipSet:
     """Cut recordings into clips, leaving out spans where the face was lost.
+
+    Args:
+        held_bytes: patches of up to this size together are held in memory, others streamed.
 
     Raises:
         InputError: when no recording holds a whole valid clip.
     """
     frames = round(clip_s * config.fps)
     stride = max(1, round(stride_s * config.fps))
-    runs: list[Tensor] = []
+    runs: list[Tensor | StreamedRun] = []
     clips: list[tuple[int, int]] = []
+    streamed = _size_of(recordings, config) > held_bytes
     for crops in recordings:
-        patches = to_patches(crops, config)
+        whole = StreamedRun(crops, uniform_grid(crops.times_s, config.fps), config)
+        patches = None if streamed else whole[:]
         for first, end in _seen_throughout(crops, config.fps):
             if end - first < frames:
                 continue
@@ -72,13 +107,25 @@ def cut_clips(
             clips += [
                 (len(runs), start) for start in range(offset, end - first - frames + 1, stride)
             ]
-            runs.append(patches[first:end])
+            runs.append(
+                replace(whole, grid_s=whole.grid_s[first:end])
+                if patches is None
+                else patches[first:end]
+            )
     if not clips:
         raise InputError(
             f"the training data ({len(recordings)} recordings) holds no clip of {clip_s:g} s "
             "with a face throughout; give longer recordings or a smaller clip_s"
         )
     return ClipSet(runs, clips, frames)
+
+
+def _size_of(recordings: Sequence[FaceCrops], config: ModelConfig) -> int:
+    """Bytes of all patches."""
+    values = sum(
+        (crops.duration_s * config.fps + 1) * crops.frames.shape[-1] for crops in recordings
+    )
+    return round(4 * config.grid**2 * values)
 
 
 def _seen_throughout(crops: FaceCrops, fps: float) -> list[tuple[int, int]]:
@@ -116,9 +163,10 @@ def batches(
         mirror = torch.rand(len(part), generator=generator) < 0.5
         if number < skip:
             continue
+        own = computed_share(len(part))
         clips = [
             _play(clip_set, *clip_set.clips[int(i)], float(s), bool(m))
-            for i, s, m in zip(part, speed, mirror, strict=True)
+            for i, s, m in zip(part[own], speed[own], mirror[own], strict=True)
         ]
         yield Batch(torch.stack(clips), speed)
 
@@ -136,5 +184,7 @@ def _play(clip_set: ClipSet, run: int, start: int, speed: float, mirror: bool) -
     position = last - (position - last).abs()
     left = position.floor().long().clamp(0, last - 1)
     weight = (position - left)[:, None, None, None]
-    clip = torch.lerp(recording[left], recording[left + 1], weight)
+    begin = int(left.min())
+    frames, left = recording[begin : int(left.max()) + 2], left - begin
+    clip = torch.lerp(frames[left], frames[left + 1], weight)
     return clip.flip(-1) if mirror else clip

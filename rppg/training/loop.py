@@ -9,12 +9,13 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 import gradreg
 from rppg.errors import InputError
-from rppg.models.fcus import FcusNet
+from rppg.models.fcus import FcusNet, FcusOutput
 from rppg.models.patches import tile_background
+from rppg.training import ranks
 from rppg.training.clips import Batch, ClipSet, batch_sizes, batches
 from rppg.training.config import MaskConfig, ProjectConfig, TrainConfig
 from rppg.training.objective import Loss, objective
@@ -51,6 +52,9 @@ def fit(
         log, previous = _restore(found, net, optimizer, generator)
     elif config.project is not None:
         _observe_background(optimizer, net, clip_set, config.project, config.seed)
+    model: nn.Module = net
+    if ranks.several():  # its buffers never change
+        model = nn.parallel.DistributedDataParallel(net, forward_sync_buffers=False)
     clips_seen, before_s = (log[-1]["clips_seen"], log[-1]["seconds"]) if log else (0, 0.0)
     per_epoch = len(batch_sizes(len(clip_set.clips), config.batch_size))
     started = saved = time.monotonic()
@@ -61,38 +65,29 @@ def fit(
             epoch, done = divmod(len(log), per_epoch)
             drawn_from = generator.get_state()
             for batch in batches(clip_set, config.batch_size, generator, skip=done):
-                loss, kept, gradient = _step(net, optimizer, batch, config)
-                if not math.isfinite(float(loss.total)):
+                told, gradient = _step(model, net, optimizer, batch, config, previous)
+                if not math.isfinite(told["loss"]):
                     raise InputError(
-                        f"the loss is {float(loss.total)} at step {len(log)}; nothing was saved; "
+                        f"the loss is {told['loss']} at step {len(log)}; nothing was saved; "
                         "lower lr, or look for damaged recordings"
                     )
-                clips_seen += len(batch.clips)
-                cosine = (
-                    math.nan
-                    if previous is None
-                    else float(F.cosine_similarity(gradient, previous, 0))
-                )
+                clips_seen += len(batch.speed)
                 previous = gradient
                 row = {
                     "step": len(log) + 1,
                     "epoch": epoch + 1,
                     "clips_seen": clips_seen,
                     "seconds": before_s + time.monotonic() - started,
-                    "loss": float(loss.total),
-                    "sparsity": float(loss.sparsity),
-                    "variance": float(loss.variance),
-                    "coherence": float(loss.coherence),
-                    "kept": kept,
-                    "gradient_norm": float(gradient.norm()),
-                    "gradient_cosine": cosine,
+                    **told,
                 }
                 log.append(row)
                 if on_step:
                     on_step(row)
                 if state is None or asked is None:
                     continue
-                if asked.number or time.monotonic() - saved >= state.every_s:
+                asked.number = ranks.largest(asked.number)
+                due = asked.number or time.monotonic() - saved >= state.every_s
+                if due and ranks.rank() == 0:
                     last = len(log) % per_epoch == 0
                     at = generator.get_state() if last else drawn_from
                     state.save(_state(log, previous, net, optimizer, at))
@@ -158,20 +153,33 @@ def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
 
 
 def _step(
-    net: FcusNet, optimizer: Any, batch: Batch, config: TrainConfig
-) -> tuple[Loss, float, Tensor]:
-    """One optimizer step; its loss, kept fraction and gradient at the unperturbed weights."""
+    model: nn.Module,
+    net: FcusNet,
+    optimizer: Any,
+    batch: Batch,
+    config: TrainConfig,
+    previous: Tensor | None,
+) -> tuple[LogRow, Tensor]:
+    """One optimizer step: what the log tells of it, and the gradient at the unperturbed weights.
+
+    Args:
+        model: the network, or what wraps it where there are several ranks.
+        previous: the gradient of the step before.
+    """
     seen: list[tuple[Loss, Tensor, Tensor]] = []
+    weights = net.fusion_power
+    clips = batch.clips.to(weights.device, weights.dtype)
+    speed = batch.speed.to(weights.device)
 
     def closure() -> Tensor:
         optimizer.zero_grad()
-        output = net(batch.clips)
+        output = _gathered(model(clips), len(speed))
         keep = torch.ones_like(output.regions)
         if config.mask is not None:
             evidence = span_amplitude(output.regions, config.mask, net.config.fps)
             regions, keep = optimizer.verify(output.regions, evidence=evidence)
             output = replace(output, regions=regions)
-        loss = objective(net, output, keep, batch.speed, config.objective)
+        loss = objective(net, output, keep, speed, config.objective)
         loss.total.backward()
         if not seen:  # a smoother calls again, at the perturbed weights
             gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
@@ -180,10 +188,27 @@ def _step(
 
     optimizer.step(closure)
     loss, kept, gradient = seen[0]
-    detached = Loss(
-        *(term.detach() for term in (loss.total, loss.sparsity, loss.variance, loss.coherence))
-    )
-    return detached, float(kept), gradient
+    cosine = F.cosine_similarity(gradient, gradient if previous is None else previous, 0)
+    told = {
+        "loss": loss.total,
+        "sparsity": loss.sparsity,
+        "variance": loss.variance,
+        "coherence": loss.coherence,
+        "kept": kept,
+        "gradient_norm": gradient.norm(),
+        "gradient_cosine": cosine,
+    }
+    values = torch.stack([value.detach() for value in told.values()]).tolist()
+    row = dict(zip(told, values, strict=True))
+    if previous is None:
+        row["gradient_cosine"] = math.nan
+    return row, gradient
+
+
+def _gathered(output: FcusOutput, clips: int) -> FcusOutput:
+    """What all ranks' networks say of the batch."""
+    parts = (output.regions, output.attention, output.choice)
+    return FcusOutput(*(ranks.gather(part, clips) for part in parts))
 
 
 def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
@@ -207,8 +232,11 @@ def _observe_background(
     # A generator of its own, so that runs with and without this level see the same batches.
     generator = torch.Generator().manual_seed(seed)
     chosen = torch.randperm(len(clip_set.clips), generator=generator)[: config.observe_clips]
-    for index in chosen.tolist():
-        run, start = clip_set.clips[index]
-        clip = clip_set.runs[run][start : start + clip_set.frames][None]
-        with torch.no_grad(), optimizer.observe_noise():
-            net.attention(*net.traces(tile_background(clip)))
+    weights = net.fusion_power
+    for first in range(0, len(chosen), ranks.world()):
+        with torch.no_grad(), optimizer.observe_noise():  # all ranks enter and leave together
+            for index in chosen[first + ranks.rank() :][:1].tolist():
+                run, start = clip_set.clips[index]
+                clip = clip_set.runs[run][start : start + clip_set.frames][None]
+                clip = tile_background(clip.to(weights.device, weights.dtype))
+                net.attention(*net.traces(clip))

@@ -1,0 +1,48 @@
+"""Trains in float64 under `torchrun`, or alone; each rank saves weights and log."""
+
+import json
+import sys
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from rppg.data.specs import open_datasets
+from rppg.models.fcus import FcusNet
+from rppg.training import ranks
+from rppg.training.clips import ClipSet, cut_clips
+from rppg.training.config import TrainConfig
+from rppg.training.loop import fit
+
+CONFIG = TrainConfig(
+    data=("synthetic:lab",), subjects=6, clip_s=5.0, batch_size=5, epochs=2, seed=3
+)  # 42 clips: batches of 5, one of 2; fewer clips than three ranks
+STACKS = {
+    "all": CONFIG,
+    "mask": CONFIG.model_copy(update={"smooth": None, "project": None}),
+    "none": CONFIG.model_copy(update={"mask": None, "smooth": None, "project": None}),
+}
+
+
+def clip_set(config: TrainConfig, held_bytes: int = 2**40) -> ClipSet:
+    records = open_datasets(config.data, split="train", subjects=config.subjects)
+    crops = [record.load_crops() for record in records]
+    return cut_clips(
+        crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s, held_bytes=held_bytes
+    )
+
+
+def train(config: TrainConfig, clips: ClipSet) -> tuple[FcusNet, list[dict[str, float]]]:
+    torch.manual_seed(config.seed)
+    net = FcusNet(config.model).double()
+    return net, fit(net, clips, config)
+
+
+if __name__ == "__main__":
+    with ranks.joined(60):
+        clips = clip_set(CONFIG, held_bytes=0)
+        for name, config in STACKS.items():
+            net, log = train(config, clips)
+            out = Path(sys.argv[1]) / f"{name}-{ranks.world()}-{ranks.rank()}"
+            save_file(dict(net.state_dict()), out.with_suffix(".safetensors"))
+            out.with_suffix(".json").write_text(json.dumps(log))
