@@ -14,7 +14,8 @@ from rppg.errors import InputError
 from rppg.estimate import estimate
 from rppg.evaluation import Estimator, Protocol, classical, measure
 from rppg.methods import METHODS
-from rppg.models.estimator import trained
+from rppg.models.estimator import FcusEstimator, trained
+from rppg.peers.estimator import PeerEstimator
 from rppg.records import FaceCrops
 from rppg.signals import (
     RELIABLE,
@@ -37,6 +38,8 @@ Array = NDArray[np.float64]
 CROP_SIZE = 54
 BEAT_QUALITY = 0.8
 """Beats are looked for in windows of at least this quality: variability asks more than a rate."""
+LEAST_LENGTH_S, MOST_LENGTH_S = 0.5, 3600.0
+"""What clips and windows of a network may last."""
 READ_S = 5.0
 """Crops are taken from the video in pieces of this length."""
 
@@ -132,7 +135,7 @@ def find_estimator(
     if skin and method == "fcus":
         raise InputError("fcus finds the skin itself; leave the skin mask out")
     if method == "fcus":
-        return trained(checkpoint)
+        return _usable(trained(checkpoint), checkpoint)
     if checkpoint is not None:
         raise InputError(f"method {method!r} takes no checkpoint; leave it out or choose fcus")
     if method not in METHODS:
@@ -228,6 +231,28 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
     )
+
+
+def _usable(
+    estimator: FcusEstimator | PeerEstimator, checkpoint: Path | None
+) -> FcusEstimator | PeerEstimator:
+    """The estimator, if its network runs at the protocol's rate, on clips and windows of a size."""
+    config, fps = estimator.net.config, Protocol().fps
+    where = checkpoint.with_suffix(".json") if checkpoint else "the shipped checkpoint"
+    if config.fps != fps:
+        raise InputError(
+            f"{where}: a network for {config.fps:g} frames a second; pulses are measured at "
+            f"{fps:g}: train one with model.fps = {fps:g}"
+        )
+    lengths = {"made.config.clip_s": getattr(estimator, "clip_s", None),
+               "model.window_s": getattr(config, "window_s", None)}  # fmt: skip
+    for name, length in lengths.items():
+        if length is not None and not LEAST_LENGTH_S <= length <= MOST_LENGTH_S:
+            raise InputError(
+                f"{where}: {name} = {length:g}; expected {LEAST_LENGTH_S:g} to {MOST_LENGTH_S:g} "
+                "seconds; copy the file again, or train anew"
+            )
+    return estimator
 
 
 def _source(

@@ -74,8 +74,11 @@ def predict(
                 )
         except InputError as error:
             failed = True
-            results.append({"path": str(video), "error": str(error)})
-            complain(str(error))
+            message = str(error)
+            if str(video) not in message:  # such as of a network for other channels
+                message = f"{video}: {message}"
+            results.append({"path": str(video), "error": message})
+            complain(message)
             continue
         results.append({"path": str(video), "method": method, **found.to_json(bvp=bvp)})
         if not as_json:

@@ -21,6 +21,13 @@ from rppg.records import FaceCrops
 FORMAT = "1"
 TYPES = {"times_s": "F64", "boxes": "F64", "frames": "U8", "valid": "BOOL"}
 """In the order of the file, so that each array is aligned."""
+SHAPES: Mapping[str, tuple[type, tuple[int | None, ...]]] = {
+    "times_s": (np.float64, ()),
+    "boxes": (np.float64, (4,)),
+    "frames": (np.uint8, (None, None, None)),
+    "valid": (np.bool_, ()),
+}
+"""Type, and what follows the number of frames in the shape; None where it may be any."""
 
 
 class UnusableError(ValueError):
@@ -69,7 +76,10 @@ def open_crops(path: Path, key: str) -> tuple[FaceCrops, list[str]]:
     if told != _digest(about, arrays):
         raise UnusableError("its content is not what was written")
     crops = FaceCrops(arrays["frames"], arrays["times_s"], arrays["valid"], arrays.get("boxes"))
-    return crops, [str(line) for line in json.loads(about["warnings"])]
+    try:
+        return crops, [str(line) for line in json.loads(about["warnings"])]
+    except (KeyError, ValueError, TypeError, RecursionError) as error:
+        raise UnusableError("its warnings can't be read") from error
 
 
 def check_header(path: Path, key: str) -> None:
@@ -82,6 +92,8 @@ def check_header(path: Path, key: str) -> None:
 
 
 def _mapped(path: Path, key: str) -> tuple[dict[str, str], dict[str, NDArray[Any]]]:
+    if path.exists() and not path.is_file():  # a pipe would be waited for
+        raise UnusableError("it is no file")
     try:
         # Only as torch's does it map: as NumPy's it copies, and NumPy's maps keep files open.
         with safe_open(path, "pt") as file:
@@ -97,6 +109,20 @@ def _mapped(path: Path, key: str) -> tuple[dict[str, str], dict[str, NDArray[Any
         raise UnusableError(" ".join(str(error).split())) from error
     if not {"frames", "times_s", "valid"} <= set(arrays):
         raise UnusableError(f"it holds only {', '.join(sorted(arrays)) or 'nothing'}")
+    count = arrays["times_s"].shape[:1]
+    for name, (dtype, shape) in SHAPES.items():
+        found = arrays.get(name)
+        if found is None:
+            continue
+        fits = found.ndim == len(shape) + 1 and found.shape[:1] == count
+        if (
+            found.dtype != dtype
+            or not fits
+            or any(
+                side not in (None, was) for side, was in zip(shape, found.shape[1:], strict=True)
+            )
+        ):
+            raise UnusableError(f"its {name} are {found.dtype} of shape {found.shape}")
     return about, arrays
 
 

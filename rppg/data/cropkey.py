@@ -57,8 +57,12 @@ def stamp_of(files: Sequence[Path]) -> str:
 
 def remembered(stamp: str) -> str | None:
     """The digest of the content of files that bear a stamp, if they were read before."""
+    memory = _memory(stamp)
+    if not memory.is_file():  # a pipe, or a device, has no end
+        return None
     try:
-        text = _memory(stamp).read_text(encoding="ascii").strip()
+        with memory.open(encoding="ascii") as file:
+            text = file.read(100).strip()
     except (FileNotFoundError, NotADirectoryError, UnicodeDecodeError):
         return None
     return text if re.fullmatch("[0-9a-f]{64}", text) else None
@@ -72,6 +76,9 @@ def read_contents(files: Sequence[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in files:
+        if path.exists() and not path.is_file():
+            found = "a folder" if path.is_dir() else "a pipe or a device"
+            raise InputError(f"{path}: is {found}; expected a file")
         try:
             with path.open("rb") as file:
                 digest.update(hashlib.file_digest(file, "sha256").digest())

@@ -7,6 +7,7 @@ with columns `time_s`, `bvp` and, where known, `hr_bpm`, or of the `format` name
 file, or a folder of pictures whose names end in nanoseconds.
 """
 
+import unicodedata
 from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
@@ -32,6 +33,8 @@ from rppg.video.source import Video, VideoFile
 
 REQUIRED = ("video", "ground_truth", "subject")
 OWN = "csv"
+MOST_LETTERS = 400
+"""Of a value: it stands in messages, tables and reports."""
 
 
 def read_truth(path: Path) -> Pulse:
@@ -77,14 +80,27 @@ def recordings(path: Path) -> list[Recording]:
     count = len(table["video"])
     rows = [{name: words[k].strip() for name, words in table.items()} for k in range(count)]
     found = [_recording(path, number, row) for number, row in enumerate(rows, start=2)]
-    names = [recording.name for recording in found]
-    if twice := next((name for name in names if names.count(name) > 1), None):
-        raise InputError(f"{path}: the video {twice} stands in two rows; leave one out")
+    seen: set[str] = set()
+    for recording in found:
+        if recording.name in seen:
+            raise InputError(
+                f"{path}: the video {recording.name} stands in two rows; leave one out"
+            )
+        seen.add(recording.name)
     return found
 
 
 def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     where = f"{manifest}, row {number}"
+    for name, text in row.items():
+        if any(map(_commands, text + name)):
+            raise InputError(
+                f"{where}: {name[:40]!a} {text[:80]!a} holds what can't be printed; rename it"
+            )
+        if len(text) > MOST_LETTERS:
+            raise InputError(
+                f"{where}: {name[:40]} is {len(text)} letters long; expected {MOST_LETTERS} at most"
+            )
     path = _inside(manifest, row["video"], where, "video")
     video: Video = VideoFile(path)
     if path.is_dir():
@@ -115,6 +131,12 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     )
 
 
+def _commands(letter: str) -> bool:
+    """Whether a letter would command a terminal: break its line, move, colour, turn the order."""
+    turns = unicodedata.bidirectional(letter) in {"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"}
+    return turns or unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"}
+
+
 def _inside(manifest: Path, text: str, where: str, name: str) -> Path:
     if not text:
         raise InputError(f"{where}: the column {name} is empty; give a path")
@@ -129,6 +151,8 @@ def _inside(manifest: Path, text: str, where: str, name: str) -> Path:
 
 def _has_rate(path: Path) -> bool:
     """Whether the header names a heart rate; a file that can't be read is told of when it is."""
+    if not path.is_file():  # a pipe would be waited for
+        return False
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = file.readline(4096)

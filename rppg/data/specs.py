@@ -38,6 +38,8 @@ def parse_spec(text: str) -> Spec:
     Raises:
         InputError: an unknown dataset, a path that doesn't exist, a malformed query.
     """
+    if not text.strip():  # which would be the folder where one happens to be
+        raise InputError(f"SPEC {text!r} is empty; give a dataset or a path (. for this folder)")
     if Path(text).exists():
         return Spec(text, _kind(Path(text)), text)
     body, _, query = text.partition("?")

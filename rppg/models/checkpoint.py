@@ -12,7 +12,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
+import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
@@ -24,6 +24,9 @@ from rppg.peers.physnet import PhysNet, PhysNetConfig
 
 FORMAT = 2
 """1: signatures were weights, and nothing told the head's motion."""
+
+MOST_BYTES = 2**30
+"""Of a network, with its tables: ten thousand times what ours take."""
 
 SHIPPED = Path(str(resources.files("rppg") / "checkpoints" / "fcus.safetensors"))
 
@@ -103,11 +106,16 @@ def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
             raise InputError(
                 f"{sidecar}: a network {name!r}; this version knows {', '.join(NETWORKS)}"
             )
+        with torch.device("meta"):  # takes no memory, whatever the description claims
+            claimed = NETWORKS[name](about["model"])
+        size = sum(t.nbytes for t in (*claimed.parameters(), *claimed.buffers()))
+        if size > MOST_BYTES:
+            raise ValueError(f"a network of {size / 2**30:.1f} GiB")
         net = NETWORKS[name](about["model"])
     except InputError:
         raise
-    except (ValueError, KeyError, TypeError, ValidationError) as error:
-        reason = str(error).splitlines()[0]
+    except (ArithmeticError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
         raise InputError(f"{sidecar}: not a checkpoint's description ({reason})") from error
     try:
         weights = load_file(path)
