@@ -18,6 +18,7 @@ import torch
 from numpy.typing import ArrayLike
 from scipy.stats import t as student
 
+from rppg.devices import find_device
 from rppg.errors import InputError
 from rppg.models.checkpoint import SHIPPED, load_checkpoint
 from rppg.models.fcus import FcusNet
@@ -128,6 +129,7 @@ def adapt(
     workers: int | None = 1,
     resume: bool = False,
     save_every_s: float = SAVE_EVERY_S,
+    device: str = "cpu",
 ) -> AdaptResult:
     """Train on from `start` with two thirds of the recordings; judge by the rest; keep one.
 
@@ -139,7 +141,7 @@ def adapt(
         records: recordings, in place of `config.data`. Their ground truth is not read.
         progress: called after each step.
         loading: called with the recordings made ready, and their total.
-        cache, workers, resume, save_every_s: as for `rppg.train.train`.
+        cache, workers, resume, save_every_s, device: as for `rppg.train.train`.
 
     Raises:
         InputError: too few recordings to hold any out, none that can be used, recordings that don't
@@ -158,7 +160,7 @@ def adapt(
         )
     sources, reasons = _sources(records, config)
     unit, held_out, clip_set = _split(sources, config.seed)
-    adapted = copy.deepcopy(net)
+    adapted = copy.deepcopy(net).to(find_device(device))
     settings = settings_of("adapt", config, start or SHIPPED)
     state = open_state(
         out, settings, clip_set.clips, records, reasons, resume=resume, save_every_s=save_every_s
@@ -167,6 +169,7 @@ def adapt(
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
         log = fit(adapted, clip_set, config, each_step(progress, steps), state)
+    adapted.cpu()
     if not all(value.isfinite().all() for value in adapted.state_dict().values()):
         raise InputError("the adapted weights are not finite; nothing was saved; lower lr")
     evidence = _judge(net, adapted, held_out, unit)

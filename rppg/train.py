@@ -17,6 +17,7 @@ from rppg.atomic import atomic_path
 from rppg.data.cache import cached
 from rppg.data.specs import open_datasets
 from rppg.data.used import used
+from rppg.devices import find_device
 from rppg.errors import InputError
 from rppg.models.checkpoint import Network, digest_of, load_network, save_checkpoint
 from rppg.models.fcus import FcusNet
@@ -71,6 +72,7 @@ def train(
     workers: int | None = 1,
     resume: bool = False,
     save_every_s: float = SAVE_EVERY_S,
+    device: str = "cpu",
 ) -> TrainResult:
     """Train without labels.
 
@@ -85,6 +87,7 @@ def train(
         workers: processes that read videos into the cache, see `rppg.data.cache.store`.
         resume: go on where a run into `out` was killed or stopped, if one was.
         save_every_s: seconds after which the state of the run is saved again, for `resume`.
+        device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine, also
@@ -108,9 +111,10 @@ def train(
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        net = FcusNet(config.model)
+        net = FcusNet(config.model).to(find_device(device))
         steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
         log = fit(net, clip_set, config, each_step(progress, steps), state)
+        net.cpu()
     made = {
         **how_made(config, records, reasons),
         "clips_per_epoch": len(clip_set.clips),

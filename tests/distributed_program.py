@@ -39,7 +39,7 @@ def train(config: TrainConfig, clips: ClipSet) -> tuple[FcusNet, list[dict[str, 
 
 
 if __name__ == "__main__":
-    with ranks.joined(60):
+    with ranks.joined(timeout_s=60):
         clips = clip_set(CONFIG, held_bytes=0)
         for name, config in STACKS.items():
             net, log = train(config, clips)

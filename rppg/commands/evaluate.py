@@ -8,7 +8,7 @@ import typer
 
 import rppg
 from rppg.atomic import atomic_path
-from rppg.commands.options import Json, NoCache, Workers
+from rppg.commands.options import Device, Json, NoCache, Workers
 from rppg.commands.terminal import progress_bars, stdout, tell
 from rppg.errors import InputError
 
@@ -31,6 +31,7 @@ def evaluate(
         bool,
         typer.Option("--resume", help="Go on where one into --out was killed or stopped."),
     ] = False,
+    device: Device = "cpu",
     no_cache: NoCache = False,
     workers: Workers = None,
     as_json: Json = False,
@@ -48,7 +49,7 @@ def evaluate(
         raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
     if resume and out is None:
         raise InputError("--resume: from where? name the folder of the evaluation with --out")
-    estimators = _estimators(checkpoint or [], method or [])
+    estimators = _estimators(checkpoint or [], method or [], device)
     journal = None
     if out is not None:
         given = {
@@ -88,10 +89,12 @@ def evaluate(
         tell(f"Report: {out / 'report.html'}")
 
 
-def _estimators(checkpoints: list[Path], names: list[str]) -> "dict[str, Estimator]":
+def _estimators(checkpoints: list[Path], names: list[str], device: str) -> "dict[str, Estimator]":
     """What to evaluate, by name; every method where nothing is asked for."""
+    from rppg.devices import find_device
     from rppg.methods import METHODS
-    from rppg.models.estimator import untrained
+    from rppg.models.estimator import FcusEstimator, untrained
+    from rppg.peers.estimator import PeerEstimator
     from rppg.predict import find_estimator
 
     known = ["fcus", "untrained", *METHODS]
@@ -102,6 +105,10 @@ def _estimators(checkpoints: list[Path], names: list[str]) -> "dict[str, Estimat
         if name not in known:
             raise InputError(f"no method {name!r}; choose one of {', '.join(known)}")
         estimators[name] = untrained() if name == "untrained" else find_estimator(name)
+    where = find_device(device)
+    for estimator in estimators.values():
+        if isinstance(estimator, FcusEstimator | PeerEstimator):
+            estimator.net.to(where)
     return estimators
 
 

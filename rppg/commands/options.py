@@ -6,6 +6,7 @@ import typer
 
 Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="See `rppg datasets`.")]
 Subjects = Annotated[int, typer.Option(min=1, help="Subjects per synthetic domain.")]
+Device = Annotated[str, typer.Option(help="Where networks compute: cpu, cuda, cuda:1.")]
 Workers = Annotated[
     int | None, typer.Option(min=1, help="Processes that read videos; as many as CPUs by default.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from rppg.commands.options import NoCache, Workers
+from rppg.commands.options import Device, NoCache, Workers
 from rppg.commands.terminal import hush, progress_bars, say, stdout, tell
 from rppg.errors import InputError
 
@@ -69,6 +69,7 @@ def train(
     save_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How often to keep the state for that.")
     ] = 60.0,
+    device: Device = "cpu",
     no_cache: NoCache = False,
     workers: Workers = None,
 ) -> None:
@@ -98,10 +99,12 @@ def train(
         raise InputError(f"{out}: is a file; name a folder for --out")
     source = str(config or "options")
     how = {"out": out, "cache": not no_cache, "workers": workers}
-    how |= {"resume": resume, "save_every_s": save_every}
+    how |= {"resume": resume, "save_every_s": save_every, "device": device}
+    from rppg.devices import find_device
     from rppg.training.ranks import joined, rank
 
-    with joined():
+    find_device(device)  # told before the work, not after
+    with joined(device):
         if rank() > 0:
             hush()
         if chosen == "fcus":

@@ -51,11 +51,12 @@ class FcusEstimator:
         starts = np.linspace(0, total - length, count).round().astype(int)
         weight = np.hanning(length + 2)[1:-1]
         bvp, gain = np.zeros(total), np.zeros(total)
+        device = self.net.fusion_power.device
         with torch.inference_mode():
             for first in range(0, count, self.batch):
                 part = starts[first : first + self.batch]
-                clips = torch.stack([patches[i : i + length] for i in part])
-                waves = self.net.fuse(self.net(clips)).double().numpy()
+                clips = torch.stack([patches[i : i + length] for i in part]).to(device)
+                waves = self.net.fuse(self.net(clips)).double().cpu().numpy()
                 for start, wave in zip(part, waves, strict=True):
                     bvp[start : start + length] += weight * wave
                     gain[start : start + length] += weight

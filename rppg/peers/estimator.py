@@ -46,12 +46,13 @@ class PeerEstimator:
         starts = np.linspace(0, total - length, count).round().astype(int)
         weight = np.hanning(length + 2)[1:-1]
         bvp, gain = np.zeros(total), np.zeros(total)
-        fast = torch.autocast("cpu", torch.bfloat16, enabled=self.precision == "bfloat16")
+        device = next(self.net.parameters()).device
+        fast = torch.autocast(device.type, torch.bfloat16, enabled=self.precision == "bfloat16")
         with torch.inference_mode(), fast:
             for first in range(0, count, self.batch):
                 part = starts[first : first + self.batch]
-                clips = torch.stack([pictures[i : i + length] for i in part])
-                waves = self.net(clips)[:, -1].double().numpy()
+                clips = torch.stack([pictures[i : i + length] for i in part]).to(device)
+                waves = self.net(clips)[:, -1].double().cpu().numpy()
                 for start, wave in zip(part, waves, strict=True):
                     centred = wave - wave.mean()
                     unit = centred / max(float(centred.std()), 1e-12)

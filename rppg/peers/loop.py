@@ -2,8 +2,9 @@
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -70,12 +71,7 @@ def fit(
     kept: dict[str, Tensor] = {}
     found = None if state is None else state.load()
     if found is not None:
-        net.load_state_dict(found["net"])
-        optimizer.load_state_dict(found["optimizer"])
-        generator.set_state(found["generator"])
-        torch.set_rng_state(found["random"])
-        log, kept = found["log"], found["kept"]
-        states = [EpochState(**epoch) for epoch in found["epochs"]]
+        log, states, kept = _restore(found, net, optimizer, generator)
     clips_seen, train_s = (states[-1].clips_seen, states[-1].train_s) if states else (0, 0.0)
     least = min((s.criterion for s in states if s.best), default=math.inf)
     since_best = len(states) - max((s.epoch for s in states if s.best), default=0)
@@ -116,23 +112,51 @@ def fit(
             if on_epoch is not None and on_epoch(net, states[-1]):
                 break
         if state is not None and time.monotonic() - saved >= state.every_s:
-            state.save(
-                {
-                    "log": log,
-                    "epochs": [asdict(s) for s in states],
-                    "kept": kept,
-                    "net": net.state_dict(),
-                    "optimizer": optimizer.state_dict(),
-                    "generator": generator.get_state(),
-                    "random": torch.get_rng_state(),
-                }
-            )
+            state.save(_state(log, states, kept, net, optimizer, generator))
             saved = time.monotonic()
     if not kept:
         raise InputError("the criterion is not finite after any epoch; nothing was saved; lower lr")
     net.load_state_dict(kept)
     net.eval()
     return log, states
+
+
+def _state(
+    log: list[LogRow],
+    states: list[EpochState],
+    kept: dict[str, Tensor],
+    net: PhysNet,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """All that the next epoch depends on."""
+    device = _device(net)
+    return {
+        "log": log,
+        "epochs": [asdict(state) for state in states],
+        "kept": kept,
+        "net": net.state_dict(),
+        "optimizer": optimizer.state_dict(),
+        "generator": generator.get_state(),
+        "random": torch.get_rng_state(),
+        "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+    }
+
+
+def _restore(
+    found: Mapping[str, Any],
+    net: PhysNet,
+    optimizer: torch.optim.Optimizer,
+    generator: torch.Generator,
+) -> tuple[list[LogRow], list[EpochState], dict[str, Tensor]]:
+    """Log, epochs and best weights of a state, after the rest is where it was."""
+    net.load_state_dict(found["net"])
+    optimizer.load_state_dict(found["optimizer"])
+    generator.set_state(found["generator"])
+    torch.set_rng_state(found["random"])
+    if found["random_cuda"] is not None:
+        torch.cuda.set_rng_state(found["random_cuda"], _device(net))
+    return found["log"], [EpochState(**epoch) for epoch in found["epochs"]], found["kept"]
 
 
 def _step(
@@ -144,14 +168,20 @@ def _step(
 ) -> dict[str, float]:
     """One optimizer step, none where the loss is not finite; the terms of the loss."""
     optimizer.zero_grad()
-    with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-        waves = net(batch.clips)
-    terms = _loss(waves.float(), batch.speed, config, generator)
+    device = _device(net)
+    low = config.precision == "bfloat16"
+    with torch.autocast(device.type, torch.bfloat16, enabled=low):
+        waves = net(batch.clips.to(device))
+    terms = _loss(waves.float(), batch.speed.to(device), config, generator)
     found = {name: float(term.detach()) for name, term in terms.items()}
     if math.isfinite(found["loss"]):
         terms["loss"].backward()
         optimizer.step()
     return found
+
+
+def _device(net: PhysNet) -> torch.device:
+    return next(net.parameters()).device
 
 
 def _loss(
@@ -176,7 +206,7 @@ def criterion(net: PhysNet, held_out: Sequence[Run], config: PeerConfig) -> floa
         for n in range(0, len(places), VALIDATION_BATCH):
             part = places[n : n + VALIDATION_BATCH]
             clips = [cut_clip(run, first, frames, config.model) for run, first in part]
-            waves.append(net(torch.stack(clips))[:, -1])
+            waves.append(net(torch.stack(clips).to(_device(net)))[:, -1])
         wave = torch.cat(waves)
         if config.recipe == "sinc":
             return float(sinc_criterion(wave, fps, config.sinc))

@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rppg.devices import find_device
 from rppg.errors import InputError
 from rppg.peers.batches import batch_sizes
 from rppg.peers.clips import Run, find_runs
@@ -63,6 +64,7 @@ def train_peer(
     workers: int | None = 1,
     resume: bool = False,
     save_every_s: float = SAVE_EVERY_S,
+    device: str = "cpu",
 ) -> PeerResult:
     """Train PhysNet without labels.
 
@@ -82,6 +84,7 @@ def train_peer(
         workers: processes that read videos into the cache, see `rppg.data.cache.store`.
         resume: go on after the last epoch whose state a run into `out` has saved, if it has.
         save_every_s: seconds after which the state is saved again, at the end of an epoch.
+        device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine with the
@@ -108,9 +111,10 @@ def train_peer(
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
-        net = PhysNet(config.model)
+        net = PhysNet(config.model).to(find_device(device))
         step = each_step(progress, steps)
         log, states = fit(net, training, held_out, config, step, on_epoch, state)
+        net.cpu()
     made = {
         **how_made(config, records, reasons),
         "held_out": len({run.recording for run in held_out}),

@@ -168,8 +168,11 @@ def _step(
     """
     seen: list[tuple[Loss, Tensor, Tensor]] = []
     weights = net.fusion_power
-    clips = batch.clips.to(weights.device, weights.dtype)
-    speed = batch.speed.to(weights.device)
+    clips, speed = batch.clips.to(weights.dtype), batch.speed
+    if weights.is_cuda:  # the copy goes on while the host does
+        clips, speed = clips.pin_memory(), speed.pin_memory()
+    clips = clips.to(weights.device, non_blocking=True)
+    speed = speed.to(weights.device, non_blocking=True)
 
     def closure() -> Tensor:
         optimizer.zero_grad()

@@ -141,8 +141,11 @@ def _device() -> torch.device:
 
 
 @contextmanager
-def joined(timeout_s: float = TIMEOUT_S) -> Iterator[None]:
+def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     """Join the group that `torchrun` describes, if it does; leave it at the end.
+
+    Ranks that compute on `cuda` speak by NCCL, each with the GPU of its local number; others by
+    gloo.
 
     Raises:
         RankError: another rank is gone, or was not heard of for `timeout_s`.
@@ -150,7 +153,7 @@ def joined(timeout_s: float = TIMEOUT_S) -> Iterator[None]:
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
-    backend = "nccl" if torch.cuda.is_available() else "gloo"
+    backend = "nccl" if device.startswith("cuda") else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
     try:
