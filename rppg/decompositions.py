@@ -9,7 +9,9 @@ counterpart in ONNX, or none that all runtimes have:
   for each pivot i, every row but the i-th is freed of its i-th column, and in the end each row is
   divided by its pivot. Such systems need no exchange of rows;
 - overlap-add is a sum of shifted pieces. As ONNX's scatter, onnxruntime adds in parallel, and now
-  and then loses a term.
+  and then loses a term;
+- the sigmoid is written out: onnxruntime's has few digits where it is small, and a region of little
+  skin is weighed by such values alone.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -124,20 +126,9 @@ def overlap_add(
     return total[:, None, None, : output_size[1]]
 
 
-def area_average(x: Tensor, output_size: Sequence[int]) -> Tensor:
-    """`F.adaptive_avg_pool2d`: a product with a matrix for each side."""
-    down, across = (
-        _areas(side, size, x) for side, size in zip(x.shape[-2:], output_size, strict=True)
-    )
-    return down.mT @ x @ across
-
-
-def _areas(side: int, size: int, like: Tensor) -> Tensor:
-    """Weights `(side, size)` of pixels in each area; areas share the pixels that they cut."""
-    pixel = torch.arange(side, device=like.device)[:, None]
-    area = torch.arange(size, device=like.device)
-    inside = (pixel * size < (area + 1) * side) & ((pixel + 1) * size > area * side)
-    return inside.to(like.dtype) / inside.sum(0)
+def sigmoid(x: Tensor) -> Tensor:
+    """1 / (1 + exp(−x)), as small as it may be."""
+    return 1 / (1 + torch.exp(-x))
 
 
 DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
@@ -147,6 +138,6 @@ DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     aten.abs.default: magnitude,
     aten.linalg_solve.default: solve,
     aten.col2im.default: overlap_add,
-    aten.adaptive_avg_pool2d.default: area_average,
+    aten.sigmoid.default: sigmoid,
 }
 """For `ExportedProgram.run_decompositions`."""

@@ -1,9 +1,11 @@
 """Exported networks: the decompositions one by one, refusals, and files that run on their own."""
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import asdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,10 +19,13 @@ from rppg.export import describe, export, run_onnx, trace
 from rppg.models.checkpoint import SHIPPED, digest_of, load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.peers.physnet import PhysNet, PhysNetConfig
+from rppg.predict import predict_crops
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 
-LENGTHS = (151, 152, 188, 299, 300, 301, 450)
+ROOT = Path(__file__).parents[2]
+LENGTHS = (151, 152, 188, 228, 235, 299, 300, 301, 450)
+SIZE = 36  # of the crops that are rendered
 ON_EDGE = (240, 290, 340)
 """With mirrored ends 300, 350, 400 frames: 0.6 Hz is a spectral line, kept or not by rounding."""
 
@@ -68,11 +73,9 @@ def test_overlap_add(length, hop):
     torch.testing.assert_close(found, expected)
 
 
-@pytest.mark.parametrize(("side", "size"), [(48, 18), (36, 18), (19, 18), (18, 18)])
-def test_area_average(side, size):
-    x = double(2, 3, side, side + 1)
-    found = dc.area_average(x, (size, size))
-    torch.testing.assert_close(found, F.adaptive_avg_pool2d(x, size))
+def test_sigmoid_of_far_below():
+    x = torch.linspace(-100, 100, 401)
+    torch.testing.assert_close(dc.sigmoid(x), torch.sigmoid(x), rtol=1e-6, atol=1e-38)
 
 
 # --- refusals --------------------------------------------------------------------------------
@@ -107,7 +110,7 @@ def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
 def faces():
     """Crops of two people before different cameras, `(2, T, 3, S, S)`."""
     frames = [
-        render_crops(draw_subject(DOMAINS[name], 7, 16.0)).frames[:450] for name in ("lab", "wild")
+        render_crops(draw_subject(DOMAINS[name], 7, 20.0)).frames[:450] for name in ("lab", "wild")
     ]
     return torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3).float()
 
@@ -132,7 +135,7 @@ def difference(found, told):
 def test_onnx_gives_what_pytorch_gives(network, faces, tmp_path):
     checkpoint = None if network == "shipped" else untrained(tmp_path, ModelConfig())
     out = tmp_path / "net.onnx"
-    done = export(checkpoint, out)
+    done = export(checkpoint, out, "onnx", SIZE)
     assert done.difference < 1e-4
     net, _ = load_checkpoint(checkpoint)
     for time in (*LENGTHS, *ON_EDGE):
@@ -155,12 +158,28 @@ def _check_the_graph(out, about, checkpoint):
     assert not {node.op_type for node in model.graph.node} & {"DFT", "ScatterND", "Col2Im"}
     (told,) = model.metadata_props
     assert told.key == "rppg" and json.loads(told.value) == asdict(about)
-    assert about.checkpoint == digest_of(checkpoint) and (about.fps, about.size) == (30.0, 48)
+    assert about.checkpoint == digest_of(checkpoint) and (about.fps, about.size) == (30.0, SIZE)
     dims = [
         dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim
     ]
-    assert dims == ["batch", "frames", 3, 48, 48]
+    assert dims == ["batch", "frames", 3, SIZE, SIZE]
     assert rppg.export.__file__.rpartition("/rppg/")[0].encode() not in out.read_bytes()
+
+
+@pytest.mark.slow
+def test_the_page_finds_the_heart_rate_without_this_package(tmp_path):
+    """The block of docs/how-to/export.md, on a rendered person, in a process of its own."""
+    assert export(None, tmp_path / "net.onnx").about.size == 48
+    crops = render_crops(draw_subject(DOMAINS["lab"], 7, 12.0))
+    np.save(tmp_path / "frames.npy", crops.frames.repeat(4, 1).repeat(4, 2))  # face: 24..120
+    page = (ROOT / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"```python[^\n]*\n(.*?)```", page, re.DOTALL)
+    block += "\nimport sys; assert not {'torch', 'rppg'} & set(sys.modules); print(bpm)"
+    ended = subprocess.run(
+        [sys.executable, "-c", block], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert abs(float(ended.stdout) - predict_crops(crops).hr_bpm) < 1
 
 
 @pytest.mark.slow
@@ -190,7 +209,7 @@ except RuntimeError as error:
 
 @pytest.mark.slow
 def test_pt2_runs_without_this_package(faces, tmp_path):
-    done = export(None, tmp_path / "net.pt2", "torch")
+    done = export(None, tmp_path / "net.pt2", "torch", SIZE)
     clips = faces[:, :290]
     np.save(tmp_path / "clips.npy", clips.numpy())
     command = [sys.executable, "-c", PLAIN]
