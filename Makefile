@@ -4,14 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 READY_DOCS := .venv/.ready-docs
 
-.PHONY: demo test test-all check format checkpoint docs clean
+.PHONY: demo test test-all check dist format checkpoint docs clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[rppg,test,integration,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[rppg,test,integration,export,dev]'
 	@touch $@
 
 $(READY_DOCS): $(READY)
@@ -33,6 +33,11 @@ check: $(READY)
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-cache --no-logo
 	$(BIN)/python -m pytest -q tests/test_architecture.py
+
+dist: $(READY)
+	rm -rf dist
+	$(BIN)/python -m build
+	$(BIN)/twine check --strict dist/*
 
 format: $(READY)
 	$(BIN)/ruff format .
