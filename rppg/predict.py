@@ -28,7 +28,7 @@ from rppg.signals import (
     resample,
     variability,
 )
-from rppg.video.crop import crop_pieces
+from rppg.video.crop import HOLE_S, crop_pieces
 from rppg.video.memory import TimedFrames, timed_frames
 
 log = logging.getLogger(__name__)
@@ -198,6 +198,11 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     grid_s, raw = found.grid_s, found.bvp
     valid = resample(found.valid, found.times_s, grid_s) > 0.5
     if not valid.any():
+        gap_s = float(np.median(np.diff(found.times_s)))
+        if gap_s > HOLE_S:
+            raise InputError(
+                f"a frame every {gap_s:.1f} s, too slow for a pulse; record 20 a second or more"
+            )
         raise InputError("no frame shows a face; nothing to measure")
     if found.grey:
         log.warning(

@@ -586,6 +586,12 @@ def manifest_variants(sandbox: Path) -> Iterator[Variant]:
                 f"{column} is {name}", put(LIST, (HEAD + row).encode(errors="surrogatepass")), "",
                 "any" if free else "refused",
             )  # fmt: skip
+    there = sandbox / "whole" / "manifest"  # which is whole, but not in the manifest's folder
+    for name, way in (("up", "../../../../whole/manifest"), ("absolute", there)):
+        lines = {"video": f"{way}/0.mp4,0.csv,x,sun\n", "truth": f"0.mp4,{way}/0.csv,x,sun\n"}
+        for column, line in lines.items():
+            make = put(LIST, (HEAD + line).encode())
+            yield Variant(f"{column} is a way {name} to a film", make, "leads out")
     row = "0.mp4,0.csv,x,sun\n"
     texts_of = {
         "a row twice": HEAD + row + row,
@@ -608,6 +614,12 @@ def manifest_variants(sandbox: Path) -> Iterator[Variant]:
              "empty lines": "\n" + HEAD + "\n\n" + row + "\n", "./": HEAD + row}  # fmt: skip
     for name, text in whole.items():
         yield Variant(f"same, {name}", put(LIST, text.encode()), "", "same")
+    yield from listed_variants(sandbox)
+
+
+def listed_variants(sandbox: Path) -> Iterator[Variant]:
+    """Of the files that a manifest lists."""
+    canary = sandbox / "canary"
     for file in ("0.csv", "0.mp4"):
         for name, data in bytes_of(file, canary):
             yield Variant(name, put(file, data), file)

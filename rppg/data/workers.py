@@ -48,7 +48,7 @@ def work_through(
     Args:
         work: a function of a module, since other processes import it.
         done: told the place of a job and its result, in the order in which they are ready; None
-            where the process that did the job died, alone with it, as for want of memory.
+            where there was no memory for it, or the process that did it, and it alone, died.
 
     Raises:
         InputError: processes can't be started.
@@ -56,7 +56,7 @@ def work_through(
     workers = min(workers, len(jobs))
     if workers <= 1:
         for place, job in enumerate(jobs):
-            done(place, work(job))
+            done(place, _within_memory(work, job))
         return
     waiting = deque(enumerate(jobs))
     while waiting:
@@ -64,6 +64,13 @@ def work_through(
             # Which of them its process died of isn't known: each has another try, alone.
             if _together(work, deque([(place, jobs[place])]), 1, done):
                 done(place, None)
+
+
+def _within_memory(work: Callable[[Job], Result], job: Job) -> Result | None:
+    try:
+        return work(job)
+    except MemoryError:
+        return None
 
 
 def _together(
@@ -91,6 +98,8 @@ def _together(
                     result = future.result()
                 except BrokenProcessPool:
                     broken = True
+                    lost.append(place)
+                except MemoryError:  # another try, with all the memory that there is
                     lost.append(place)
                 else:
                     done(place, result)
