@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 import rppg
 from rppg.atomic import atomic_path
-from rppg.data.cache import cached
+from rppg.data.cache import cached, checked_elsewhere, store
 from rppg.data.specs import open_datasets
 from rppg.data.used import used
 from rppg.devices import find_device
@@ -189,15 +189,20 @@ def training_records(
 ) -> list[Record]:
     """The training split of some SPECs; `cache`, `workers` and `loading` as for `train`.
 
-    Of several ranks the first renders, and each reads a share of the videos into the cache.
+    Of several ranks the first renders, and each reads a share of the videos into the cache, and
+    checks what is there already; the others take its word.
     """
     records = ranks.first_rank_first(
         lambda: open_datasets(data, split="train", subjects=subjects, progress=loading)
     )
     if not cache:
         return records
-    ranks.each_its_share(lambda part: cached(records[part], workers=workers, progress=loading))
-    return cached(records, workers=workers, progress=loading)
+    if not ranks.several():
+        return cached(records, workers=workers, progress=loading)
+    ranks.each_its_share(
+        lambda part: store(records[part], workers=workers, progress=loading, verify=True)
+    )
+    return checked_elsewhere(cached(records, workers=workers, progress=loading))
 
 
 def each_step(

@@ -110,8 +110,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for subject in range(3):
         out = folder / "videos" / f"person{subject}.mp4"
         told = ["--domain", "lab", "--subject", str(subject), "--duration", "6", "--out", str(out)]
-        with pytest.raises(SystemExit):
+        with pytest.raises(SystemExit) as ended:
             main(["synthesize", *told])
+        assert not ended.value.code
     return folder
 
 

@@ -60,6 +60,7 @@ def _write_scene(domain: str, subject: int, out: Path, duration_s: float, *, for
         names = " and ".join(map(str, there))
         raise InputError(f"{names}: exists already; choose another --out, or replace with --force")
     with _writing(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
         scene = write_scene(domain, subject, out, duration_s=duration_s)
     box = ",".join(map(str, scene.box))
     say(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")

@@ -139,16 +139,18 @@ def store(
 class CachedCrops:
     """Crops in the cache. When called, it opens them, memory-mapped, and checks them.
 
-    Where they are damaged, or gone by then, a warning says so and the video is read again.
+    Where they are damaged, or gone by then, a warning says so and the video is read again. What
+    another process has just checked need not be read for it: `check` is False.
     """
 
     wanted: VideoCrops
     file: Path
+    check: bool = True
 
     def __call__(self) -> FaceCrops:
         name = self.wanted.video.name
         try:
-            crops, told = open_crops(self.file, self.file.stem)
+            crops, told = open_crops(self.file, self.file.stem, check=self.check)
         except (UnusableError, FileNotFoundError) as error:
             logger.warning("%s", _replaced(name, self.file, error))
             crops, told = _read(self.wanted)
@@ -159,6 +161,16 @@ class CachedCrops:
         for line in told:
             logger.warning("%s", line.replace(HERE, name))
         return crops
+
+
+def checked_elsewhere(records: Sequence[Record]) -> list[Record]:
+    """The same records; those in the cache are opened without reading them from end to end."""
+    return [
+        replace(record, load_crops=replace(record.load_crops, check=False))
+        if isinstance(record.load_crops, CachedCrops)
+        else record
+        for record in records
+    ]
 
 
 @dataclass(frozen=True)

@@ -61,11 +61,11 @@ def write_crops(path: Path, key: str, crops: FaceCrops, warnings: Sequence[str] 
             file.write(_bytes(value))
 
 
-def open_crops(path: Path, key: str) -> tuple[FaceCrops, list[str]]:
+def open_crops(path: Path, key: str, *, check: bool = True) -> tuple[FaceCrops, list[str]]:
     """The crops of a file, memory-mapped, and what reading the video warned of.
 
-    All of the file is read once to check it; the mapping holds neither memory nor a file handle.
-    Arrays may be written to, which doesn't change the file.
+    All of the file is read once to check it, unless `check` is False; the mapping holds neither
+    memory nor a file handle. Arrays may be written to, which doesn't change the file.
 
     Raises:
         UnusableError: it is not what `write_crops` wrote for this key.
@@ -73,7 +73,7 @@ def open_crops(path: Path, key: str) -> tuple[FaceCrops, list[str]]:
     """
     about, arrays = _mapped(path, key)
     told = about.pop("sha256", None)
-    if told != _digest(about, arrays):
+    if check and told != _digest(about, arrays):
         raise UnusableError("its content is not what was written")
     crops = FaceCrops(arrays["frames"], arrays["times_s"], arrays["valid"], arrays.get("boxes"))
     try:

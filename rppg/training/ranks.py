@@ -115,10 +115,9 @@ def first_rank_first(work: Callable[[], T]) -> T:
 
 def each_its_share(work: Callable[[slice], object]) -> None:
     """Let each rank work on every n-th thing, and wait for all."""
-    if world() > 1:
-        with _patient_barrier() as wait:
-            work(slice(rank(), None, world()))
-            wait()
+    with _patient_barrier() as wait:
+        work(slice(rank(), None, world()))
+        wait()
 
 
 @contextmanager

@@ -24,7 +24,7 @@ from safetensors.numpy import save_file
 import rppg
 from rppg.cli import main
 from rppg.data import cache, cropfile, cropkey
-from rppg.data.cache import CachedCrops, cached, store
+from rppg.data.cache import CachedCrops, cached, checked_elsewhere, store
 from rppg.data.catalogue import DATASETS
 from rppg.data.cropfile import UnusableError, open_crops, write_crops
 from rppg.data.recording import Face, VideoCrops
@@ -403,6 +403,21 @@ def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog
     assert same(good.load_crops(), records[0].load_crops())
     assert "it is gone" in told()[0] and file.read_bytes() == data
     assert counts(store(records, verify=True)) == (1, 0, 0) and told() == []
+
+
+def test_what_another_process_has_checked_is_not_read_again(films, folder, caplog):
+    (record,) = cached(opened(films(1)))
+    whole = record.load_crops()
+    (path,) = folder.rglob("*.safetensors")
+    data = bytearray(path.read_bytes())
+    data[-1] ^= 1  # of the validity of the last frame
+    path.unlink()  # what is mapped stays what it was
+    path.write_bytes(data)
+    (trusting,) = checked_elsewhere([record])
+    assert not same(trusting.load_crops(), whole)
+    assert not caplog.records
+    assert same(record.load_crops(), whole)
+    assert "they are made again" in caplog.text
 
 
 def test_any_byte_counts(tmp_path):
