@@ -21,11 +21,14 @@ $(READY_DOCS): $(READY)
 demo: $(READY)
 	$(BIN)/rppg demo --out runs/demo
 
-test: $(READY)
-	$(BIN)/python -m pytest
+# Two files of tests at a time, each on one thread: threads that wait for each other cost more.
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
-test-all: $(READY)
-	HYPOTHESIS_PROFILE=thorough $(BIN)/python -m pytest -m ""
+test: $(READY)
+	$(PYTEST)
+
+test-all: $(READY) $(READY_DOCS)
+	HYPOTHESIS_PROFILE=thorough $(PYTEST) -m ""
 
 check: $(READY)
 	$(BIN)/ruff check .

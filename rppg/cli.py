@@ -4,6 +4,8 @@ Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted, 143 terminated, 1
 bug, or another process of a distributed run is gone.
 """
 
+import errno
+import io
 import logging
 import sys
 from collections.abc import Sequence
@@ -21,7 +23,7 @@ from rppg.commands.export import export
 from rppg.commands.methods import methods
 from rppg.commands.predict import predict
 from rppg.commands.synthesize import synthesize
-from rppg.commands.terminal import complain, say
+from rppg.commands.terminal import OneLine, complain, say
 from rppg.commands.train import train
 from rppg.errors import InputError, RankError
 
@@ -69,10 +71,16 @@ def _common(
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
-    logging.basicConfig(format="rppg: %(message)s", level=logging.WARNING)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is written out
+            stream.reconfigure(errors="backslashreplace")
+    handler = logging.StreamHandler()
+    handler.setFormatter(OneLine("rppg: %(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING)
     logging.captureWarnings(True)
     try:
         code = app(args=arguments, prog_name="rppg", standalone_mode=False)
+        sys.stdout.flush()
     except UsageError as error:
         told: Any = error
         message = " ".join(told.format_message().split()).rstrip(".")
@@ -83,6 +91,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         complain(str(error))
         sys.exit(1)
     except OSError as error:
+        if error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
+            _refuse(f"can't write ({error.strerror}); make room")
         if error.filename is None:
             raise
         _refuse(f"{error.filename}: {error.strerror}; choose another path")

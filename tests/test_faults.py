@@ -405,7 +405,6 @@ def test_a_reader_that_goes_away(option, short, tmp_path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="rppg/cli.py: an error of stdout has no file name")
 @pytest.mark.parametrize("option", [(), ("--json",)])
 def test_a_full_disk_behind_stdout(option, ended, short) -> None:
     with Path("/dev/full").open("w") as full:
@@ -414,7 +413,6 @@ def test_a_full_disk_behind_stdout(option, ended, short) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.xfail(strict=True, reason="rppg/cli.py: sys.stdout is strict about letters")
 @pytest.mark.parametrize("encoding", ["ascii", "utf-8:strict"])
 def test_a_terminal_that_lacks_letters(encoding, ended, short, tmp_path) -> None:
     video = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9.mp4"))

@@ -22,7 +22,7 @@ def cache(
     from rppg.data.cropkey import crops_folder
     from rppg.data.specs import open_shard
 
-    with progress_bars() as bars:
+    with progress_bars(quiet=as_json) as bars:
         records = open_shard(data, shard, split="train", subjects=subjects, progress=bars.loading)
         stored = store(records, workers=workers, progress=bars.loading, verify=True)
     failures = [

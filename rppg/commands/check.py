@@ -19,7 +19,7 @@ def check(
     from rppg.data.specs import open_datasets
 
     told: list[dict[str, Any]] = []
-    with progress_bars() as bars:
+    with progress_bars(quiet=as_json) as bars:
         records = open_datasets(data, split="train", subjects=subjects, progress=bars.loading)
         count = bars.counter("check", len(records))
         for record in records:

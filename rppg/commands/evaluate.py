@@ -61,7 +61,7 @@ def evaluate(
             "checkpoints": [digest_of(path) for path in checkpoint or []],
         }
         journal = Journal(out / "evaluation.jsonl", given, resume)
-    with progress_bars() as bars:
+    with progress_bars(quiet=as_json) as bars:
         records = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
         if not no_cache:
             records = cached(records, workers=workers, progress=bars.loading)

@@ -1,5 +1,6 @@
 """`rppg train`."""
 
+import reprlib
 import tomllib
 from collections.abc import Callable
 from functools import partial
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     Config = TypeVar("Config", bound=BaseModel)
     Result = TypeVar("Result", AdaptResult, TrainResult, PeerResult)
 
+MOST_PROBLEMS = 5
 RECIPES = ("fcus", "sinc", "contrast-phys")
 
 
@@ -84,7 +86,7 @@ def train(
     given |= {name: value for name, value in options.items() if value is not None}
     chosen = given.setdefault("recipe", RECIPES[0])
     if chosen not in RECIPES:
-        raise InputError(f"no recipe {chosen!r}; choose one of {', '.join(RECIPES)}")
+        raise InputError(f"no recipe {reprlib.repr(chosen)}; choose one of {', '.join(RECIPES)}")
     off = [
         level
         for level, left_out in (("mask", no_mask), ("smooth", no_smooth), ("project", no_project))
@@ -218,22 +220,26 @@ def _validated(model: "type[Config]", given: dict[str, Any], source: str) -> "Co
 
     try:
         return model.model_validate(given)
+    except RecursionError as error:
+        raise InputError(f"{source}: nested too deeply; see TrainConfig for the fields") from error
     except ValidationError as error:
         problems = "; ".join(
             # what is wrong between fields has no place of its own
             (
-                f"{'.'.join(map(str, problem['loc']))} = {problem['input']!r}: "
+                f"{'.'.join(map(str, problem['loc']))} = {reprlib.repr(problem['input'])}: "
                 if problem["loc"]
                 else ""
             )
             + problem["msg"]
-            for problem in error.errors()
+            for problem in error.errors()[:MOST_PROBLEMS]
         )
+        if error.error_count() > MOST_PROBLEMS:
+            problems += f"; and {error.error_count() - MOST_PROBLEMS} more"
         raise InputError(f"{source}: {problems}") from error
 
 
 def _read_toml(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{path}: not a readable TOML file ({error})") from error

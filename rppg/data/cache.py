@@ -276,6 +276,8 @@ def _replaced(name: str, file: Path, error: Exception) -> str:
 def _sweep(folder: Path) -> None:
     """Remove what killed processes left behind."""
     for path in folder.glob("*/.*"):
+        if path.parent.is_symlink() or not path.is_file():  # not ours
+            continue
         try:
             if time.time() - path.stat().st_mtime > LEFT_BEHIND_S:
                 path.unlink()

@@ -43,13 +43,13 @@ class ModelConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    fps: float = Field(30.0, gt=0, description="rate the network runs at, Hz")
+    fps: float = Field(30.0, gt=0, le=1000, description="rate the network runs at, Hz")
     low_hz: float = Field(0.6, gt=0)
     high_hz: float = Field(3.3, gt=0)
-    grid: int = Field(18, ge=12, description="patches per side of a crop")
-    regions: int = Field(6, ge=1, description="regions per side of the face box")
-    window_s: float = Field(5.0, gt=0, description="length of a beamformer's window")
-    width: int = Field(8, ge=1, description="features of the shared encoder")
+    grid: int = Field(18, ge=12, le=128, description="patches per side of a crop")
+    regions: int = Field(6, ge=1, le=32, description="regions per side of the face box")
+    window_s: float = Field(5.0, ge=0.5, le=3600, description="length of a beamformer's window")
+    width: int = Field(8, ge=1, le=4096, description="features of the shared encoder")
     signatures: tuple[tuple[float, ...], ...] = NOMINAL_SIGNATURES
 
     @property

@@ -56,7 +56,7 @@ class PeerConfig(BaseModel):
     patience: int | None = Field(
         None, ge=1, description="epochs without a better criterion after which to stop"
     )
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     clip_frames: int = Field(120, ge=1, description="length of a clip")
     stride_frames: int = Field(
         60,

@@ -48,7 +48,7 @@ class TrainConfig(Frozen):
     data: tuple[str, ...] = ("synthetic:webcam",)
     subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
     epochs: int = Field(1, ge=1)
-    seed: int = 0
+    seed: int = Field(0, ge=-(2**63), lt=2**63)
     batch_size: int = Field(4, ge=2)
     clip_s: float = Field(10.0, ge=3)
     stride_s: float = Field(2.5, gt=0)

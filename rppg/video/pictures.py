@@ -22,6 +22,8 @@ from rppg.errors import InputError, TruncatedError
 from rppg.video.decode import Frame, VideoInfo
 from rppg.video.source import call_name, reduced, span
 
+MOST_BYTES = 64 << 20
+"""Of a packed picture."""
 SUFFIXES = (".png", ".bmp", ".jpg", ".jpeg")
 Array = NDArray[np.float64]
 Clock = Callable[[str, Sequence[str]], Array]
@@ -151,6 +153,12 @@ class Pictures:
         with open_zip(self.path) as archive:
             for name in names:
                 try:
+                    claimed = archive.getinfo(name).file_size
+                    if claimed > MOST_BYTES:
+                        raise InputError(
+                            f"{self.path}/{name}: a picture of {claimed} bytes when unpacked; "
+                            f"expected up to {MOST_BYTES}; copy the ZIP file again"
+                        )
                     content = archive.read(name)
                 except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, OSError) as error:
                     raise TruncatedError(
