@@ -17,7 +17,7 @@ from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
 from rppg.peers.physnet import PhysNet
 from rppg.peers.sinc import sinc_criterion, sinc_loss
 from rppg.training.loop import LogRow
-from rppg.training.resume import RunState
+from rppg.training.resume import RunState, fitting
 
 VALIDATION_BATCH = 4
 
@@ -71,7 +71,8 @@ def fit(
     kept: dict[str, Tensor] = {}
     found = None if state is None else state.load()
     if found is not None:
-        log, states, kept = _restore(found, net, optimizer, generator)
+        with fitting(state):
+            log, states, kept = _restore(found, net, optimizer, generator)
     clips_seen, train_s = (states[-1].clips_seen, states[-1].train_s) if states else (0, 0.0)
     least = min((s.criterion for s in states if s.best), default=math.inf)
     since_best = len(states) - max((s.epoch for s in states if s.best), default=0)

@@ -19,7 +19,7 @@ from rppg.training import ranks
 from rppg.training.clips import Batch, ClipSet, batch_sizes, batches
 from rppg.training.config import MaskConfig, ProjectConfig, TrainConfig
 from rppg.training.objective import Loss, objective
-from rppg.training.resume import RunState
+from rppg.training.resume import RunState, fitting
 from rppg.training.stopping import stops_wait
 
 LogRow = dict[str, float]
@@ -49,7 +49,8 @@ def fit(
     previous: Tensor | None = None
     found = None if state is None else state.load()
     if found is not None:
-        log, previous = _restore(found, net, optimizer, generator)
+        with fitting(state):
+            log, previous = _restore(found, net, optimizer, generator)
     elif config.project is not None:
         _observe_background(optimizer, net, clip_set, config.project, config.seed)
     model: nn.Module = net
@@ -120,7 +121,7 @@ def _restore(
     optimizer.load_state_dict(found["optimizer"])
     generator.set_state(found["generator"])
     torch.set_rng_state(found["random"])
-    return found["log"], found["previous"]
+    return found["log"], found["previous"].to(net.fusion_power.device)
 
 
 def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:

@@ -4,7 +4,8 @@ A safetensors file: tensors, and a JSON text that says where in the state each b
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -58,6 +59,23 @@ class RunState:
     def remove(self) -> None:
         """The run is over: nothing is left to resume."""
         self.path.unlink(missing_ok=True)
+
+
+@contextmanager
+def fitting(state: RunState | None) -> Iterator[None]:
+    """Around what puts a state in its place.
+
+    Raises:
+        InputError: something is missing in it, or doesn't fit the network.
+    """
+    try:
+        yield
+    except (LookupError, TypeError, ValueError, RuntimeError, AttributeError) as error:
+        where = "the state" if state is None else state.path
+        reason = " ".join(str(error).split())[:120]
+        raise InputError(
+            f"{where}: does not fit this run ({reason}); train anew, without --resume"
+        ) from error
 
 
 def save_state(path: Path, run: Mapping[str, Any], state: Any) -> None:

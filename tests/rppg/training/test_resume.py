@@ -143,6 +143,11 @@ def test_a_finished_run_is_told_from_another(tmp_path: Path, records: list[Recor
         is_finished(tmp_path, settings_of("fcus", other))
 
 
+def load_state_of(content: bytes, path: Path):
+    path.write_bytes(content)
+    return load_state(path)
+
+
 def test_damaged_states_are_refused(tmp_path: Path, records: list[Record]) -> None:
     path = stopped_state(tmp_path, records)
     whole = path.read_bytes()
@@ -158,6 +163,14 @@ def test_damaged_states_are_refused(tmp_path: Path, records: list[Record]) -> No
         with pytest.raises(InputError, match="not the state of a run"):
             train(SMALL, out=tmp_path, records=records, resume=True)
         assert path.read_bytes() == content
+    run, state = load_state_of(whole, path)
+    for name in state:
+        save_state(path, run, {key: value for key, value in state.items() if key != name})
+        with pytest.raises(InputError, match="does not fit this run"):
+            train(SMALL, out=tmp_path, records=records, resume=True)
+    save_state(path, run, {**state, "net": {"nothing": torch.zeros(1)}})
+    with pytest.raises(InputError, match="does not fit this run"):
+        train(SMALL, out=tmp_path, records=records, resume=True)
     save_file(tensors, path, {"format": "99"})
     with pytest.raises(InputError, match="format 99, this version resumes 1"):
         train(SMALL, out=tmp_path, records=records, resume=True)
