@@ -3,6 +3,8 @@
 import json
 import signal
 import threading
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +18,7 @@ from rppg.errors import InputError
 from rppg.peers.config import PeerConfig
 from rppg.peers.train import train_peer
 from rppg.records import Record
-from rppg.train import is_finished, settings_of, train
+from rppg.train import TrainProgress, is_finished, settings_of, train
 from rppg.training.config import TrainConfig
 from rppg.training.resume import RunState, load_state, save_state
 from rppg.training.stopping import stops_wait
@@ -26,6 +28,17 @@ SMALL = TrainConfig(data=("synthetic:lab",), subjects=4, clip_s=5.0, batch_size=
 
 class KilledError(Exception):
     """Stands for the end of the process: nothing of the run is left but its files."""
+
+
+def killed(run: Callable[..., object], when: Callable[[TrainProgress], bool]) -> None:
+    """Let a training run, saving its state after each step, until `when`."""
+
+    def kill(progress: TrainProgress) -> None:
+        if when(progress):
+            raise KilledError
+
+    with pytest.raises(KilledError):
+        run(progress=kill, save_every_s=0)
 
 
 @pytest.fixture(scope="module")
@@ -64,17 +77,10 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, records: list[Record], step: int) -> None:
     train(SMALL, out=tmp_path / "whole", records=records)
 
-    def kill(progress):
-        if progress.step == step:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(SMALL, out=tmp_path / "cut", records=records, progress=kill, save_every_s=0)
+    run = partial(train, SMALL, out=tmp_path / "cut", records=records)
+    killed(run, lambda progress: progress.step == step)
     seen: list[int] = []
-    train(
-        SMALL, out=tmp_path / "cut", records=records, resume=True,
-        progress=lambda progress: seen.append(progress.step),
-    )  # fmt: skip
+    run(resume=True, progress=lambda progress: seen.append(progress.step))
     assert seen[0] == step  # the step that was not saved is done again, those before are not
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
     assert set(files(tmp_path / "cut")) == set(files(tmp_path / "whole"))
@@ -85,13 +91,9 @@ def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     people = open_datasets(config.data, split="train", subjects=6)
     adapt(config, out=tmp_path / "whole", records=people)
 
-    def kill(progress):
-        if progress.step == 4:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        adapt(config, out=tmp_path / "cut", records=people, progress=kill, save_every_s=0)
-    adapt(config, out=tmp_path / "cut", records=people, resume=True)
+    run = partial(adapt, config, out=tmp_path / "cut", records=people)
+    killed(run, lambda progress: progress.step == 4)
+    run(resume=True)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
@@ -101,23 +103,15 @@ def test_a_peer_goes_on_after_its_last_epoch(tmp_path: Path, records: list[Recor
     )
     train_peer(config, out=tmp_path / "whole", records=records)
 
-    def kill(progress):
-        if progress.row["epoch"] == 3:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train_peer(config, out=tmp_path / "cut", records=records, progress=kill, save_every_s=0)
-    train_peer(config, out=tmp_path / "cut", records=records, resume=True)
+    run = partial(train_peer, config, out=tmp_path / "cut", records=records)
+    killed(run, lambda progress: progress.row["epoch"] == 3)
+    run(resume=True)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
 def stopped_state(folder: Path, records: list[Record]) -> Path:
-    def kill(progress):
-        if progress.step == 3:
-            raise KilledError
-
-    with pytest.raises(KilledError):
-        train(SMALL, out=folder, records=records, progress=kill, save_every_s=0)
+    run = partial(train, SMALL, out=folder, records=records)
+    killed(run, lambda progress: progress.step == 3)
     return folder / "resume.safetensors"
 
 
