@@ -38,8 +38,8 @@ Array = NDArray[np.float64]
 CROP_SIZE = 54
 BEAT_QUALITY = 0.8
 """Beats are looked for in windows of at least this quality: variability asks more than a rate."""
-LEAST_LENGTH_S, MOST_LENGTH_S = 0.5, 3600.0
-"""What clips and windows of a network may last."""
+LEAST_CLIP_S, MOST_CLIP_S = 0.5, 3600.0
+"""What a network's clips may last."""
 READ_S = 5.0
 """Crops are taken from the video in pieces of this length."""
 
@@ -241,7 +241,7 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
 def _usable(
     estimator: FcusEstimator | PeerEstimator, checkpoint: Path | None
 ) -> FcusEstimator | PeerEstimator:
-    """The estimator, if its network runs at the protocol's rate, on clips and windows of a size."""
+    """The estimator, if its network runs at the protocol's rate, on clips of a length."""
     config, fps = estimator.net.config, Protocol().fps
     where = checkpoint.with_suffix(".json") if checkpoint else "the shipped checkpoint"
     if config.fps != fps:
@@ -249,14 +249,12 @@ def _usable(
             f"{where}: a network for {config.fps:g} frames a second; pulses are measured at "
             f"{fps:g}: train one with model.fps = {fps:g}"
         )
-    lengths = {"made.config.clip_s": getattr(estimator, "clip_s", None),
-               "model.window_s": getattr(config, "window_s", None)}  # fmt: skip
-    for name, length in lengths.items():
-        if length is not None and not LEAST_LENGTH_S <= length <= MOST_LENGTH_S:
-            raise InputError(
-                f"{where}: {name} = {length:g}; expected {LEAST_LENGTH_S:g} to {MOST_LENGTH_S:g} "
-                "seconds; copy the file again, or train anew"
-            )
+    clip_s = getattr(estimator, "clip_s", None)
+    if clip_s is not None and not LEAST_CLIP_S <= clip_s <= MOST_CLIP_S:
+        raise InputError(
+            f"{where}: made.config.clip_s = {clip_s:g}; expected {LEAST_CLIP_S:g} to "
+            f"{MOST_CLIP_S:g} seconds; copy the file again, or train anew"
+        )
     return estimator
 
 
