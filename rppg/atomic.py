@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from rppg.errors import InputError
+from rppg.errors import InputError, WriteError
 
 
 @contextmanager
@@ -25,25 +25,27 @@ def atomic_path(path: Path) -> Iterator[Path]:
     The temporary name ends as `path` does, for writers that go by it. After an error nothing is
     left behind, and what was at `path` before is untouched. The content is on the disk before it is
     moved: after a power cut there is the old file or the new one.
+
+    Raises:
+        WriteError: the disk is full, or can't be written to there.
+        InputError: `path` is a folder, or a file is where its folder should be.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-    except (FileExistsError, NotADirectoryError) as error:
-        raise InputError(f"{path}: {error.filename} is a file; choose another folder") from error
-    _sweep(path.parent, path.stem, path.suffix)
-    handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        temporary.chmod(0o666 & ~_umask())
-        with temporary.open("rb") as written:
-            os.fsync(written.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with _told_of(path):
+        _make_folder(path)
+        _sweep(path.parent, path.stem, path.suffix)
+        handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
+        os.close(handle)
+        temporary = Path(name)
+        try:
+            yield temporary
+            temporary.chmod(0o666 & ~_umask())
+            with temporary.open("rb") as written:
+                os.fsync(written.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -53,22 +55,44 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     After an error nothing is left behind.
 
     Raises:
-        InputError: something is at `path` already.
+        WriteError: the disk is full, or can't be written to there.
+        InputError: something is at `path` already, or a file is where its folder should be.
     """
     if path.exists() or path.is_symlink():
         raise InputError(f"{path}: exists already; choose another folder")
+    with _told_of(path):
+        _make_folder(path)
+        _sweep(path.parent, path.name)
+        temporary = Path(tempfile.mkdtemp(None, _prefix(path.name), path.parent))
+        try:
+            yield temporary
+            temporary.chmod(0o777 & ~_umask())
+            temporary.rename(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _told_of(path: Path) -> Iterator[None]:
+    """What fails beside `path`, or names no file (a full disk), is told of `path`."""
+    try:
+        yield
+    except WriteError as error:  # of a file in the folder that was to be `path`
+        raise WriteError(path, error.reason) from error
+    except OSError as error:
+        if error.filename is None or path.parent in Path(os.fsdecode(error.filename)).parents:
+            raise WriteError(path, error.strerror or str(error)) from error
+        raise
+
+
+def _make_folder(path: Path) -> None:
+    """The folder that an output lies in, and those above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
         raise InputError(f"{path}: {error.filename} is a file; choose another folder") from error
-    _sweep(path.parent, path.name)
-    temporary = Path(tempfile.mkdtemp(None, _prefix(path.name), path.parent))
-    try:
-        yield temporary
-        temporary.chmod(0o777 & ~_umask())
-        temporary.rename(path)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+    except OSError as error:
+        raise WriteError(path, error.strerror or str(error)) from error
 
 
 @functools.cache

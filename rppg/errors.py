@@ -1,11 +1,28 @@
 """The exceptions that mean "your input, not our bug"."""
 
+from pathlib import Path
+
 
 class InputError(ValueError):
     """Bad input. The message is one line: what (file or argument), what was found, what to do.
 
     The command line prints it on stderr and exits with code 2.
     """
+
+
+class WriteError(InputError):
+    """An output that can't be written: the disk is full, read-only, or not the user's.
+
+    Attributes:
+        reason: why not, in the system's words.
+    """
+
+    def __init__(self, path: Path, reason: str) -> None:
+        super().__init__(path, reason)  # all that it is made of, so that it can be pickled
+        self.reason = reason
+
+    def __str__(self) -> str:
+        return "{}: can't be written ({}); make room, or choose another path".format(*self.args)
 
 
 class TruncatedError(InputError):

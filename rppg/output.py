@@ -1,8 +1,6 @@
 """A prediction as a CSV file and as a picture."""
 
 import csv
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -14,26 +12,14 @@ from rppg.predict import Prediction
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
-@contextmanager
-def _output(path: Path) -> Iterator[Path]:
-    """As `atomic_path`; where the disk is full, or can't be written to, that is told of `path`."""
-    try:
-        with atomic_path(path) as temporary:
-            yield temporary
-    except OSError as error:
-        raise InputError(
-            f"{path}: can't be written ({error.strerror}); make room, or choose another path"
-        ) from error
-
-
 def write_course(path: Path, prediction: Prediction) -> None:
     """Heart rate over time as CSV: `start_s,end_s,hr_bpm,quality`; an unknown rate is empty.
 
     Raises:
-        InputError: the disk is full, or the path can't be written to.
+        WriteError: the disk is full, or the path can't be written to.
     """
     course = prediction.course
-    with _output(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
+    with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)
         rows.writerow(["start_s", "end_s", "hr_bpm", "quality"])
         for start, end, hr, index in zip(
@@ -53,7 +39,8 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
     """Pulse and heart rate over time as PNG, SVG or PDF.
 
     Raises:
-        InputError: another suffix, the disk is full, or the path can't be written to.
+        InputError: another suffix.
+        WriteError: the disk is full, or the path can't be written to.
     """
     check_plot_path(path)
     import matplotlib as mpl
@@ -81,7 +68,7 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
     bottom.set(xlabel="time (s), middle of the window", ylabel="heart rate (bpm)")
     figure.colorbar(dots, ax=bottom, label="quality")
     try:
-        with _output(path) as temporary:
+        with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=150)
     finally:
         plt.close(figure)

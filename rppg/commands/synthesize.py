@@ -1,8 +1,5 @@
 """`rppg synthesize`."""
 
-import errno
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated
 
@@ -10,9 +7,6 @@ import typer
 
 from rppg.commands.terminal import progress_bars, say
 from rppg.errors import InputError
-
-DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-"""What the encoder, too, fails with where the disk is full or can't be written to."""
 
 
 def synthesize(
@@ -39,7 +33,7 @@ def synthesize(
 
     if force:
         raise InputError("--force replaces a video only; a dataset needs an --out that is new")
-    with progress_bars() as bars, _writing(out):
+    with progress_bars() as bars:
         spec = write_dataset(
             domain,
             out,
@@ -59,23 +53,6 @@ def _write_scene(domain: str, subject: int, out: Path, duration_s: float, *, for
     if there and not force:
         names = " and ".join(map(str, there))
         raise InputError(f"{names}: exists already; choose another --out, or replace with --force")
-    with _writing(out):
-        out.parent.mkdir(parents=True, exist_ok=True)
-        scene = write_scene(domain, subject, out, duration_s=duration_s)
+    scene = write_scene(domain, subject, out, duration_s=duration_s)
     box = ",".join(map(str, scene.box))
     say(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")
-
-
-@contextmanager
-def _writing(out: Path) -> Iterator[None]:
-    """Tells of `out` where the disk is full or can't be written to."""
-    try:
-        yield
-    except (InputError, OSError) as error:
-        cause = error if isinstance(error, OSError) else error.__cause__
-        if getattr(cause, "errno", None) not in DISK:
-            raise
-        raise InputError(
-            f"{out}: can't be written ({getattr(cause, 'strerror', cause)}); make room, or choose "
-            "another --out"
-        ) from error

@@ -19,7 +19,7 @@ from rppg.data.cropkey import (
 from rppg.data.recording import VideoCrops
 from rppg.data.told import warnings_kept
 from rppg.data.workers import WRITING, usable_cpus, work_through
-from rppg.errors import InputError
+from rppg.errors import InputError, WriteError
 from rppg.records import FaceCrops, Record
 
 logger = logging.getLogger(__name__)
@@ -260,8 +260,8 @@ def _write(file: Path, crops: FaceCrops, warnings: Sequence[str]) -> None:
 def _writing() -> Iterator[None]:
     try:
         yield
-    except (OSError, InputError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
+    except InputError as error:
+        reason = error.reason if isinstance(error, WriteError) else error
         raise CacheError(
             f"{crops_folder()}: crops can't be kept there ({reason}); make room, set "
             "RPPG_CACHE to another folder, or go without (--no-cache)"

@@ -38,7 +38,7 @@ def write_crops(path: Path, key: str, crops: FaceCrops, warnings: Sequence[str] 
     """Write crops, whole or not at all.
 
     Raises:
-        OSError: the disk is full, or the folder can't be written to.
+        WriteError: the disk is full, or the folder can't be written to.
     """
     arrays = {
         name: np.ascontiguousarray(value)

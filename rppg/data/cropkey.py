@@ -93,7 +93,7 @@ def remember(files: Sequence[Path], stamp: str, contents: str) -> None:
     """Keep the digest of the content of files, unless they may still be changing.
 
     Raises:
-        OSError: the cache can't be written to.
+        WriteError: the cache can't be written to.
     """
     if time.time() - max(path.stat().st_mtime for path in files) > SETTLED_S:
         with atomic_path(_memory(stamp)) as temporary:

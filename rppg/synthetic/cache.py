@@ -8,11 +8,15 @@ that renders it: a stale file is never read.
 import functools
 import hashlib
 import logging
+import zipfile
+import zlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
@@ -26,6 +30,17 @@ logger = logging.getLogger(__name__)
 
 SPLITS = {"train": 0, "validation": 100_000, "test": 200_000}
 """First subject number of each split; the ranges never meet."""
+
+DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,  # compressed or encrypted in ways that it never is
+    ValueError,
+)
+"""What reading raises where a file was cut, changed or replaced since it was written."""
 
 Progress = Callable[[int, int], None]
 
@@ -64,7 +79,7 @@ def synthetic_records(
     if missing:
         logger.info("rendering %d recordings of %s", len(missing), domain.key)
         _render_all(domain, missing, duration_s, files, workers, progress)
-    return [_record(domain, n, files[n]) for n in numbers]
+    return [_record(domain, n, duration_s, files[n]) for n in numbers]
 
 
 def _render_all(
@@ -97,14 +112,23 @@ def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> N
         np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
 
 
-def _record(domain: Domain, number: int, file: Path) -> Record:
+def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Record:
+    def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
+        try:
+            return _read(path, names)
+        except FileNotFoundError:  # who was given the pictures alone has no truth
+            raise
+        except DAMAGED as error:
+            reason = " ".join(str(error).split())
+            logger.warning("%s: can't be used (%s); it is rendered again", path, reason)
+            _render_one(domain, number, duration_s, file)
+            return _read(path, names)
+
     def load_crops() -> FaceCrops:
-        with np.load(file, allow_pickle=False) as stored:
-            return FaceCrops(stored["frames"], stored["times_s"], stored["valid"])
+        return FaceCrops(*arrays(file, "frames", "times_s", "valid"))
 
     def load_truth() -> Pulse:
-        with np.load(_truth(file), allow_pickle=False) as stored:
-            return Pulse(stored["times_s"], stored["bvp"])
+        return Pulse(*arrays(_truth(file), "times_s", "bvp"))
 
     return Record(
         name=f"{domain.name}-{number}",
@@ -114,6 +138,11 @@ def _record(domain: Domain, number: int, file: Path) -> Record:
         load_truth=load_truth,
         metadata=cast_subject(domain, number).metadata,
     )
+
+
+def _read(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
+    with np.load(path, allow_pickle=False) as stored:
+        return [stored[name] for name in names]
 
 
 def _file(domain: Domain, number: int, duration_s: float) -> Path:

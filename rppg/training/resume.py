@@ -16,7 +16,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from rppg.atomic import atomic_path
-from rppg.errors import InputError
+from rppg.errors import InputError, WriteError
 
 FORMAT = "1"
 TEXT = "json"
@@ -91,8 +91,8 @@ def save_state(path: Path, run: Mapping[str, Any], state: Any) -> None:
     try:
         with atomic_path(path) as temporary:
             save_file(tensors, temporary, {"format": FORMAT})
-    except (SafetensorError, OSError) as error:
-        reason = " ".join(str(error).split())
+    except (SafetensorError, WriteError) as error:
+        reason = error.reason if isinstance(error, WriteError) else " ".join(str(error).split())
         raise InputError(
             f"{path}: the state of the run can't be kept there ({reason}); make room, or choose "
             "another folder, and go on with --resume"

@@ -1,8 +1,7 @@
 """Frames to video files, and through a codec and back."""
 
+import errno
 import io
-import os
-import tempfile
 from collections.abc import Iterable, Sequence
 from fractions import Fraction
 from itertools import chain
@@ -15,9 +14,12 @@ import numpy as np
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
+from rppg.atomic import atomic_path
 from rppg.errors import InputError
 
 CODECS = ("libx264", "mpeg4", "mjpeg", "ffv1")
+DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+"""What the encoder fails with where the disk is full or can't be written to."""
 TICKS = 60_000
 """Clock ticks per second in files with times of their own: 24, 25, 29.97, 30, 50, 60 fit exactly,
 and MPEG-4 allows no more than 65535."""
@@ -53,6 +55,7 @@ def write_video(
     Raises:
         InputError: no frame, frames of other shapes, times that don't increase, an unknown
             codec, or a container that can't hold it.
+        WriteError: the disk is full, or can't be written to there.
     """
     path = Path(path)
     if (fps is None) == (times_s is None):
@@ -64,28 +67,9 @@ def write_video(
         raise InputError(f"{path}: the {len(clock)} times must increase by at least 1/{TICKS} s")
     if clock is not None and path.suffix.lower() == ".avi":
         raise InputError(f"{path}: AVI holds no times of frames; choose .mp4 or .mkv, or give fps")
-    descriptor, name = tempfile.mkstemp(
-        dir=path.parent, prefix=f".{path.stem}-", suffix=path.suffix
-    )
-    os.close(descriptor)
-    temporary = Path(name)
-    try:
-        _encode(
-            str(temporary),
-            frames,
-            fps,
-            clock,
-            codec,
-            _options(codec, crf, qscale),
-            bit_rate,
-            pixel_format,
-        )
-        mask = os.umask(0)
-        os.umask(mask)
-        temporary.chmod(0o666 & ~mask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    options = _options(codec, crf, qscale)
+    with atomic_path(path) as temporary:
+        _encode(str(temporary), frames, fps, clock, codec, options, bit_rate, pixel_format)
 
 
 def roundtrip(
@@ -190,6 +174,8 @@ def _encode(
                 container.mux(stream.encode(picture))
             container.mux(stream.encode())
     except av.error.FFmpegError as error:
+        if error.errno in DISK:
+            raise OSError(error.errno, error.strerror) from error
         raise InputError(f"{codec} {mend} ({error.strerror})") from error
     if ticks is not None and count < len(ticks):
         raise InputError(f"{len(ticks)} times but {count} frames; give a time per frame")

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rppg.errors import InputError
+from rppg.errors import InputError, WriteError
 from rppg.synthetic import cache
 from rppg.synthetic.cache import SPLITS, cache_folder, find_domain, synthetic_records
 from rppg.synthetic.domains import DOMAINS
@@ -102,6 +102,33 @@ def test_a_half_written_recording_is_rendered_again(
     np.testing.assert_array_equal(again.load_truth().bvp, truth.bvp)
 
 
+@pytest.mark.parametrize("lost", ["truth", "pictures"])
+def test_a_damaged_recording_is_rendered_again(
+    folder: Path, rendered: list[int], lost: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """One bit anywhere in it, or the file cut anywhere: no other pictures, no other truth."""
+    (record,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    crops, truth = record.load_crops(), record.load_truth()
+    (file,) = (
+        f for f in folder.rglob("*.npz") if f.name.endswith(".truth.npz") == (lost == "truth")
+    )
+    intact = file.read_bytes()
+    random = np.random.default_rng(0)
+    anywhere = random.integers(len(intact), size=20)
+    among_the_names = random.integers(len(intact) - 500, len(intact), size=60)
+    for number, place in enumerate([*anywhere, *among_the_names]):
+        damaged = bytearray(intact)
+        damaged[place] ^= 1 << number % 8
+        file.write_bytes(intact[:place] if number % 2 else damaged)
+        caplog.clear()
+        before = len(rendered)
+        np.testing.assert_array_equal(record.load_crops().frames, crops.frames)
+        np.testing.assert_array_equal(record.load_truth().bvp, truth.bvp)
+        assert len(rendered) == before + len(caplog.messages)
+        if number % 2:
+            assert f"{file}: can't be used" in caplog.text
+
+
 def test_an_error_while_rendering_surfaces_and_leaves_no_file(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -109,7 +136,7 @@ def test_an_error_while_rendering_surfaces_and_leaves_no_file(
         raise OSError("disk full")
 
     monkeypatch.setattr(cache.np, "savez", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(WriteError, match="disk full"):
         synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
     assert not [p for p in folder.rglob("*") if p.is_file()]
 
