@@ -55,6 +55,12 @@ class TrainConfig(Frozen):
     lr: float = Field(1e-2, gt=0, description="of the attention network")
     lr_physics: float = Field(1e-2, gt=0, description="of ridges, choice and fusion")
     weight_decay: float = Field(0.01, ge=0)
+    tether: float = Field(
+        0.02, ge=0, lt=1, description="share of the way back that the physics goes in a step"
+    )
+    averaged: float = Field(
+        0.5, ge=0, le=1, description="share of an epoch's steps, its last, whose mean it ends with"
+    )
     model: ModelConfig = ModelConfig()
     objective: ObjectiveWeights = ObjectiveWeights()
     mask: MaskConfig | None = MaskConfig()

@@ -18,6 +18,7 @@ from rppg.models.patches import tile_background
 from rppg.training import ranks
 from rppg.training.clips import Batch, ClipSet, batch_sizes, batches
 from rppg.training.config import MaskConfig, ProjectConfig, TrainConfig
+from rppg.training.drift import EpochMean, Tether
 from rppg.training.objective import Loss, objective
 from rppg.training.resume import RunState, fitting
 from rppg.training.stopping import stops_wait
@@ -45,19 +46,21 @@ def fit(
     """
     generator = torch.Generator().manual_seed(config.seed)
     optimizer = build_optimizer(net, config)
+    per_epoch = len(batch_sizes(len(clip_set.clips), config.batch_size))
+    tether = Tether(physics_of(net), config.tether)
+    mean = EpochMean(list(net.parameters()), per_epoch, config.averaged)
     log: list[LogRow] = []
     previous: Tensor | None = None
     found = None if state is None else state.load()
     if found is not None:
         with fitting(state):
-            log, previous = _restore(found, net, optimizer, generator)
+            log, previous = _restore(found, net, optimizer, mean, generator)
     elif config.project is not None:
         _observe_background(optimizer, net, clip_set, config.project, config.seed)
     model: nn.Module = net
     if ranks.several():  # its buffers never change
         model = nn.parallel.DistributedDataParallel(net, forward_sync_buffers=False)
     clips_seen, before_s = (log[-1]["clips_seen"], log[-1]["seconds"]) if log else (0, 0.0)
-    per_epoch = len(batch_sizes(len(clip_set.clips), config.batch_size))
     started = saved = time.monotonic()
     net.train()
     with ExitStack() as stack:
@@ -72,6 +75,8 @@ def fit(
                         f"the loss is {told['loss']} at step {len(log)}; nothing was saved; "
                         "lower lr, or look for damaged recordings"
                     )
+                tether.pull()
+                mean.update(len(log) % per_epoch)
                 clips_seen += len(batch.speed)
                 previous = gradient
                 row = {
@@ -91,7 +96,7 @@ def fit(
                 if due and ranks.rank() == 0:
                     last = len(log) % per_epoch == 0
                     at = generator.get_state() if last else drawn_from
-                    state.save(_state(log, previous, net, optimizer, at))
+                    state.save(_state(log, previous, net, optimizer, mean, at))
                     saved = time.monotonic()
                 if asked.number:
                     asked.stop()
@@ -100,7 +105,12 @@ def fit(
 
 
 def _state(
-    log: list[LogRow], previous: Tensor, net: FcusNet, optimizer: Any, drawn_from: Tensor
+    log: list[LogRow],
+    previous: Tensor,
+    net: FcusNet,
+    optimizer: Any,
+    mean: EpochMean,
+    drawn_from: Tensor,
 ) -> dict[str, Any]:
     """All that the next step depends on; `drawn_from`: the generator when its epoch began."""
     return {
@@ -108,27 +118,37 @@ def _state(
         "previous": previous,
         "net": net.state_dict(),
         "optimizer": optimizer.state_dict(),
+        "mean": mean.state(),
         "generator": drawn_from,
         "random": torch.get_rng_state(),
     }
 
 
 def _restore(
-    found: Mapping[str, Any], net: FcusNet, optimizer: Any, generator: torch.Generator
+    found: Mapping[str, Any],
+    net: FcusNet,
+    optimizer: Any,
+    mean: EpochMean,
+    generator: torch.Generator,
 ) -> tuple[list[LogRow], Tensor]:
     """The log and the last gradient of a state, after the rest is where it was."""
     net.load_state_dict(found["net"])
     optimizer.load_state_dict(found["optimizer"])
+    mean.restore(found["mean"])
     generator.set_state(found["generator"])
     torch.set_rng_state(found["random"])
     return found["log"], found["previous"].to(net.fusion_power.device)
 
 
+def physics_of(net: FcusNet) -> list[nn.Parameter]:
+    """The parameters that are not the attention's: ridges, choice and fusion."""
+    attention = {id(p) for p in net.attention.parameters()}
+    return [p for p in net.parameters() if id(p) not in attention]
+
+
 def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
     """AdamW in gradreg's canonical stack, less the levels that are switched off."""
-    attention = list(net.attention.parameters())
-    known = {id(p) for p in attention}
-    physics = [p for p in net.parameters() if id(p) not in known]
+    attention, physics = list(net.attention.parameters()), physics_of(net)
     optimizer: torch.optim.Optimizer = torch.optim.AdamW(
         [
             {"params": attention, "lr": config.lr, "weight_decay": config.weight_decay},

@@ -18,7 +18,7 @@ from torch import Tensor
 from rppg.atomic import atomic_path
 from rppg.errors import InputError, WriteError
 
-FORMAT = "1"
+FORMAT = "2"
 TEXT = "json"
 """Name of the tensor that holds the text: a safetensors header may not grow with a run's log."""
 SAVE_EVERY_S = 60.0
