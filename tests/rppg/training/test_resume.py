@@ -166,7 +166,7 @@ def test_damaged_states_are_refused(tmp_path: Path, records: list[Record]) -> No
     with pytest.raises(InputError, match="does not fit this run"):
         train(SMALL, out=tmp_path, records=records, resume=True)
     save_file(tensors, path, {"format": "99"})
-    with pytest.raises(InputError, match="format 99, this version resumes 1"):
+    with pytest.raises(InputError, match="format 99, this version resumes 2"):
         train(SMALL, out=tmp_path, records=records, resume=True)
     tensors["json"] = tensors["json"][:-7]
     save_file(tensors, path, {"format": "1"})
