@@ -169,7 +169,7 @@ def test_damaged_states_are_refused(tmp_path: Path, records: list[Record]) -> No
     with pytest.raises(InputError, match="format 99, this version resumes 2"):
         train(SMALL, out=tmp_path, records=records, resume=True)
     tensors["json"] = tensors["json"][:-7]
-    save_file(tensors, path, {"format": "1"})
+    save_file(tensors, path, {"format": "2"})
     with pytest.raises(InputError, match="not the state of a run"):
         train(SMALL, out=tmp_path, records=records, resume=True)
 
