@@ -34,6 +34,7 @@ class Budget:
         curve_subjects: at those of a peer's points that its criterion does not pick.
         published: whether the peers' constants are the published ones, which take days.
         split: whom to evaluate on.
+        steady: whether FCUS is trained with the settings for several epochs.
     """
 
     sources: tuple[str, ...]
@@ -47,6 +48,7 @@ class Budget:
     curve_subjects: int = 10
     published: bool = False
     split: str = "test"
+    steady: bool = False
 
     def run(self, learner: str, source: str = "", seed: int = 0, **given: Any) -> Run:
         """A unit of work within this budget."""
@@ -59,6 +61,7 @@ class Budget:
             minutes=self.peer_minutes,
             published=self.published,
             split=self.split,
+            steady=self.steady,
             test_subjects=self.test_subjects,
             curve_subjects=self.curve_subjects,
         )
@@ -102,6 +105,9 @@ def parse(
     parser.add_argument("--peer-minutes", type=float)
     parser.add_argument(
         "--published", action="store_true", default=None, help="the peers' published constants"
+    )
+    parser.add_argument(
+        "--steady", action="store_true", default=None, help="FCUS's settings for several epochs"
     )
     parser.add_argument("--jobs", type=int, default=1, help="processes that share the runs")
     parser.add_argument(

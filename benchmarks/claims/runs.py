@@ -33,6 +33,9 @@ PEER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """Where the peers depart from what is published, to their advantage in minutes on a CPU; see
 `docs/how-to/train-a-peer.md`."""
 
+STEADY = {"tether": 0.02, "averaged": 0.5}
+"""FCUS's settings for several epochs."""
+
 ROOT = Path(__file__).parents[2]
 SHARED_CODE = (
     "benchmarks/claims/targets.py",
@@ -66,6 +69,7 @@ class Run:
         epochs: of FCUS. A longer run's first points are a shorter one's.
         subjects: recordings trained on.
         levels: which of FCUS's are on.
+        steady: whether FCUS is trained with `STEADY`.
         minutes: of training after which a peer is stopped.
         published: whether a peer is run as published, without what `PEER_SETTINGS` says.
         split: whom to evaluate on.
@@ -81,6 +85,7 @@ class Run:
     epochs: int = 1
     subjects: int = 60
     levels: tuple[str, ...] = LEVELS
+    steady: bool = False
     minutes: float = 12.0
     published: bool = False
     split: str = "test"
@@ -119,7 +124,8 @@ def train_config(run: Run) -> TrainConfig:
     """The configuration of an FCUS run."""
     off = {level: None for level in LEVELS if level not in run.levels}
     data = (f"synthetic:{run.source}",)
-    return TrainConfig(data=data, subjects=run.subjects, epochs=run.epochs, seed=run.seed, **off)
+    given = {"data": data, "subjects": run.subjects, "epochs": run.epochs, "seed": run.seed}
+    return TrainConfig.model_validate({**given, **off, **(STEADY if run.steady else {})})
 
 
 def peer_config(run: Run) -> PeerConfig:

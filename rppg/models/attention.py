@@ -5,9 +5,6 @@ from torch import Tensor, nn
 
 from rppg.models.patches import face_prior
 
-SPREAD_FLOOR = 1e-3
-"""Added, squared, to the spread over channels: where they tie, a root has no second derivative."""
-
 
 class SharedAttention(nn.Module):
     """Skin attention from features that every spectral channel computes with the same weights.
@@ -45,8 +42,7 @@ class SharedAttention(nn.Module):
         batch, channels = mean.shape[:2]
         features = self.encoder(appearance(traces, mean).flatten(0, 1))
         features = features.unflatten(0, (batch, channels))
-        spread = (features.var(1) + SPREAD_FLOOR**2).sqrt()
-        joined = torch.cat([features.mean(1), spread], 1)
+        joined = torch.cat([features.mean(1), features.std(1)], 1)
         logit = self.head(joined)[:, 0] + self.prior_logit
         return torch.sigmoid(logit).flatten(1)
 

@@ -56,10 +56,18 @@ class TrainConfig(Frozen):
     lr_physics: float = Field(1e-2, gt=0, description="of ridges, choice and fusion")
     weight_decay: float = Field(0.01, ge=0)
     tether: float = Field(
-        0.02, ge=0, lt=1, description="share of the way back that the physics goes in a step"
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the way back to its start that the physics goes in a step; 0.02 for "
+        "several epochs",
     )
     averaged: float = Field(
-        0.5, ge=0, le=1, description="share of an epoch's steps, its last, whose mean it ends with"
+        0.0,
+        ge=0,
+        le=1,
+        description="share of an epoch's steps, its last, whose mean weights it ends with; 0.5 for "
+        "several epochs",
     )
     model: ModelConfig = ModelConfig()
     objective: ObjectiveWeights = ObjectiveWeights()
