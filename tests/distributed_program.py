@@ -18,7 +18,7 @@ CONFIG = TrainConfig(
     data=("synthetic:lab",), subjects=6, clip_s=5.0, batch_size=5, epochs=2, seed=3
 )  # 42 clips: batches of 5, one of 2; fewer clips than three ranks
 STACKS = {
-    "all": CONFIG,
+    "all": CONFIG.model_copy(update={"tether": 0.1, "averaged": 0.5}),
     "mask": CONFIG.model_copy(update={"smooth": None, "project": None}),
     "none": CONFIG.model_copy(update={"mask": None, "smooth": None, "project": None}),
 }

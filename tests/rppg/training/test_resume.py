@@ -86,6 +86,19 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, records: list[Record], s
     assert set(files(tmp_path / "cut")) == set(files(tmp_path / "whole"))
 
 
+@pytest.mark.parametrize("step", [3, 6, 9])
+def test_tethers_and_means_go_on_to_the_same_bits(
+    tmp_path: Path, records: list[Record], step: int
+) -> None:
+    """Before an epoch's second half, within it, and in the next epoch."""
+    config = SMALL.model_copy(update={"tether": 0.1, "averaged": 0.5})
+    train(config, out=tmp_path / "whole", records=records)
+    run = partial(train, config, out=tmp_path / "cut", records=records)
+    killed(run, lambda progress: progress.step == step)
+    run(resume=True)
+    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+
+
 def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"subjects": 6, "epochs": 3})
     people = open_datasets(config.data, split="train", subjects=6)
