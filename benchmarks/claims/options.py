@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 import rppg
 from benchmarks.claims.runs import PEERS, Run
 from rppg.atomic import atomic_path
+from rppg.report.style import in_house_style
 from rppg.synthetic.domains import DOMAINS
 
 
@@ -148,6 +149,7 @@ def show_claims(claims: Sequence[Claim]) -> None:
     )
 
 
+@in_house_style  # the names within an SVG are drawn when it is saved
 def write(
     options: Options, found: Mapping[str, Any], claims: Sequence[Claim], picture: Figure
 ) -> None:

@@ -419,3 +419,18 @@ def test_options_are_told_from_the_budget(tmp_path):
     assert (options.budget.seeds, options.budget.sources) == (3, ("lab",))
     assert options.budget.test_subjects == ablation.FULL.test_subjects
     assert options.command == "python -m benchmarks.ablation --full --seeds 3 --sources lab"
+
+
+@pytest.mark.slow
+def test_convergence_without_peers_for_several_epochs(tmp_path, capsys):
+    """The whole program: what it trains with, and that it asks nothing of peers."""
+    size = ["--quick", "--seeds", "1", "--subjects", "3", "--test-subjects", "1"]
+    out = tmp_path / "found.json"
+    convergence.main([*size, "--steady", "--peers", "--runs", str(tmp_path), "--out", str(out)])
+    found = json.loads(out.read_text())
+    assert found["peers"] == [] and found["reached"] == {}
+    assert not any("peer" in claim["claim"] for claim in found["claims"])
+    assert "Peers" not in capsys.readouterr().out
+    (kept,) = tmp_path.glob("fcus-*.json")
+    config = json.loads(kept.read_text())["config"]
+    assert (config["tether"], config["averaged"]) == (0.02, 0.5)
