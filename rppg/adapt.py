@@ -77,11 +77,10 @@ class Evidence:
 
     def told(self) -> str:
         """The decision and its numbers in one line."""
-        low = round(100 * self.gain_low, 1) + 0.0  # no -0.0
         numbers = (
             f"on {len(self.names)} {self.unit} held out, power away from the pulse went from "
             f"{np.mean(self.before):.1%} to {np.mean(self.after):.1%}; the gain's lower "
-            f"{CONFIDENCE:.0%} bound is {low:+.1f} points"
+            f"{CONFIDENCE:.0%} bound is {100 * self.gain_low:+.2f} points"
         )
         if self.better:
             return f"Kept the adapted network: {numbers}, above 0"
