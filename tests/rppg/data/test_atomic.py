@@ -1,11 +1,14 @@
 """Files that are there whole or not at all."""
 
+import errno
+import pickle
 import stat
 from pathlib import Path
 
 import pytest
 
-from rppg.atomic import atomic_path
+from rppg.atomic import atomic_folder, atomic_path
+from rppg.errors import WriteError
 
 
 def test_the_new_content_replaces_the_old_and_folders_are_made(tmp_path: Path) -> None:
@@ -36,7 +39,29 @@ def test_an_error_leaves_the_old_file_and_no_temporary(
 
 
 def test_an_error_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
-    with pytest.raises(OSError), atomic_path(tmp_path / "out.txt") as temporary:
+    told = pytest.raises(WriteError, match=r"out.txt: can't be written \(disk full\)")
+    with told, atomic_path(tmp_path / "out.txt") as temporary:
         temporary.write_text("x")
         raise OSError("disk full")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_in_a_folder_is_told_of_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(WriteError) as caught, atomic_folder(tmp_path / "out") as folder:
+        with atomic_path(folder / "a.txt"):
+            raise OSError(errno.ENOSPC, "No space left on device")
+    assert str(caught.value).startswith(f"{tmp_path / 'out'}: can't be written (No space left")
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_fails_elsewhere_is_not_told_of_the_output(tmp_path: Path) -> None:
+    missing = tmp_path / "in" / "a.txt"
+    with pytest.raises(FileNotFoundError) as caught, atomic_path(tmp_path / "out" / "b.txt"):
+        missing.read_text()
+    assert caught.value.filename == str(missing)
+
+
+def test_an_output_that_cannot_be_written_crosses_processes(tmp_path: Path) -> None:
+    error = WriteError(tmp_path, "Read-only file system")
+    again = pickle.loads(pickle.dumps(error))
+    assert (str(again), again.reason) == (str(error), error.reason)

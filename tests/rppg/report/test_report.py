@@ -11,6 +11,7 @@ import pytest
 from rich.console import Console
 
 from rppg.data.used import Used
+from rppg.errors import WriteError
 from rppg.evaluation import Evaluation, Failure, Row, Waveform
 from rppg.report import score_table, scores_csv, write_report
 from rppg.report.training import training_figures
@@ -127,7 +128,7 @@ def test_the_file_is_there_whole_or_not_at_all(
 
     with monkeypatch.context() as patch:
         patch.setattr(Path, "write_text", fails)
-        with pytest.raises(OSError, match="disk full"):
+        with pytest.raises(WriteError, match=r"report.html: can't be written \(disk full\)"):
             write_report(path, evaluation())
     assert path.read_text() == "before"
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
