@@ -47,9 +47,12 @@ def test_an_error_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
 
 
 def test_what_fails_in_a_folder_is_told_of_the_folder(tmp_path: Path) -> None:
-    with pytest.raises(WriteError) as caught, atomic_folder(tmp_path / "out") as folder:
-        with atomic_path(folder / "a.txt"):
-            raise OSError(errno.ENOSPC, "No space left on device")
+    with (
+        pytest.raises(WriteError) as caught,
+        atomic_folder(tmp_path / "out") as folder,
+        atomic_path(folder / "a.txt"),
+    ):
+        raise OSError(errno.ENOSPC, "No space left on device")
     assert str(caught.value).startswith(f"{tmp_path / 'out'}: can't be written (No space left")
     assert not list(tmp_path.iterdir())
 
