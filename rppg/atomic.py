@@ -32,8 +32,8 @@ def atomic_path(path: Path) -> Iterator[Path]:
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
+    _make_folder(path)
     with _told_of(path):
-        _make_folder(path)
         _sweep(path.parent, path.stem, path.suffix)
         handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
         os.close(handle)
@@ -60,8 +60,8 @@ def atomic_folder(path: Path) -> Iterator[Path]:
     """
     if path.exists() or path.is_symlink():
         raise InputError(f"{path}: exists already; choose another folder")
+    _make_folder(path)
     with _told_of(path):
-        _make_folder(path)
         _sweep(path.parent, path.name)
         temporary = Path(tempfile.mkdtemp(None, _prefix(path.name), path.parent))
         try:
