@@ -23,14 +23,14 @@ import torch
 from rppg.adapt import CONFIDENCE, HELD_OUT, adapt
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
+from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import Protocol, Trial, measure, prepare
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
-from rppg.models.estimator import FcusEstimator, untrained
 from rppg.models.fcus import FcusNet
 from rppg.models.patches import pool_patches
 from rppg.synthetic.cache import synthetic_records
 from rppg.synthetic.domains import DOMAINS
-from rppg.training.config import TrainConfig
+from rppg.train.config import TrainConfig
 
 PEOPLE = 60
 """Training subjects from which folders are drawn."""

@@ -15,14 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.kept import measure_domains
+from rppg.estimators.fcus import untrained
 from rppg.evaluation import classical, constant_guess, evaluate
 from rppg.methods import METHODS
-from rppg.models.estimator import untrained
-from rppg.records import CROP_TO_FACE, FaceCrops, Record
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
 from rppg.synthetic.cache import synthetic_records
 from rppg.synthetic.domains import Domain
 from rppg.synthetic.subjects import draw_subject, render_crops
+from rppg.types import CROP_TO_FACE, FaceCrops, Record
 
 FPS = 30.0
 REGIONS = 4

@@ -7,8 +7,8 @@ overwrites `rppg/checkpoints/fcus.safetensors` and `.json`.
 from pathlib import Path
 
 from rppg.models.checkpoint import save_checkpoint
-from rppg.train import TrainProgress, train
-from rppg.training.config import TrainConfig
+from rppg.train.config import TrainConfig
+from rppg.train.run import TrainProgress, train
 
 SOURCES = ("lab", "webcam", "wild")
 """`codec` and `mobile` stay out, so that there are cameras that it has never seen."""

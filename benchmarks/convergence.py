@@ -28,7 +28,7 @@ from benchmarks.claims.statistics import (
     stack,
 )
 from benchmarks.claims.stored import Result, make_all
-from rppg.report.style import PALETTE, in_house_style
+from rppg.report.figure_style import PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
 TARGETS = tuple(DOMAINS)

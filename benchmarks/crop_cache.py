@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from rppg.atomic import atomic_path
-from rppg.data.cache import store
+from rppg.crops.cache import store
 from rppg.data.specs import open_dataset
-from rppg.data.synthetic import write_dataset
-from rppg.data.workers import usable_cpus
-from rppg.records import Record
+from rppg.data.synthetic_dataset import write_dataset
+from rppg.processes import usable_cpus
+from rppg.types import Record
 
 
 def main() -> None:

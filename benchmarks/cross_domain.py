@@ -24,7 +24,7 @@ from benchmarks.claims.options import (
 )
 from benchmarks.claims.statistics import Interval, Point, coverage, guess_mae, mean_mae
 from benchmarks.claims.stored import Result, make_all
-from rppg.report.style import MARKERS, PALETTE, in_house_style
+from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
 CLASSICAL = ("green", "ica", "omit", "chrom", "pos")

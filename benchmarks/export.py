@@ -23,7 +23,7 @@ import onnxruntime
 import torch
 
 from rppg.atomic import atomic_path
-from rppg.export import export
+from rppg.export.network import export
 from rppg.models.checkpoint import load_checkpoint
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops

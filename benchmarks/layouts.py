@@ -15,10 +15,10 @@ from typing import Any
 from benchmarks.kept import measure_domains
 from rppg.data.check import check_record
 from rppg.data.specs import open_dataset
-from rppg.data.synthetic import default_layout, write_dataset
+from rppg.data.synthetic_dataset import default_layout, write_dataset
+from rppg.estimators.fcus import trained, untrained
 from rppg.evaluation import classical, evaluate
 from rppg.methods import METHODS
-from rppg.models.estimator import trained, untrained
 from rppg.synthetic.cache import SPLITS
 from rppg.synthetic.domains import Domain
 

@@ -22,8 +22,8 @@ import torch
 from rppg.atomic import atomic_path
 from rppg.predict import Prediction, predict
 from rppg.synthetic.scene import write_scene
-from rppg.train import train, training_records
-from rppg.training.config import TrainConfig
+from rppg.train.config import TrainConfig
+from rppg.train.run import train, training_records
 
 STAGES = {
     "reading crops, making patches": ("clips.py", "cut_clips"),

@@ -22,11 +22,10 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from rppg.atomic import atomic_path
+from rppg.estimators.fcus import trained, untrained
 from rppg.evaluation import Protocol, classical, measure
 from rppg.methods import METHODS
-from rppg.models.estimator import trained, untrained
-from rppg.records import FaceCrops, Pulse
-from rppg.report.style import in_house_style
+from rppg.report.figure_style import in_house_style
 from rppg.signals import (
     RELIABLE,
     heart_rate_bpm,
@@ -41,6 +40,7 @@ from rppg.signals.quality import RIGHT_BPM
 from rppg.synthetic.cache import SPLITS, synthetic_records
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import draw_subject, render_crops
+from rppg.types import FaceCrops, Pulse
 
 Array = NDArray[np.float64]
 Estimators = dict[str, Callable[[NDArray[np.float32], float], Array]]

@@ -18,14 +18,14 @@ import numpy as np
 from benchmarks.refined_wave import correlations
 from rppg.atomic import atomic_path
 from rppg.data.reading import column, read_table
+from rppg.estimators.fcus import FcusEstimator, trained, untrained
 from rppg.evaluation import Estimator, Protocol, classical, evaluate
 from rppg.methods import METHODS
 from rppg.models.checkpoint import load_checkpoint
-from rppg.models.estimator import FcusEstimator, trained, untrained
-from rppg.records import Pulse, Record
-from rppg.training.clips import cut_clips
-from rppg.training.config import TrainConfig
-from rppg.training.loop import fit
+from rppg.train.clips import cut_clips
+from rppg.train.config import TrainConfig
+from rppg.train.loop import fit
+from rppg.types import Pulse, Record
 from rppg.video import read_crops
 
 TRACK = Protocol(window_s=5.0, stride_s=1.0)

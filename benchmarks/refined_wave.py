@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 
 from benchmarks.kept import measure_domains
+from rppg.estimators.fcus import trained
 from rppg.evaluation import Estimator
 from rppg.evaluation.waveform import lagged_correlation, sine_correlation
-from rppg.models.estimator import trained
 from rppg.predict import predict_crops
-from rppg.records import Record
 from rppg.signals import bandpass, heart_rate_bpm, resample, sliding_windows
 from rppg.synthetic.cache import synthetic_records
 from rppg.synthetic.domains import Domain
+from rppg.types import Record
 
 FPS = 30.0
 

@@ -18,10 +18,10 @@ from statistics import median
 from rppg.atomic import atomic_path
 from rppg.data.specs import open_datasets
 from rppg.models.fcus import FcusNet
-from rppg.training import ranks
-from rppg.training.clips import HELD_BYTES, cut_clips
-from rppg.training.config import TrainConfig
-from rppg.training.loop import fit
+from rppg.train import distributed
+from rppg.train.clips import HELD_BYTES, cut_clips
+from rppg.train.config import TrainConfig
+from rppg.train.loop import fit
 
 CASES = {"one process": (1, HELD_BYTES), "two": (2, HELD_BYTES), "one, streamed": (1, 0)}
 
@@ -65,9 +65,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/scaling.json"))
     given = parser.parse_args(arguments)
     if given.work:
-        with ranks.joined():
+        with distributed.joined():
             speed = work(given.batch_size[0], given.subjects, given.held_bytes)
-            if ranks.rank() == 0:
+            if distributed.rank() == 0:
                 print(speed)
         return
     speeds: dict[str, dict[str, list[float]]] = {}

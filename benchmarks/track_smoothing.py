@@ -19,12 +19,12 @@ from numpy.typing import NDArray
 from rppg.atomic import atomic_path
 from rppg.evaluation import classical, evaluate
 from rppg.evaluation.metrics import mean
-from rppg.records import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.synthetic.cache import SPLITS, cache_folder
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.scene import truth_path, write_scene
+from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.video import Frame, read_frames
-from rppg.video.area import cut
+from rppg.video.resize import cut
 from rppg.video.threads import one_thread
 from rppg.video.track import FaceTrack
 

@@ -6,19 +6,9 @@ landscape  PerturbationSmoother   descends along the gradient of perturbed weigh
 feature    NullSpaceProjector     weight updates stay out of the noise features' subspace
 """
 
-from gradreg.kept_mean import kept_mean
-from gradreg.mask_counts import MaskStats, MaskStep
-from gradreg.masking import PostVerificationMask
-from gradreg.one_pass import OnePassSmoother
-from gradreg.perturbations import (
-    ASAM,
-    SAM,
-    Friendly,
-    Gaussian,
-    LearningPerturbation,
-    Perturbation,
-    Random,
-)
+from gradreg.mask.counts import MaskStats, MaskStep
+from gradreg.mask.kept_mean import kept_mean
+from gradreg.mask.level import PostVerificationMask
 from gradreg.priors import (
     Agreement,
     BandEnergy,
@@ -30,9 +20,19 @@ from gradreg.priors import (
     SignAgreement,
     WeakAmplitude,
 )
-from gradreg.projection import NullSpaceProjector
+from gradreg.project.level import NullSpaceProjector
 from gradreg.regularize import regularize
-from gradreg.smoothing import PerturbationSmoother
+from gradreg.smooth.one_pass import OnePassSmoother
+from gradreg.smooth.perturbations import (
+    ASAM,
+    SAM,
+    Friendly,
+    Gaussian,
+    LearningPerturbation,
+    Perturbation,
+    Random,
+)
+from gradreg.smooth.two_pass import PerturbationSmoother
 from gradreg.wrapper import OptimizerWrapper
 
 __version__ = "0.1.0"

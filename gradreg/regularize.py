@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from gradreg.masking import PostVerificationMask
-from gradreg.one_pass import OnePassSmoother
+from gradreg.mask.level import PostVerificationMask
 from gradreg.priors import PriorLike
-from gradreg.projection import NullSpaceProjector
-from gradreg.smoothing import PerturbationSmoother
+from gradreg.project.level import NullSpaceProjector
+from gradreg.smooth.one_pass import OnePassSmoother
+from gradreg.smooth.two_pass import PerturbationSmoother
 
 
 def regularize(

@@ -22,8 +22,12 @@ from rppg.devices import find_device
 from rppg.errors import InputError
 from rppg.models.checkpoint import SHIPPED, load_checkpoint
 from rppg.models.fcus import FcusNet
-from rppg.records import Record
-from rppg.train import (
+from rppg.train.clips import HELD_BYTES, ClipSet, StreamedRun, batch_sizes, cut_clips
+from rppg.train.config import TrainConfig
+from rppg.train.loop import LogRow, fit
+from rppg.train.objective import power_spectrum, sparsity_term
+from rppg.train.resume import SAVE_EVERY_S
+from rppg.train.run import (
     TrainProgress,
     digest_of_run,
     each_step,
@@ -34,11 +38,7 @@ from rppg.train import (
     settings_of,
     training_records,
 )
-from rppg.training.clips import HELD_BYTES, ClipSet, StreamedRun, batch_sizes, cut_clips
-from rppg.training.config import TrainConfig
-from rppg.training.loop import LogRow, fit
-from rppg.training.objective import power_spectrum, sparsity_term
-from rppg.training.resume import SAVE_EVERY_S
+from rppg.types import Record
 
 logger = logging.getLogger(__name__)
 

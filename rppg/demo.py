@@ -7,6 +7,7 @@ from pathlib import Path
 
 from rppg.atomic import atomic_path
 from rppg.data.specs import open_dataset
+from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import (
     Difference,
     Evaluation,
@@ -14,14 +15,13 @@ from rppg.evaluation import (
     constant_guess,
     evaluate,
     paired_difference,
-    to_json,
 )
-from rppg.models.estimator import FcusEstimator, untrained
 from rppg.report import write_report
+from rppg.report.result_files import to_json
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS
-from rppg.train import TrainProgress, TrainResult, train
-from rppg.training.config import TrainConfig
+from rppg.train.config import TrainConfig
+from rppg.train.run import TrainProgress, TrainResult, train
 
 SOURCE = "webcam"
 TARGETS = ("lab", "webcam", "wild")

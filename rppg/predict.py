@@ -11,12 +11,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
-from rppg.estimate import estimate
+from rppg.estimators.fcus import FcusEstimator, trained
+from rppg.estimators.physnet import PeerEstimator
+from rppg.estimators.streaming import estimate
 from rppg.evaluation import Estimator, Protocol, classical, measure
 from rppg.methods import METHODS
-from rppg.models.estimator import FcusEstimator, trained
-from rppg.peers.estimator import PeerEstimator
-from rppg.records import FaceCrops
 from rppg.signals import (
     RELIABLE,
     RateCourse,
@@ -28,8 +27,9 @@ from rppg.signals import (
     resample,
     variability,
 )
+from rppg.types import FaceCrops
 from rppg.video.crop import HOLE_S, crop_pieces
-from rppg.video.memory import TimedFrames, timed_frames
+from rppg.video.sources.in_memory import TimedFrames, timed_frames
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,10 @@ from safetensors.torch import save_file
 
 from rppg.data.specs import open_datasets
 from rppg.models.fcus import FcusNet
-from rppg.training import ranks
-from rppg.training.clips import ClipSet, cut_clips
-from rppg.training.config import TrainConfig
-from rppg.training.loop import fit
+from rppg.train import distributed
+from rppg.train.clips import ClipSet, cut_clips
+from rppg.train.config import TrainConfig
+from rppg.train.loop import fit
 
 CONFIG = TrainConfig(
     data=("synthetic:lab",), subjects=6, clip_s=5.0, batch_size=5, epochs=2, seed=3
@@ -39,10 +39,10 @@ def train(config: TrainConfig, clips: ClipSet) -> tuple[FcusNet, list[dict[str, 
 
 
 if __name__ == "__main__":
-    with ranks.joined(timeout_s=60):
+    with distributed.joined(timeout_s=60):
         clips = clip_set(CONFIG, held_bytes=0)
         for name, config in STACKS.items():
             net, log = train(config, clips)
-            out = Path(sys.argv[1]) / f"{name}-{ranks.world()}-{ranks.rank()}"
+            out = Path(sys.argv[1]) / f"{name}-{distributed.world()}-{distributed.rank()}"
             save_file(dict(net.state_dict()), out.with_suffix(".safetensors"))
             out.with_suffix(".json").write_text(json.dumps(log))

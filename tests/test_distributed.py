@@ -16,8 +16,8 @@ import torch
 from safetensors.torch import load_file
 
 from rppg.data.specs import open_datasets
-from rppg.models.estimator import trained
-from rppg.training.resume import load_state
+from rppg.estimators.fcus import trained
+from rppg.train.resume import load_state
 
 PROGRAM = Path(__file__).with_name("distributed_program.py")
 spec = importlib.util.spec_from_file_location("distributed_program", PROGRAM)

@@ -22,9 +22,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rppg.data.workers import work_through
 from rppg.models.checkpoint import save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
+from rppg.processes import work_through
 from rppg.video import write_video
 
 ROOT = Path(__file__).parents[1]

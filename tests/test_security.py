@@ -37,7 +37,7 @@ from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import load_file, save_file
 
 import rppg
-from rppg.data import cropfile
+from rppg.crops import crop_file
 from rppg.models.checkpoint import SHIPPED
 from rppg.video import write_video
 
@@ -528,9 +528,9 @@ def vouched(forge: Callable[[dict[str, Any]], object]) -> Make:
         found: dict[str, Any] = dict(load_arrays(path))
         found["warnings"] = "[]"
         forge(found)
-        about = {"format": cropfile.FORMAT, "key": path.stem, "warnings": found.pop("warnings")}
+        about = {"format": crop_file.FORMAT, "key": path.stem, "warnings": found.pop("warnings")}
         arrays = {name: np.ascontiguousarray(value) for name, value in found.items()}
-        digest = cropfile._digest(about, arrays)
+        digest = crop_file._digest(about, arrays)
         save_arrays(arrays, path, {**about, "sha256": digest})
 
     return make
@@ -1005,7 +1005,7 @@ def test_a_bomb_in_an_archive(tmp_path: Path) -> None:
     import tracemalloc
 
     from rppg.errors import InputError
-    from rppg.video.pictures import Pictures, number_clock
+    from rppg.video.sources.image_sequence import Pictures, number_clock
 
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:

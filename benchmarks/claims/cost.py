@@ -21,9 +21,9 @@ from benchmarks.claims.fcus import Stopwatch, clips_of, new_network
 from benchmarks.claims.runs import CODE, LEVELS, code_digest
 from benchmarks.throughput.process import memory_mb, tell
 from rppg.atomic import atomic_path
-from rppg.training.clips import ClipSet
-from rppg.training.config import TrainConfig
-from rppg.training.loop import fit
+from rppg.train.clips import ClipSet
+from rppg.train.config import TrainConfig
+from rppg.train.loop import fit
 
 SOURCE = "webcam"
 THREADS = 2

@@ -10,11 +10,11 @@ from torch import Tensor, nn
 from gradreg.diagnostics import GradientOscillation, RepresentationDrift, sharpness
 from rppg.models.fcus import FcusNet
 from rppg.synthetic.cache import synthetic_records
-from rppg.train import readable_crops
-from rppg.training.clips import ClipSet, to_patches
-from rppg.training.config import TrainConfig
-from rppg.training.loop import LogRow
-from rppg.training.objective import objective
+from rppg.train.clips import ClipSet, to_patches
+from rppg.train.config import TrainConfig
+from rppg.train.loop import LogRow
+from rppg.train.objective import objective
+from rppg.train.run import readable_crops
 
 PROBE_SUBJECTS = 8
 """Of the source's validation split, a clip each: their background is noise that no run has seen."""

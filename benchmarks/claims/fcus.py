@@ -12,13 +12,13 @@ from benchmarks.claims.diagnosis import Diagnosis
 from benchmarks.claims.runs import Run, train_config
 from benchmarks.claims.targets import errors_on
 from rppg.errors import InputError
-from rppg.models.estimator import FcusEstimator, untrained
+from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.synthetic.cache import synthetic_records
-from rppg.train import readable_crops
-from rppg.training.clips import ClipSet, batch_sizes, cut_clips
-from rppg.training.config import TrainConfig
-from rppg.training.loop import LogRow, fit
+from rppg.train.clips import ClipSet, batch_sizes, cut_clips
+from rppg.train.config import TrainConfig
+from rppg.train.loop import LogRow, fit
+from rppg.train.run import readable_crops
 
 
 class Stopwatch:

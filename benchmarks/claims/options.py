@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 import rppg
 from benchmarks.claims.runs import PEERS, Run
 from rppg.atomic import atomic_path
-from rppg.report.style import in_house_style
+from rppg.report.figure_style import in_house_style
 from rppg.synthetic.domains import DOMAINS
 
 

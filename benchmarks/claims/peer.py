@@ -5,13 +5,13 @@ from typing import Any
 
 from benchmarks.claims.runs import Run, peer_config
 from benchmarks.claims.targets import errors_on
+from rppg.estimators.physnet import PeerEstimator
+from rppg.models.physnet import PhysNet
 from rppg.peers.config import PeerConfig
-from rppg.peers.estimator import PeerEstimator
 from rppg.peers.loop import EpochState
-from rppg.peers.physnet import PhysNet
 from rppg.peers.train import train_peer
 from rppg.synthetic.cache import synthetic_records
-from rppg.train import TrainProgress
+from rppg.train.run import TrainProgress
 
 BETWEEN_POINTS = 1.8
 """A point follows when this many times the last one's training time is over."""

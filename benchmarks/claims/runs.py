@@ -13,7 +13,7 @@ from rppg.errors import InputError
 from rppg.methods import METHODS
 from rppg.peers.config import PUBLISHED, PeerConfig
 from rppg.synthetic.domains import DOMAINS
-from rppg.training.config import TrainConfig
+from rppg.train.config import TrainConfig
 
 LEVELS = ("mask", "smooth", "project")
 PEERS = ("sinc", "contrast-phys")
@@ -39,7 +39,6 @@ STEADY = {"tether": 0.02, "averaged": 0.5}
 ROOT = Path(__file__).parents[2]
 SHARED_CODE = (
     "benchmarks/claims/targets.py",
-    "rppg/evaluation/protocol.py",
     "rppg/evaluation/run.py",
     "rppg/signals",
 )
@@ -48,11 +47,12 @@ CODE = {
         "benchmarks/claims/fcus.py",
         "benchmarks/claims/diagnosis.py",
         "gradreg",
+        "rppg/estimators",
         "rppg/models",
-        "rppg/training",
+        "rppg/train",
     ),
-    "untrained": ("rppg/models",),
-    "peer": ("benchmarks/claims/peer.py", "rppg/peers"),
+    "untrained": ("rppg/models", "rppg/estimators"),
+    "peer": ("benchmarks/claims/peer.py", "rppg/estimators", "rppg/models", "rppg/peers"),
     "classical": ("rppg/methods",),
 }
 """The code that a kind of learner goes through: files, and folders with all that is in them."""

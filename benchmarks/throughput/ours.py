@@ -9,11 +9,11 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.throughput.process import Stopwatch, memory_mb, tell
-from rppg.models.estimator import trained
+from rppg.estimators.fcus import trained
 from rppg.predict import CROP_SIZE, predict, predict_crops
 from rppg.video import Frame, probe, read_crops, read_frames
-from rppg.video.ahead import ahead
 from rppg.video.crop import reduction
+from rppg.video.prefetch import ahead
 from rppg.video.track import FaceTrack
 
 

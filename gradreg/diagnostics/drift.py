@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradreg.statistics import unchanged_statistics
+from gradreg.running_statistics import unchanged_statistics
 
 
 @dataclass(frozen=True)

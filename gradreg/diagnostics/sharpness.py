@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradreg.statistics import unchanged_statistics
+from gradreg.running_statistics import unchanged_statistics
 
 
 @dataclass(frozen=True)

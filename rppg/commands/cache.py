@@ -18,8 +18,8 @@ def cache(
     as_json: Json = False,
 ) -> None:
     """Read videos into the cache, which `train` and `evaluate` use; exit code 2 if any fails."""
-    from rppg.data.cache import store
-    from rppg.data.cropkey import crops_folder
+    from rppg.crops.cache import store
+    from rppg.crops.crop_key import crops_folder
     from rppg.data.specs import open_shard
 
     with progress_bars(quiet=as_json) as bars:

@@ -37,12 +37,13 @@ def evaluate(
     as_json: Json = False,
 ) -> None:
     """Heart rate errors of checkpoints and methods on datasets with ground truth."""
-    from rppg.data.cache import cached
+    from rppg.crops.cache import cached
     from rppg.data.specs import open_datasets
-    from rppg.evaluation import TOOLBOX, Journal, Protocol, to_json
+    from rppg.evaluation import TOOLBOX, Journal, Protocol
     from rppg.evaluation import evaluate as run
     from rppg.models.checkpoint import digest_of
     from rppg.report import score_table
+    from rppg.report.result_files import to_json
 
     protocols = {"default": Protocol(), "toolbox": TOOLBOX}
     if protocol not in protocols:
@@ -92,9 +93,9 @@ def evaluate(
 def _estimators(checkpoints: list[Path], names: list[str], device: str) -> "dict[str, Estimator]":
     """What to evaluate, by name; every method where nothing is asked for."""
     from rppg.devices import find_device
+    from rppg.estimators.fcus import FcusEstimator, untrained
+    from rppg.estimators.physnet import PeerEstimator
     from rppg.methods import METHODS
-    from rppg.models.estimator import FcusEstimator, untrained
-    from rppg.peers.estimator import PeerEstimator
     from rppg.predict import find_estimator
 
     known = ["fcus", "untrained", *METHODS]
@@ -113,8 +114,8 @@ def _estimators(checkpoints: list[Path], names: list[str], device: str) -> "dict
 
 
 def _write(folder: Path, evaluation: "Evaluation") -> None:
-    from rppg.evaluation import to_json
     from rppg.report import scores_csv, scores_latex, write_report
+    from rppg.report.result_files import to_json
 
     write_report(folder / "report.html", evaluation)
     outputs = {

@@ -29,7 +29,7 @@ def export(
     ] = None,
 ) -> None:
     """The network as one file that runs without this package; it is held against PyTorch first."""
-    from rppg.export import export as run
+    from rppg.export.network import export as run
 
     done = run(checkpoint, out, kind.value, size)
     about = done.about

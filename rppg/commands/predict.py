@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from rppg.captured_warnings import warnings_kept
 from rppg.commands.options import Json
 from rppg.commands.terminal import complain, say, say_json
-from rppg.data.told import warnings_kept
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def predict(
     duration: Annotated[float | None, typer.Option(help="How much to read, seconds.")] = None,
 ) -> None:
     """Heart rate of videos: of the whole clip and over time, with a quality index."""
-    from rppg.output import check_plot_path, plot_prediction, write_course
     from rppg.predict import find_estimator
     from rppg.predict import predict as run
+    from rppg.report.prediction import check_plot_path, plot_prediction, write_course
 
     if (csv or plot) and len(videos) > 1:
         raise InputError(f"--csv and --plot take one video, {len(videos)} were given; use --json")

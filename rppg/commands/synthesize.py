@@ -29,7 +29,7 @@ def synthesize(
     if subjects is None and layout is None:
         _write_scene(domain, subject, out, duration, force=force)
         return
-    from rppg.data.synthetic import write_dataset
+    from rppg.data.synthetic_dataset import write_dataset
 
     if force:
         raise InputError("--force replaces a video only; a dataset needs an --out that is new")

@@ -19,7 +19,7 @@ from rich.progress import (
 )
 
 if TYPE_CHECKING:
-    from rppg.train import TrainProgress
+    from rppg.train.run import TrainProgress
 
 LINE_EVERY_S = 30.0
 

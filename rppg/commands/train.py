@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rppg.adapt import AdaptResult
     from rppg.peers.config import PeerConfig
     from rppg.peers.train import PeerResult
-    from rppg.train import TrainResult
-    from rppg.training.config import TrainConfig
+    from rppg.train.config import TrainConfig
+    from rppg.train.run import TrainResult
 
     Config = TypeVar("Config", bound=BaseModel)
     Result = TypeVar("Result", AdaptResult, TrainResult, PeerResult)
@@ -103,14 +103,14 @@ def train(
     how = {"out": out, "cache": not no_cache, "workers": workers}
     how |= {"resume": resume, "save_every_s": save_every, "device": device}
     from rppg.devices import find_device
-    from rppg.training.ranks import joined, rank
+    from rppg.train.distributed import joined, rank
 
     find_device(device)  # told before the work, not after
     with joined(device):
         if rank() > 0:
             hush()
         if chosen == "fcus":
-            from rppg.training.config import TrainConfig
+            from rppg.train.config import TrainConfig
 
             del given["recipe"]
             settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
@@ -157,7 +157,7 @@ def _adapt(settings: "TrainConfig", start: Path | None, how: dict[str, Any]) -> 
 
 
 def _train_fcus(settings: "TrainConfig", how: dict[str, Any]) -> None:
-    from rppg.train import train as run
+    from rppg.train.run import train as run
 
     result = _run(partial(run, settings), "fcus", settings, how)
     if result is None:
@@ -196,7 +196,7 @@ def _run(
     start: Path | None = None,
 ) -> "Result | None":
     """Run with progress bars, and tell how many recordings were left out; None: it is over."""
-    from rppg.train import STATE_FILE, is_finished, settings_of
+    from rppg.train.run import STATE_FILE, is_finished, settings_of
 
     out = how["out"]
     if how["resume"] and is_finished(out, settings_of(recipe, settings, start)):

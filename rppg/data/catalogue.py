@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from rppg.data import (
+from rppg.data.layouts import (
     bp4d,
     buaa_mihr,
     cohface,

@@ -9,9 +9,9 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.data.told import warnings_kept
+from rppg.captured_warnings import warnings_kept
 from rppg.errors import InputError, TruncatedError
-from rppg.records import HeartRate, Pulse, Record
+from rppg.types import HeartRate, Pulse, Record
 from rppg.video.crop import HOLE_S, LEAST_S
 
 Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths", "nan", "flat",

@@ -4,10 +4,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from rppg.records import FaceCrops, HeartRate, Pulse, Record
-from rppg.video.area import Box
+from rppg.types import FaceCrops, HeartRate, Pulse, Record
 from rppg.video.crop import CROP_SIZE, read_crops
-from rppg.video.source import Video
+from rppg.video.resize import Box
+from rppg.video.sources.source import Video
 
 
 @dataclass(frozen=True)

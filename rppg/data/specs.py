@@ -15,8 +15,8 @@ from rppg.data.catalogue import DATASETS
 from rppg.data.recording import Face, Recording
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
-from rppg.records import Record
 from rppg.synthetic.cache import Progress, synthetic_records
+from rppg.types import Record
 
 SPLIT, FACE = "split", "face"
 """Keys of a query that are no metadata."""
@@ -126,7 +126,7 @@ def open_datasets(
 ) -> list[Record]:
     """Records of several datasets; two that would bear the same name are told apart by SPEC.
 
-    `rppg.data.cache.cached` keeps their crops on disk.
+    `rppg.crops.cache.cached` keeps their crops on disk.
     """
     opened = [
         open_dataset(spec, split=split, subjects=subjects, progress=progress) for spec in specs

@@ -1,10 +1,8 @@
 """Evaluation: metrics with their uncertainty, under one protocol for every method."""
 
-from rppg.evaluation.estimators import ConstantGuess, Estimator, classical, constant_guess
-from rppg.evaluation.export import to_csv, to_json
+from rppg.estimators.classical import ConstantGuess, Estimator, classical, constant_guess
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import BlandAltman, Statistic
-from rppg.evaluation.protocol import TOOLBOX, Measured, Protocol, measure
 from rppg.evaluation.results import (
     Difference,
     Evaluation,
@@ -16,6 +14,7 @@ from rppg.evaluation.results import (
     paired_difference,
 )
 from rppg.evaluation.run import Trial, evaluate, prepare
+from rppg.signals.protocol import TOOLBOX, Measured, Protocol, measure
 
 __all__ = [
     "TOOLBOX",
@@ -40,6 +39,4 @@ __all__ = [
     "measure",
     "paired_difference",
     "prepare",
-    "to_csv",
-    "to_json",
 ]

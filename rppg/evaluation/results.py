@@ -7,10 +7,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.data.used import Used
+from rppg.data.provenance import Used
 from rppg.errors import InputError
-from rppg.evaluation import metrics, toolbox
+from rppg.evaluation import metrics
 from rppg.evaluation.metrics import BlandAltman, Statistic
+from rppg.signals import toolbox
 
 Array = NDArray[np.float64]
 Scope = Literal["windows", "clips"]

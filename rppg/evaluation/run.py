@@ -7,17 +7,16 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.data.used import used
+from rppg.data.provenance import used
 from rppg.errors import InputError
-from rppg.evaluation import toolbox
-from rppg.evaluation.estimators import ConstantGuess, Estimator
+from rppg.estimators.classical import ConstantGuess, Estimator
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import snr_db
-from rppg.evaluation.protocol import Measured, Protocol, measure
 from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
-from rppg.records import Pulse, Record
-from rppg.signals import resample, resample_frames, uniform_grid
+from rppg.signals import resample, resample_frames, toolbox, uniform_grid
+from rppg.signals.protocol import Measured, Protocol, measure
+from rppg.types import Pulse, Record
 from rppg.video.threads import one_thread
 
 Array = NDArray[np.float64]

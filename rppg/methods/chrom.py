@@ -9,8 +9,8 @@ from rppg.methods.normalise import (
     relative_variation,
     without_rounding,
 )
-from rppg.methods.overlap import overlap_add, split_windows
 from rppg.signals.filters import bandpass
+from rppg.signals.overlap_add import overlap_add, split_windows
 
 Array = NDArray[np.float64]
 

@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike, NDArray
 
 from rppg.methods.jade import jade
 from rppg.methods.normalise import finite_clips, read_traces, relative_variation, without_rounding
-from rppg.methods.overlap import overlap_add, split_windows
 from rppg.signals.filters import detrend
+from rppg.signals.overlap_add import overlap_add, split_windows
 from rppg.signals.spectrum import power_spectrum
 
 Array = NDArray[np.float64]

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.methods.normalise import read_traces, relative_variation, without_rounding
-from rppg.methods.overlap import overlap_add, split_windows
+from rppg.signals.overlap_add import overlap_add, split_windows
 
 Array = NDArray[np.float64]
 

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.methods.skin import skin_mask
-from rppg.records import CROP_TO_FACE
+from rppg.types import CROP_TO_FACE
 
 
 def skin_trace(

@@ -20,7 +20,7 @@ from torch import Tensor
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
 from rppg.models.fcus import FcusNet, ModelConfig
-from rppg.peers.physnet import PhysNet, PhysNetConfig
+from rppg.models.physnet import PhysNet, PhysNetConfig
 
 FORMAT = 2
 """1: signatures were weights, and nothing told the head's motion."""

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from einops import rearrange
 from torch import Tensor
 
-from rppg.records import CROP_TO_FACE
+from rppg.types import CROP_TO_FACE
 
 
 def pool_patches(frames: Tensor, grid: int) -> Tensor:

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rppg.errors import InputError
-from rppg.peers.physnet import PhysNetConfig
-from rppg.records import CROP_TO_FACE, FaceCrops
+from rppg.models.physnet import PhysNetConfig
 from rppg.signals.resample import resample, resample_frames, uniform_grid
+from rppg.types import CROP_TO_FACE, FaceCrops
 
 
 @dataclass(frozen=True)

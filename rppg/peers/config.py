@@ -5,8 +5,8 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from rppg.models.physnet import PhysNetConfig
 from rppg.peers.contrast_phys import ContrastConfig
-from rppg.peers.physnet import PhysNetConfig
 from rppg.peers.sinc import SincConfig
 
 LEAST_CLIP_S = 3.0

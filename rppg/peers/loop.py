@@ -10,14 +10,14 @@ import torch
 from torch import Tensor
 
 from rppg.errors import InputError
+from rppg.models.physnet import PhysNet
 from rppg.peers.batches import Batch, batches
 from rppg.peers.clips import Run, clip_starts, cut_clip
 from rppg.peers.config import PeerConfig
 from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
-from rppg.peers.physnet import PhysNet
 from rppg.peers.sinc import sinc_criterion, sinc_loss
-from rppg.training.loop import LogRow
-from rppg.training.resume import RunState, fitting
+from rppg.train.loop import LogRow
+from rppg.train.resume import RunState, fitting
 
 VALIDATION_BATCH = 4
 

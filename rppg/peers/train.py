@@ -9,15 +9,17 @@ import torch
 
 from rppg.devices import find_device
 from rppg.errors import InputError
+from rppg.models.physnet import PhysNet
 from rppg.peers.batches import batch_sizes
 from rppg.peers.clips import Run, find_runs
 from rppg.peers.config import PeerConfig
 from rppg.peers.loop import EpochState, OnEpoch, fit
-from rppg.peers.physnet import PhysNet
-from rppg.records import Record
-from rppg.train import (
+from rppg.train.loop import LogRow
+from rppg.train.resume import SAVE_EVERY_S
+from rppg.train.run import (
     TrainProgress,
     digest_of_run,
+    distributed,
     each_step,
     how_made,
     open_state,
@@ -26,9 +28,7 @@ from rppg.train import (
     settings_of,
     training_records,
 )
-from rppg.training import ranks
-from rppg.training.loop import LogRow
-from rppg.training.resume import SAVE_EVERY_S
+from rppg.types import Record
 
 
 @dataclass(frozen=True)
@@ -81,7 +81,7 @@ def train_peer(
             is. If it returns True, the run stops there; so it does after `config.patience` epochs
             without a better criterion.
         cache: keep the crops of `config.data`'s videos, and take them from there the next time.
-        workers: processes that read videos into the cache, see `rppg.data.cache.store`.
+        workers: processes that read videos into the cache, see `rppg.crops.cache.store`.
         resume: go on after the last epoch whose state a run into `out` has saved, if it has.
         save_every_s: seconds after which the state is saved again, at the end of an epoch.
         device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
@@ -95,7 +95,7 @@ def train_peer(
             written to.
     """
     config = config or PeerConfig()
-    if ranks.several():
+    if distributed.several():
         raise InputError(f"recipe {config.recipe} trains in one process; leave torchrun out")
     if records is None:
         records = training_records(

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rppg.evaluation import Row, Waveform
 from rppg.evaluation.metrics import bland_altman
-from rppg.report.style import MARKERS, TRUTH, colour, figure, in_house_style
+from rppg.report.figure_style import MARKERS, TRUTH, colour, figure, in_house_style
 from rppg.signals import rate_course
 
 Array = NDArray[np.float64]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 
 from rppg.evaluation import Scores
 from rppg.report.columns import COLUMNS, best, coverage, interval, statistic
-from rppg.report.style import data_uri
+from rppg.report.figure_style import data_uri
 
 CSS = """
 :root { color-scheme: light; --ink: #1b1b1b; --soft: #5a5a5a; --rule: #d9d9d9; --best: #e8f3ec; }

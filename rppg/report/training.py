@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
-from rppg.report.style import DASHES, PALETTE, figure, in_house_style
+from rppg.report.figure_style import DASHES, PALETTE, figure, in_house_style
 
 TrainingLog = Sequence[Mapping[str, float]]
 """One row a step: `step` and/or `clips_seen`, and any of the quantities below."""

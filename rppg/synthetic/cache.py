@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
+from rppg.cache_folder import cache_folder
 from rppg.errors import InputError
-from rppg.folders import cache_folder
-from rppg.records import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
+from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Record
 from rppg.video import encode
 
 logger = logging.getLogger(__name__)

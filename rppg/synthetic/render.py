@@ -16,9 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rppg.synthetic.courses import Courses
 from rppg.synthetic.domains import Camera, Light
 from rppg.synthetic.head import EXTENT, WALL_EXTENT, Head
+from rppg.synthetic.time_courses import Courses
 
 SURFACE = 0.03  # Fresnel reflection of skin
 

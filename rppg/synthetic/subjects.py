@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.records import CROP_TO_FACE, FaceCrops, Pulse
-from rppg.synthetic.courses import Courses, draw_courses, followed
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
 from rppg.synthetic.head import Head, draw_head
 from rppg.synthetic.render import Setting, View, render
-from rppg.video.area import cut_bytes
+from rppg.synthetic.time_courses import Courses, draw_courses, followed
+from rppg.types import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.video.encode import roundtrip
+from rppg.video.resize import cut_bytes
 
 
 @dataclass(frozen=True)

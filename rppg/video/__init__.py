@@ -4,7 +4,7 @@ from rppg.video.blazeface import Face, detect
 from rppg.video.crop import read_crops
 from rppg.video.decode import Frame, VideoInfo, probe, read_frames
 from rppg.video.encode import CODECS, roundtrip, write_video
-from rppg.video.source import Video, VideoFile
+from rppg.video.sources.source import Video, VideoFile
 
 __all__ = [
     "CODECS",

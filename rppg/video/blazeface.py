@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file
 from torch import Tensor
 
-from rppg.video.area import Box
+from rppg.video.resize import Box
 from rppg.video.threads import one_thread
 
 SIDE = 128  # of the network's input

@@ -10,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.records import CROP_TO_FACE, FaceCrops
-from rppg.video.ahead import ahead
-from rppg.video.area import Box, cut_bytes
+from rppg.types import CROP_TO_FACE, FaceCrops
 from rppg.video.decode import Frame, VideoInfo
-from rppg.video.source import Video, VideoFile
+from rppg.video.prefetch import ahead
+from rppg.video.resize import Box, cut_bytes
+from rppg.video.sources.source import Video, VideoFile
 from rppg.video.threads import one_thread
 from rppg.video.track import LOOKAHEAD_S, FaceTrack
 

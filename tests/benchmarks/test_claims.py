@@ -32,11 +32,11 @@ from benchmarks.claims.statistics import (
     student,
 )
 from rppg.errors import InputError
+from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import classical, evaluate
-from rppg.models.estimator import FcusEstimator, untrained
 from rppg.synthetic.cache import synthetic_records
 from rppg.synthetic.domains import DOMAINS
-from rppg.train import train
+from rppg.train.run import train
 
 ROOT = Path(__file__).parents[2]
 SMALL = Run("fcus", "lab", subjects=3, test_subjects=2, targets=("lab",))

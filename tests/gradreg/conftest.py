@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import gradreg
-from gradreg import perturbations
+from gradreg.smooth import perturbations
 
 
 def _matrices(groups: Any) -> list[dict[str, Any]]:

@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradreg.features import LAYERS, feature_chunks, feature_shape
-from gradreg.matrices import view_as_matrix, view_as_weight
-from gradreg.projection import NullSpaceProjector
-from gradreg.subspace import complement
+from gradreg.project.layers import view_as_matrix, view_as_weight
+from gradreg.project.level import NullSpaceProjector
+from gradreg.project.subspace import complement
+from gradreg.project.unfold import LAYERS, feature_chunks, feature_shape
 
 TRANSPOSED = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
 seeds = st.integers(0, 2**31)

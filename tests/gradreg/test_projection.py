@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gradreg
-from gradreg.features import feature_chunks
-from gradreg.projection import NullSpaceProjector
-from gradreg.subspace import Moment, contrastive_basis, energy_basis
+from gradreg.project.level import NullSpaceProjector
+from gradreg.project.subspace import Moment, contrastive_basis, energy_basis
+from gradreg.project.unfold import feature_chunks
 
 NAMES = ["SGD", "SGD foreach", "Adam", "AdamW", "RMSprop"]
 seeds = st.integers(0, 2**31)

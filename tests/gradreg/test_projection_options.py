@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gradreg
-from gradreg.change import FIRST_MOMENTS
-from gradreg.projection import IDLE_STEPS, NullSpaceProjector
+from gradreg.project.level import IDLE_STEPS, NullSpaceProjector
+from gradreg.project.update import FIRST_MOMENTS
 
 seeds = st.integers(0, 2**31)
 

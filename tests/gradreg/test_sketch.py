@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradreg.projection import NullSpaceProjector
-from gradreg.protected import Selection
-from gradreg.sketch import Sketch
-from gradreg.subspace import Moment
+from gradreg.project.level import NullSpaceProjector
+from gradreg.project.sketch import Sketch
+from gradreg.project.subspace import Moment
+from gradreg.project.weight import Selection
 
 CPU = torch.device("cpu")
 DOUBLE = [torch.float64, torch.complex128]

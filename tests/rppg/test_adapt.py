@@ -14,14 +14,14 @@ import torch
 from rppg.adapt import AdaptResult, adapt, away_from_pulse, gain_of
 from rppg.cli import main
 from rppg.errors import InputError
+from rppg.estimators.fcus import trained
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
-from rppg.models.estimator import trained
 from rppg.models.fcus import FcusNet
-from rppg.records import FaceCrops, Pulse, Record
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
-from rppg.training.clips import cut_clips
-from rppg.training.config import TrainConfig
+from rppg.train.clips import cut_clips
+from rppg.train.config import TrainConfig
+from rppg.types import FaceCrops, Pulse, Record
 
 CONFIG = TrainConfig(clip_s=5, stride_s=5, data=("synthetic:webcam",))
 

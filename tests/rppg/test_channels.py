@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from rppg.errors import InputError
+from rppg.estimators.fcus import untrained
 from rppg.methods import METHODS
-from rppg.models.estimator import untrained
 from rppg.models.fcus import ModelConfig
 from rppg.predict import find_estimator, predict, predict_crops
-from rppg.records import FaceCrops
 from rppg.signals import resample_frames
+from rppg.types import FaceCrops
 from rppg.video import write_video
-from rppg.video.area import cut
+from rppg.video.resize import cut
 
 NEAR_INFRARED = (0.33, 0.77, 0.53, 0.25)
 

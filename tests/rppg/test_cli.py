@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 
 from rppg.cli import main
-from rppg.models.estimator import trained
-from rppg.train import train
-from rppg.training.config import TrainConfig
+from rppg.estimators.fcus import trained
+from rppg.train.config import TrainConfig
+from rppg.train.run import train
 from rppg.video import write_video
 
 SMALL = "subjects = 4\nclip_s = 5.0\nbatch_size = 4\nseed = 5\n"

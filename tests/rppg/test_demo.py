@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rppg.demo import TARGETS
-from rppg.models.estimator import trained
+from rppg.estimators.fcus import trained
 from rppg.synthetic.domains import DOMAINS
 
 METHODS = {"fcus", "untrained", "pos", "chrom", "green", "constant"}

@@ -7,13 +7,13 @@ import torch
 from rppg.data.specs import open_datasets
 from rppg.devices import find_device
 from rppg.errors import InputError
-from rppg.models.estimator import FcusEstimator, untrained
+from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.models.fcus import FcusNet, ModelConfig
+from rppg.models.physnet import PhysNet
 from rppg.peers.config import PeerConfig
-from rppg.peers.physnet import PhysNet
 from rppg.peers.train import train_peer
-from rppg.train import train
-from rppg.training.config import TrainConfig
+from rppg.train.config import TrainConfig
+from rppg.train.run import train
 
 CUDA = pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
 SMALL = TrainConfig(data=("synthetic:lab",), subjects=4, clip_s=5.0)

@@ -13,12 +13,12 @@ import torch
 import torch.nn.functional as F
 
 import rppg.export
-from rppg import decompositions as dc
 from rppg.errors import InputError
-from rppg.export import describe, export, run_onnx, trace
+from rppg.export.network import describe, export, run_onnx, trace
+from rppg.export.network import operators as dc
 from rppg.models.checkpoint import SHIPPED, digest_of, load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
-from rppg.peers.physnet import PhysNet, PhysNetConfig
+from rppg.models.physnet import PhysNet, PhysNetConfig
 from rppg.predict import predict_crops
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops

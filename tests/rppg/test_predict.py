@@ -9,13 +9,13 @@ import pytest
 from skimage import data
 
 from rppg.errors import InputError
-from rppg.estimate import OVERLAP_S, PART_S
-from rppg.output import plot_prediction, write_course
+from rppg.estimators.streaming import OVERLAP_S, PART_S
 from rppg.predict import Prediction, find_estimator, predict, predict_crops
-from rppg.records import FaceCrops
+from rppg.report.prediction import plot_prediction, write_course
 from rppg.signals import RateCourse, bandpass
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
+from rppg.types import FaceCrops
 from rppg.video import read_crops, read_frames, write_video
 
 PORTRAIT_BPM, PORTRAIT_CENTRE = 93.0, (288, 128)

@@ -18,8 +18,8 @@ import scipy.io
 from numpy.typing import NDArray
 from PIL import Image
 
-from rppg.data import writing
-from rppg.records import Pulse
+from rppg.data import writers
+from rppg.types import Pulse
 from rppg.video import write_video
 
 Array = NDArray[np.float64]
@@ -63,7 +63,7 @@ def write_ubfc_rppg(root: Path) -> Written:
     jitter = np.sort(times + np.random.default_rng(1).uniform(0, 0.01, len(times)))
     bpm = 72 + np.sin(jitter)
     truth = Pulse(jitter, wave(jitter))
-    writing.write_ubfc_rppg(root / "subject2", pictures(times), truth, bpm, fps=30)
+    writers.write_ubfc_rppg(root / "subject2", pictures(times), truth, bpm, fps=30)
     return Written(
         times, jitter, wave(jitter), "subject2", "subject2", {},
         others=("subject1", "subject2", "subject10"), bpm=bpm,
@@ -80,7 +80,7 @@ def write_pure(root: Path) -> Written:
     samples = list(range(-400_000_000, frames[-1] + 200_000_000, 16_700_000))
     times, at = np.array(frames) / 1e9, np.array(samples) / 1e9
     bpm = np.full(len(at), 72.0)
-    writing.write_pure(
+    writers.write_pure(
         root / "01-03", pictures(times), [start + ns for ns in frames],
         [start + ns for ns in samples], wave(at), bpm,
     )  # fmt: skip
@@ -95,7 +95,7 @@ def write_cohface(root: Path) -> Written:
         (root / other).mkdir(parents=True)
     times = np.arange(round(SECONDS * 20)) / 20
     at = np.arange(round((SECONDS + 0.3) * 256)) / 256
-    writing.write_cohface(
+    writers.write_cohface(
         root / "2" / "1", pictures(times), Pulse(at, wave(at)), fps=20, qscale=2
     )  # fmt: skip
     return Written(
@@ -117,9 +117,9 @@ def write_mmpd(root: Path) -> Written:
         "makeup": "False",
     }
     frames = pictures(times, 60, 80)
-    writing.write_mmpd(folder / "p3_2.mat", frames, wave(times), about)
+    writers.write_mmpd(folder / "p3_2.mat", frames, wave(times), about)
     other = {**about, "skin_color": 4, "motion": "Talking"}
-    writing.write_mmpd(folder / "p3_10.mat", frames[:2], wave(times), other, compressed=True)
+    writers.write_mmpd(folder / "p3_10.mat", frames[:2], wave(times), other, compressed=True)
     metadata = {
         "light": "LED-low", "motion": "Walking", "exercise": "False", "skin_type": "5",
         "gender": "female", "glasses": "True", "hair_cover": "False", "makeup": "False",
@@ -137,7 +137,7 @@ def write_vipl_hr(root: Path) -> Written:
     times = (ms - ms[0]) / 1000
     at = np.arange(round(times[-1] * 60)) / 60
     folder = root / "data" / "p2" / "v1-2" / "source1"
-    writing.write_vipl_hr(folder, pictures(times), times, wave(at), np.full(6, 72.0), fps=25)
+    writers.write_vipl_hr(folder, pictures(times), times, wave(at), np.full(6, 72.0), fps=25)
     return Written(
         times, at, wave(at), "p2/v1-2/source1", "p2", {"scenario": "stable", "camera": "webcam"},
         others=("p2/v1-2/source1", "p2/v1-2/source4", "p10/v1/source3"), bpm=np.full(6, 72.0),
@@ -207,7 +207,7 @@ def write_buaa_mihr(root: Path) -> Written:
     folder.mkdir(parents=True)
     (root / "Sub 02" / "Lux 1.6").mkdir()
     times = np.arange(round(SECONDS * 30)) / 30
-    writing.write_raw_avi(folder / "Video 02.avi", pictures(times), 30)
+    writers.write_raw_avi(folder / "Video 02.avi", pictures(times), 30)
     at = np.arange(round(SECONDS * 60)) / 60
     scipy.io.savemat(folder / "02 PPGData.mat", {"PPG": {"data": wave(at)[:, None], "fs": 60}})
     return Written(

@@ -23,20 +23,20 @@ from safetensors.numpy import save_file
 
 import rppg
 from rppg.cli import main
-from rppg.data import cache, cropfile, cropkey
-from rppg.data.cache import CachedCrops, cached, checked_elsewhere, store
+from rppg.crops import cache, crop_file, crop_key
+from rppg.crops.cache import CachedCrops, cached, checked_elsewhere, store
+from rppg.crops.crop_file import UnusableError, open_crops, write_crops
 from rppg.data.catalogue import DATASETS
-from rppg.data.cropfile import UnusableError, open_crops, write_crops
 from rppg.data.recording import Face, VideoCrops
 from rppg.data.specs import open_dataset, open_shard
-from rppg.data.synthetic import write_dataset
-from rppg.data.workers import work_through
+from rppg.data.synthetic_dataset import write_dataset
 from rppg.errors import InputError
-from rppg.records import FaceCrops
-from rppg.train import train
-from rppg.training.config import TrainConfig
+from rppg.processes import work_through
+from rppg.train.config import TrainConfig
+from rppg.train.run import train
+from rppg.types import FaceCrops
 from rppg.video import write_video
-from rppg.video.source import VideoFile
+from rppg.video.sources.source import VideoFile
 
 NAMES = [name for name in DATASETS if name != "folder"]
 LONG_S = 400
@@ -317,22 +317,21 @@ def test_other_code_makes_them_again(films, tmp_path):
         return json.loads(ended.stdout)["built"]
 
     assert built() == 1
-    for module, expected in (("data/check", 0), ("video/area", 1)):
+    for module, expected in (("data/check", 0), ("video/resize", 1)):
         with (copy / f"{module}.py").open("a") as file:
             file.write("\n# changed\n")
         assert built() == expected, module
-    digest = cropkey.code_digest(copy)
+    digest = crop_key.code_digest(copy)
     weights = next((copy / "video" / "weights").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
-    cropkey.code_digest.cache_clear()
-    assert cropkey.code_digest(copy) != digest
+    crop_key.code_digest.cache_clear()
+    assert crop_key.code_digest(copy) != digest
 
 
-def test_every_module_that_is_named_is_there():
-    """A dataset's module counts unless it is named: none may be left out by a slip."""
+def test_the_code_that_crops_depend_on_is_there():
     package = Path(rppg.__file__).parent
-    for part, names in cropkey.WITHOUT_CROPS.items():
-        assert names <= {path.stem for path in (package / part).glob("*.py")}
+    for part in crop_key.MADE_BY:
+        assert (package / part).exists()
 
 
 # --- damage ----------------------------------------------------------------------------------
@@ -355,7 +354,7 @@ def older(file):
     """Whole in itself."""
     crops, warnings = open_crops(file, file.stem)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cropfile, "FORMAT", "0")
+        patch.setattr(crop_file, "FORMAT", "0")
         write_crops(file, file.stem, crops, warnings)
 
 
@@ -570,7 +569,7 @@ def test_an_error_in_a_worker_stops_the_work_and_is_raised():
 def test_a_script_without_a_guard_is_told_of_it(tmp_path):
     """Its workers would run the script again, and not get to their work."""
     (tmp_path / "script.py").write_text(
-        "from rppg.data.workers import work_through\n"
+        "from rppg.processes import work_through\n"
         "from rppg.errors import InputError\n"
         "try:\n    work_through(abs, [1, 2, 3], 2, print)\n"
         "except InputError as error:\n    print('told:', error)\n"

@@ -19,7 +19,7 @@ from rppg.data.specs import open_dataset
 from rppg.errors import InputError
 from rppg.evaluation import evaluate
 from rppg.predict import find_estimator
-from rppg.records import Pulse
+from rppg.types import Pulse
 
 Break = Callable[[Path], None]
 UBFC, PURE, COHFACE = "subject2/", "01-03/", "2/1/"

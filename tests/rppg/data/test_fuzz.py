@@ -21,7 +21,7 @@ import pytest
 import scipy.io
 
 from rppg.data.catalogue import DATASETS
-from rppg.data.writing import write_raw_avi
+from rppg.data.writers import write_raw_avi
 from rppg.video import write_video
 
 PROGRAM = Path(__file__).with_name("fuzz_program.py")

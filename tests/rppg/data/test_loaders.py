@@ -11,7 +11,7 @@ from rppg.data.catalogue import DATASETS
 from rppg.data.check import check_record
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
-from rppg.records import Record
+from rppg.types import Record
 
 NAMES = [name for name in DATASETS if name != "folder"]
 EXACT = {"ubfc-rppg", "pure", "mmpd", "scamps", "ibvp", "buaa-mihr", "manifest"}

@@ -8,7 +8,7 @@ import pytest
 from rppg.data.specs import open_dataset, open_datasets
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
-from rppg.records import Record
+from rppg.types import Record
 
 
 @pytest.fixture(autouse=True)

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from rppg.atomic import atomic_folder
-from rppg.data import synthetic
+from rppg.data import synthetic_dataset
 from rppg.data.catalogue import DATASETS
 from rppg.data.check import check_record
 from rppg.data.specs import open_dataset
-from rppg.data.synthetic import LAYOUTS, default_layout, write_dataset
+from rppg.data.synthetic_dataset import LAYOUTS, default_layout, write_dataset
 from rppg.errors import InputError
 from rppg.signals import bandpass, resample
 from rppg.synthetic.cache import find_domain
@@ -159,7 +159,7 @@ def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
         (root / "subject1").mkdir()
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "LAYOUTS", {"pure": half})
+    monkeypatch.setattr(synthetic_dataset, "LAYOUTS", {"pure": half})
     with pytest.raises(KeyboardInterrupt):
         write_dataset("lab", tmp_path / "new" / "out", layout="pure", duration_s=5)
     assert list((tmp_path / "new").iterdir()) == []

@@ -2,9 +2,9 @@
 
 import pytest
 
-from rppg.data.used import used
+from rppg.data.provenance import used
 from rppg.errors import InputError
-from rppg.records import FaceCrops, Record
+from rppg.types import FaceCrops, Record
 
 
 def nothing() -> FaceCrops:

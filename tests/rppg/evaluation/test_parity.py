@@ -17,7 +17,7 @@ from scipy.sparse.linalg import spsolve
 
 from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, evaluate, metrics, toolbox
 from rppg.evaluation.results import Scores
-from rppg.records import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Record
 
 KINDS = ["pulse", "noise", "walk", "trend", "square", "edges", "clicks", "steps", "constant"]
 

@@ -16,10 +16,9 @@ from rppg.evaluation import (
     constant_guess,
     evaluate,
     paired_difference,
-    to_csv,
-    to_json,
 )
-from rppg.records import FaceCrops, Pulse, Record
+from rppg.report.result_files import to_csv, to_json
+from rppg.types import FaceCrops, Pulse, Record
 
 
 def recording(

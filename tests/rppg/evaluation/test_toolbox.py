@@ -7,7 +7,7 @@ import pytest
 from scipy import signal
 
 from rppg.evaluation import TOOLBOX, Protocol, classical, constant_guess, evaluate, toolbox
-from rppg.records import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Record
 
 
 @pytest.mark.parametrize(("fps", "n"), [(20.0, 310), (30.0, 300), (30.0, 512)])

@@ -9,8 +9,8 @@ from sklearn.decomposition import FastICA
 from rppg.errors import InputError
 from rppg.methods import METHODS, chrom, green, ica, pbv, pos, skin_trace
 from rppg.methods.jade import jade
-from rppg.methods.overlap import overlap_add, split_windows
 from rppg.signals import bandpass, heart_rate_bpm
+from rppg.signals.overlap_add import overlap_add, split_windows
 
 FPS = 30.0
 SIGNATURE = np.array([0.33, 0.77, 0.53])

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rppg.errors import InputError
+from rppg.estimators.fcus import trained
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
-from rppg.models.estimator import trained
 from rppg.models.fcus import FcusNet, ModelConfig
 
 

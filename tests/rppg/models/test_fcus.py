@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from rppg.estimators.fcus import FcusEstimator, trained, untrained
 from rppg.models.attention import SharedAttention
-from rppg.models.estimator import FcusEstimator, trained, untrained
 from rppg.models.fcus import NOMINAL_SIGNATURES, FcusNet, FcusOutput, ModelConfig, fuse
 from rppg.models.patches import face_prior
 from rppg.signals import heart_rate_bpm

@@ -6,11 +6,11 @@ import torch
 from pydantic import ValidationError
 
 from rppg.errors import InputError
+from rppg.estimators.physnet import PeerEstimator
+from rppg.models.physnet import PhysNet, PhysNetConfig
 from rppg.peers.clips import clip_starts, cut_clip, find_runs, to_pictures
 from rppg.peers.config import PeerConfig
-from rppg.peers.estimator import PeerEstimator
-from rppg.peers.physnet import PhysNet, PhysNetConfig
-from rppg.records import FaceCrops
+from rppg.types import FaceCrops
 
 SINC = PeerConfig(recipe="sinc").model
 CONTRAST = PeerConfig(recipe="contrast-phys").model

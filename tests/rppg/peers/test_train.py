@@ -15,18 +15,18 @@ import torch
 from pydantic import ValidationError
 
 from rppg.errors import InputError
+from rppg.estimators.fcus import trained
+from rppg.estimators.physnet import PeerEstimator
 from rppg.models.checkpoint import load_checkpoint, load_network, save_checkpoint
-from rppg.models.estimator import trained
+from rppg.models.physnet import PhysNet
 from rppg.peers import loop
 from rppg.peers.batches import batch_sizes, batches
 from rppg.peers.clips import find_runs
 from rppg.peers.config import PeerConfig
-from rppg.peers.estimator import PeerEstimator
 from rppg.peers.loop import EpochState
-from rppg.peers.physnet import PhysNet
 from rppg.peers.train import PeerResult, train_peer
-from rppg.records import FaceCrops, Pulse, Record
-from rppg.train import TrainProgress
+from rppg.train.run import TrainProgress
+from rppg.types import FaceCrops, Pulse, Record
 
 RECIPES = ("sinc", "contrast-phys")
 TINY = {"epochs": 2, "clip_frames": 90, "stride_frames": 60, "batch_size": 3, "lr": 1e-3}

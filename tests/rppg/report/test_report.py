@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rppg.data.used import Used
+from rppg.data.provenance import Used
 from rppg.errors import WriteError
 from rppg.evaluation import Evaluation, Failure, Row, Waveform
 from rppg.report import score_table, scores_csv, write_report

@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rppg.records import CROP_TO_FACE
 from rppg.signals import heart_rate_bpm, resample
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS, Codec
 from rppg.synthetic.pulse import beat_times, bvp
 from rppg.synthetic.render import View, render
 from rppg.synthetic.subjects import Subject, cast_subject, draw_subject, render_crops
+from rppg.types import CROP_TO_FACE
 
 TRAIN = range(300, 308)
 """Subjects of the training split that nothing else here looks at."""

@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from rppg.video.area import cut
+from rppg.video.resize import cut
 from rppg.video.threads import one_thread
 
 Picture = NDArray[np.uint8]

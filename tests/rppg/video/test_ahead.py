@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rppg.video.ahead import ahead
+from rppg.video.prefetch import ahead
 
 
 def threads() -> int:

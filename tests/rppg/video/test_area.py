@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rppg.video import area
-from rppg.video.area import cut
+from rppg.video import resize
+from rppg.video.resize import cut
 
 places = st.floats(-20, 60)
 sides = st.floats(2, 90)
@@ -68,8 +68,8 @@ def test_any_number_of_channels(channels):
 def test_strips_are_the_whole(monkeypatch, box, size):
     rgb = np.random.default_rng(0).integers(0, 256, (120, 140, 3), dtype=np.uint8)
     in_strips = cut(rgb, box, size)
-    monkeypatch.setattr(area, "STRIP", 4 * size)
+    monkeypatch.setattr(resize, "STRIP", 4 * size)
     whole = cut(rgb, box, size)
-    monkeypatch.setattr(area, "STRIP", 1)
+    monkeypatch.setattr(resize, "STRIP", 1)
     np.testing.assert_allclose(in_strips, whole, atol=1e-4)
     np.testing.assert_allclose(cut(rgb, box, size), whole, atol=1e-4)

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from rppg.errors import InputError
-from rppg.records import CROP_TO_FACE
+from rppg.types import CROP_TO_FACE
 from rppg.video import crop, read_crops, write_video
-from rppg.video.area import cut
+from rppg.video.resize import cut
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ import logging
 import numpy as np
 import pytest
 
-from rppg.video.area import cut
 from rppg.video.decode import Frame
+from rppg.video.resize import cut
 from rppg.video.track import EVERY_S, LOST_S, FaceTrack, face_box
 
 FPS = 15.0

@@ -1,0 +1,1 @@
+"""Gradient level: what fails verification contributes no gradient."""

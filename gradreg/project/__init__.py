@@ -1,0 +1,1 @@
+"""Feature level: weight updates stay out of the noise subspace."""

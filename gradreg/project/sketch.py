@@ -1,0 +1,144 @@
+"""A bounded-memory summary of feature vectors, for where their second moment is too large."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gradreg.project.subspace import weighted_rows
+
+
+class Sketch:
+    r"""Frequent Directions: ℓ rows B that stand for all rows A seen, one sketch a group.
+
+    Rows are buffered; whenever 2ℓ are there, the buffer's singular values shrink,
+
+    .. math::
+        B \leftarrow \sqrt{\max(\Sigma^2 - \sigma_\ell^2 I, 0)} \; V^T,
+
+    which leaves at most ℓ - 1 rows. For every k < ℓ, and likewise after scaling and merging,
+
+    .. math::
+        0 \preceq A^T A - B^T B \preceq \frac{\|A - A_k\|_F^2}{\ell - k} \, I
+
+    with :math:`A_k` the best approximation of rank k: rows of rank under ℓ are kept exactly. A row
+    of weight w counts as √w times itself. Vectors that aren't finite are left out. Memory:
+    2·ℓ·d numbers of 8 bytes a group (16 if complex).
+
+    Args:
+        groups: number of groups.
+        size: d, entries of a feature vector.
+        device: where it is kept.
+        rows: ℓ.
+        dtype: float64 or complex128.
+
+    Example:
+        >>> import torch
+        >>> from gradreg.project.sketch import Sketch
+        >>> sketch = Sketch(1, 3, torch.device("cpu"), rows=2)
+        >>> for scale in range(10):
+        ...     sketch.add(scale * torch.tensor([[[[0.0, 1.0, 0.0]]]]))
+        >>> [round(x, 3) for x in sketch.rows(0).square().sum(0).tolist()]  # mean of squares
+        [0.0, 28.5, 0.0]
+
+    References:
+        M. Ghashami, E. Liberty, J. M. Phillips, D. P. Woodruff, Frequent Directions: Simple and
+        Deterministic Matrix Sketching, 2016.
+    """
+
+    def __init__(
+        self,
+        groups: int,
+        size: int,
+        device: torch.device,
+        rows: int,
+        dtype: torch.dtype = torch.float64,
+    ) -> None:
+        self.length, self.filled = rows, 0
+        self.buffer = torch.zeros(groups, 2 * rows, size, dtype=dtype, device=device)
+        self.energy = torch.zeros(groups, dtype=torch.float64, device=device)  # ‖A‖²
+        self.count = torch.zeros((), dtype=torch.float64, device=device)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(groups, d)."""
+        return self.buffer.shape[0], self.buffer.shape[2]
+
+    def add(self, features: Tensor, weights: Tensor | None = None) -> None:
+        """Add features (batch, positions, groups, d), with one weight a batch entry."""
+        x, count = weighted_rows(features, weights, self.buffer)
+        self.energy += x.abs().square().sum((1, 2))
+        self.count += count
+        self._append(x)
+
+    def merge(self, other: Sketch, forgetting: float = 1.0) -> None:
+        """Scale what is here by `forgetting`, then add the other sketch."""
+        self.buffer.mul_(forgetting**0.5)
+        self.energy.mul_(forgetting).add_(other.energy)
+        self.count.mul_(forgetting).add_(other.count)
+        self._append(other.buffer[:, : other.filled])
+
+    def rows(self, group: int) -> Tensor:
+        """Return B/√n of a group, so that BᴴB is a mean over vectors; no rows at the start."""
+        scale = self.count.where(self.count > 0, 1).rsqrt()
+        return self.buffer[group, : self.filled] * scale
+
+    def mean_energy(self, group: int) -> Tensor:
+        """‖A‖²/n of a group: exact, whatever was shrunk."""
+        return self.energy[group] / self.count.where(self.count > 0, 1)
+
+    def clear(self) -> None:
+        """Forget all rows."""
+        self.filled = 0
+        for tensor in (self.buffer, self.energy, self.count):
+            tensor.zero_()
+
+    def copy(self) -> Sketch:
+        """Return an independent sketch of the same rows."""
+        return Sketch.from_state(self.state_dict(), self.buffer.device)
+
+    def compress(self) -> None:
+        """Shrink to less than ℓ rows, if there are more."""
+        if self.filled < self.length:
+            return
+        rows = self.buffer[:, : self.filled]
+        # With B Bᴴ = Q Σ² Qᴴ the new rows are D Qᴴ B, D² = max(1 - σ_ℓ²/Σ², 0): no division by
+        # small singular values, as there would be for V.
+        values, vectors = torch.linalg.eigh(rows @ rows.mH)
+        values, vectors = values.flip(-1), vectors.flip(-1)[..., : self.length - 1]
+        least = values[:, self.length - 1 : self.length].clamp_min(0)
+        kept = values[:, : self.length - 1]
+        shrunk = (1 - least / kept.where(kept > 0, 1)).clamp_min(0).where(kept > 0, 0).sqrt()
+        compressed = shrunk[..., None] * (vectors.mH @ rows)
+        self.filled = self.length - 1
+        self.buffer[:, : self.filled] = compressed
+        self.buffer[:, self.filled :] = 0
+
+    def _append(self, rows: Tensor) -> None:
+        for part in rows.split(self.length, dim=1):
+            if self.filled + part.shape[1] > self.buffer.shape[1]:
+                self.compress()
+            self.buffer[:, self.filled : self.filled + part.shape[1]] = part
+            self.filled += part.shape[1]
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return buffer and sums."""
+        return {
+            "buffer": self.buffer,
+            "filled": self.filled,
+            "energy": self.energy,
+            "count": self.count,
+        }
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> Sketch:
+        """Restore what `state_dict` returned."""
+        groups, rows, size = state["buffer"].shape
+        sketch = cls(groups, size, device, rows // 2, state["buffer"].dtype)
+        sketch.filled = int(state["filled"])
+        for name in ("buffer", "energy", "count"):
+            getattr(sketch, name).copy_(state[name])
+        return sketch

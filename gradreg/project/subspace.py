@@ -1,0 +1,223 @@
+"""Streaming second moments of feature vectors, and the subspaces drawn from them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class Moment:
+    r"""Weighted sum of outer products of feature vectors, exact and in double precision.
+
+    .. math::
+        M_g = \sum_i w_i \, x_{ig} x_{ig}^H, \qquad n = \sum_i w_i
+
+    for each group g. Vectors that aren't finite are left out. Memory: d² numbers of 8 bytes a
+    group (16 if complex).
+
+    Args:
+        groups: number of groups.
+        size: d, entries of a feature vector.
+        device: where it is kept.
+        dtype: float64 or complex128.
+
+    Example:
+        >>> import torch
+        >>> from gradreg.project.subspace import Moment
+        >>> moment = Moment(1, 2, torch.device("cpu"))
+        >>> moment.add(torch.tensor([[[[1.0, 2.0]]]]))
+        >>> moment.total.tolist()
+        [[[1.0, 2.0], [2.0, 4.0]]]
+    """
+
+    def __init__(
+        self, groups: int, size: int, device: torch.device, dtype: torch.dtype = torch.float64
+    ) -> None:
+        self.total = torch.zeros(groups, size, size, dtype=dtype, device=device)
+        self.count = torch.zeros((), dtype=torch.float64, device=device)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """(groups, d)."""
+        return self.total.shape[0], self.total.shape[1]
+
+    def add(self, features: Tensor, weights: Tensor | None = None) -> None:
+        """Add features (batch, positions, groups, d), with one weight a batch entry."""
+        x, count = weighted_rows(features, weights, self.total)
+        self.total.baddbmm_(x.mT, x.conj())
+        self.count += count
+
+    def merge(self, other: Moment, forgetting: float = 1.0) -> None:
+        """Scale what is here by `forgetting`, then add the other moment."""
+        self.total.mul_(forgetting).add_(other.total)
+        self.count.mul_(forgetting).add_(other.count)
+
+    @property
+    def mean(self) -> Tensor:
+        """M / n, (groups, d, d); zero where nothing was added."""
+        return self.total / self.count.where(self.count > 0, 1)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the sums."""
+        return {"total": self.total, "count": self.count}
+
+    @classmethod
+    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> Moment:
+        """Restore what `state_dict` returned."""
+        groups, size, _ = state["total"].shape
+        moment = cls(groups, size, device, state["total"].dtype)
+        moment.total.copy_(state["total"])
+        moment.count.copy_(state["count"])
+        return moment
+
+
+def weighted_rows(features: Tensor, weights: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
+    """Return √w·x of features (batch, positions, groups, d) as (groups, rows, d), and Σ w."""
+    # 0·x is NaN where x isn't finite; in the features' own precision these passes cost half.
+    usable = (features * 0).sum((-1, -2)).isfinite()  # (batch, positions)
+    x = features.where(usable[..., None, None], 0).to(like)
+    w = usable.to(x.real.dtype)
+    if weights is not None:
+        w = w * weights.to(w).view(-1, 1)
+        x *= w.sqrt()[..., None, None]
+    return x.flatten(0, 1).movedim(1, 0), w.sum()
+
+
+def energy_basis(noise: Tensor, energy: float, rank_cap: int) -> Tensor:
+    r"""Return the leading eigenvectors that hold a share of a second moment's energy.
+
+    With eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \ldots` the rank is the least r with
+
+    .. math::
+        \textstyle \sum_{i \le r} \lambda_i \ge energy \cdot \sum_i \lambda_i
+
+    and at most `rank_cap`. Eigenvalues under d·eps·λ₁ count as zero.
+
+    Args:
+        noise: second moment (d, d), float64 or complex128.
+        energy: the share, in [0, 1].
+        rank_cap: the largest rank.
+
+    Returns:
+        Orthonormal columns (d, r).
+    """
+    values, vectors = torch.linalg.eigh(noise)
+    return _leading(values.flip(0), vectors.flip(1), energy, rank_cap, values.sum())
+
+
+def contrastive_basis(
+    noise: Tensor, signal: Tensor, energy: float, rank_cap: int, dominance: float = 0.5
+) -> Tensor:
+    r"""Return the directions in which noise dominates signal, as an orthonormal basis.
+
+    With N, G the second moments of noise and signal and S = N + G, solve
+
+    .. math::
+        N v = \lambda S v, \qquad 0 \le \lambda \le 1,
+
+    λ being the share of noise in what the filter v lets through. A filter is not a feature
+    direction: x = Σ (vᴴx) S v, so the features belonging to v lie along S v, and that is what is
+    protected: orth(S·V) over the v with λ > `dominance`. The noise there is
+
+    .. math::
+        N' = \textstyle \sum_{\lambda > dominance} \lambda \, (S v)(S v)^H,
+
+    which without that condition would be all of N; its leading eigenvectors are taken until they
+    hold the share `energy` of tr N.
+
+    Args:
+        noise: N (d, d), float64 or complex128, a mean over vectors.
+        signal: G, likewise.
+        energy: share of the noise's energy to hold, as far as noise-dominated directions do.
+        rank_cap: the largest rank.
+        dominance: the least share of noise.
+
+    Returns:
+        Orthonormal columns (d, r).
+    """
+    d = len(noise)
+    total = noise + signal
+    ridge = d * torch.finfo(total.dtype).eps * total.diagonal().real.mean()
+    if ridge == 0:
+        return noise.new_zeros(d, 0)
+    lower = torch.linalg.cholesky(total + ridge * torch.eye(d).to(total))  # S = L Lᵀ
+    whitened = torch.linalg.solve_triangular(lower, noise, upper=False)
+    whitened = torch.linalg.solve_triangular(lower, whitened.mH, upper=False)
+    share, filters = torch.linalg.eigh((whitened + whitened.mH) / 2)
+    features = lower @ filters  # S V, for V = L⁻ᵀ Q
+    carried = features * share.where(share > dominance, 0).clamp_min(0)
+    values, vectors = torch.linalg.eigh(carried @ features.mH)
+    whole = noise.diagonal().real.sum()
+    return _leading(values.flip(0), vectors.flip(1), energy, rank_cap, whole)
+
+
+def factor_basis(noise: Tensor, energy: float, rank_cap: int, whole: Tensor) -> Tensor:
+    """Return what `energy_basis` does, from a factor of the second moment.
+
+    Args:
+        noise: C (d, m), any m, with the second moment C Cᴴ.
+        energy: share of `whole` to hold.
+        rank_cap: the largest rank.
+        whole: the energy, where the factor is a sketch that lacks some of it.
+
+    Returns:
+        Orthonormal columns (d, r).
+    """
+    vectors, values, _ = torch.linalg.svd(noise, full_matrices=False)
+    return _leading(values.square(), vectors, energy, rank_cap, whole)
+
+
+def contrastive_factor_basis(
+    noise: Tensor, signal: Tensor, energy: float, rank_cap: int, dominance: float = 0.5
+) -> Tensor:
+    """Return what `contrastive_basis` does, from factors of the second moments.
+
+    Everything happens in the span of the factors' columns, in which the problem is small.
+
+    Args:
+        noise: C (d, m), any m, with N = C Cᴴ.
+        signal: likewise for G.
+        energy: share of the noise's energy to hold, as far as noise-dominated directions do.
+        rank_cap: the largest rank.
+        dominance: the least share of noise.
+
+    Returns:
+        Orthonormal columns (d, r).
+    """
+    span = torch.linalg.qr(torch.cat([noise, signal], dim=1)).Q
+    n, s = span.mH @ noise, span.mH @ signal
+    return span @ contrastive_basis(n @ n.mH, s @ s.mH, energy, rank_cap, dominance)
+
+
+def complement(change: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
+    r"""Split ΔW into its part outside the subspace, ΔW (I - U Uᴴ), and ΔW U.
+
+    It is done twice: the first remainder's error is in proportion to ΔW, the second's to the
+    remainder itself, which may be far smaller.
+
+    Args:
+        change: ΔW (groups, rows, d); it is overwritten by the first result.
+        basis: U (groups, d, r), of the same dtype.
+
+    Returns:
+        (groups, rows, d) and (groups, rows, r).
+    """
+    response = change @ basis
+    change.baddbmm_(response, basis.mH, alpha=-1)
+    rest = change @ basis
+    change.baddbmm_(rest, basis.mH, alpha=-1)
+    return change, response.add_(rest)
+
+
+def _leading(
+    values: Tensor, columns: Tensor, energy: float, rank_cap: int, whole: Tensor
+) -> Tensor:
+    """Return as many columns as their values (descending) need to reach a share of the whole."""
+    floor = len(values) * torch.finfo(values.dtype).eps * values[0]
+    values = values.where(values > floor, 0)
+    missing = values.cumsum(0) < (energy - 1e-12) * whole  # a column is needed while this holds
+    needed = 1 + int(missing.sum()) if energy > 0 else 0
+    return columns[:, : min(needed, int((values > 0).sum()), rank_cap)]

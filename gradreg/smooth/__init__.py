@@ -1,0 +1,1 @@
+"""Landscape level: descend along the gradient at perturbed weights."""

@@ -1,0 +1,1 @@
+"""Face crops on disk: their files, their keys and the cache."""

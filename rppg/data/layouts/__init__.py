@@ -1,0 +1,1 @@
+"""The on-disk layouts of the public datasets, one module each."""

@@ -1,0 +1,56 @@
+"""UBFC-rPPG, its second part: `subjectN/vid.avi`, `subjectN/ground_truth.txt`.
+
+Bobbia, Macwan, Benezeth, Mansouri and Dubois, Unsupervised skin tissue segmentation for remote
+photoplethysmography, Pattern Recognition Letters 2019. The ground truth has three lines: BVP, heart
+rate in bpm, time in seconds; one value a frame.
+"""
+
+from functools import partial
+from pathlib import Path
+
+from rppg.data.reading import Array, folders, parse_numbers, read_text, together
+from rppg.data.recording import Recording
+from rppg.errors import InputError
+from rppg.types import HeartRate, Pulse
+from rppg.video.sources.source import VideoFile
+
+
+def recordings(root: Path) -> list[Recording]:
+    """Recordings in the folder `DATASET_2`."""
+    return [_recording(folder) for folder, _ in folders(root, r"subject\d+")]
+
+
+def _recording(folder: Path) -> Recording:
+    video, truth = folder / "vid.avi", folder / "ground_truth.txt"
+    return Recording(
+        name=folder.name,
+        subject=folder.name,
+        video=VideoFile(video),
+        truth=partial(read_truth, truth),
+        rate=partial(read_rate, truth),
+        files=(video, truth),
+        per_frame=True,
+    )
+
+
+def read_truth(path: Path) -> Pulse:
+    """The BVP of a `ground_truth.txt`."""
+    bvp, _, times = _lines(path)
+    bvp, times = together(path, values=bvp, times=times)
+    return Pulse(times, bvp)
+
+
+def read_rate(path: Path) -> HeartRate:
+    """The heart rate of a `ground_truth.txt`."""
+    _, bpm, times = _lines(path)
+    bpm, times = together(path, rates=bpm, times=times)
+    return HeartRate(times, bpm)
+
+
+def _lines(path: Path) -> list[Array]:
+    lines = [line for line in read_text(path).splitlines() if line.strip()]
+    if len(lines) != 3:
+        raise InputError(
+            f"{path}: {len(lines)} lines; expected 3: BVP, heart rate, time in seconds"
+        )
+    return [parse_numbers(line.split(), f"{path}, line {k}") for k, line in enumerate(lines, 1)]

@@ -1,0 +1,1 @@
+"""Estimators: anything that turns face crops into a BVP."""

@@ -1,1 +1,0 @@
-"""Training without labels, on `gradreg`'s three levels."""

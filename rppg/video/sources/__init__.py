@@ -1,0 +1,1 @@
+"""Sources of frames: a video file, an image sequence, an array file, memory."""

@@ -1,0 +1,66 @@
+"""A video file whose frame times lie in a file of their own."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.errors import InputError
+from rppg.video.decode import Frame, VideoInfo, log, probe, read_frames
+from rppg.video.sources.source import call_name, span
+
+
+@dataclass(frozen=True)
+class TimedVideo:
+    """A video file of nominally constant rate, with the times at which frames were really taken.
+
+    Attributes:
+        path: the video file.
+        clock: the file with the times.
+        read_times: reads from it the time of each frame, in seconds.
+    """
+
+    path: Path
+    clock: Path
+    read_times: Callable[[Path], NDArray[np.float64]]
+
+    @property
+    def name(self) -> str:
+        return str(self.path)
+
+    @property
+    def files(self) -> tuple[Path, ...]:
+        return self.path, self.clock
+
+    @property
+    def reading(self) -> str:
+        return f"video file, {call_name(self.read_times)}"
+
+    def probe(self) -> VideoInfo:
+        return probe(self.path)
+
+    def frames(
+        self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
+    ) -> Iterator[Frame]:
+        return span(self.name, self._timed(reduce), start_s, duration_s)
+
+    def _timed(self, reduce: int) -> Iterator[Frame]:
+        fps = probe(self.path).fps
+        if fps <= 0:
+            raise InputError(f"{self.path}: the file tells no frame rate; copy it again")
+        times = self.read_times(self.clock)
+        count = 0
+        for frame in read_frames(self.path, reduce=reduce):
+            count = round(frame.time_s * fps) + 1  # where the decoder left one out, its time goes
+            if count <= len(times):
+                yield replace(frame, time_s=float(times[count - 1] - times[0]))
+        if count != len(times):
+            log.warning(
+                "%s: %d frames, but %d times of frames; used as far as both go",
+                self.path,
+                count,
+                len(times),
+                extra={"kind": "lengths"},
+            )
