@@ -28,7 +28,7 @@ from rppg.evaluation import Protocol, Trial, measure, prepare
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.models.patches import pool_patches
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.train.config import TrainConfig
 
@@ -100,10 +100,10 @@ def main() -> None:
 
 def _run(domain: str, start: str, setting: Setting, seed: int, count: int) -> dict[str, Any]:
     """One adaptation: the decision, then the truth about it."""
-    people = synthetic_records(domain, "train", PEOPLE)
+    people = synthetic_recordings(domain, "train", PEOPLE)
     chosen = np.random.default_rng(seed).permutation(PEOPLE)[: setting.recordings]
     # what load_truth could give is out of reach
-    records = [replace(people[i], load_truth=None) for i in sorted(chosen.tolist())]
+    recordings = [replace(people[i], load_truth=None) for i in sorted(chosen.tolist())]
     config = TrainConfig(seed=seed, data=(f"synthetic:{domain}",), **setting.changes)
     before = _errors(domain, start, count)
     with tempfile.TemporaryDirectory() as folder:
@@ -112,7 +112,7 @@ def _run(domain: str, start: str, setting: Setting, seed: int, count: int) -> di
             checkpoint = Path(folder) / "untrained.safetensors"
             save_checkpoint(checkpoint, untrained().net, {})
         try:
-            result = adapt(config, start=checkpoint, records=records)
+            result = adapt(config, start=checkpoint, recordings=recordings)
         except InputError as error:
             return {"refused": str(error), "start": before}
     evidence = result.evidence
@@ -154,8 +154,8 @@ def _measured(net: FcusNet, domain: str, count: int) -> dict[str, float]:
 def _trials(domain: str, count: int, grid: int) -> tuple[Trial, ...]:
     """Prepared and pooled once: pooling is the same for every network of one grid."""
     found = []
-    for record in synthetic_records(domain, "validation", count):
-        trial = prepare(record, Protocol())
+    for recording in synthetic_recordings(domain, "validation", count):
+        trial = prepare(recording, Protocol())
         frames = torch.from_numpy(trial.frames).permute(0, 3, 1, 2)[None]
         pooled = pool_patches(frames, grid)[0].permute(0, 2, 3, 1).contiguous().numpy()
         found.append(replace(trial, frames=pooled))

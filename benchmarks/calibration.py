@@ -19,10 +19,10 @@ from rppg.estimators.fcus import untrained
 from rppg.evaluation import classical, constant_guess, evaluate
 from rppg.methods import METHODS
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import Domain
 from rppg.synthetic.subjects import draw_subject, render_crops
-from rppg.types import CROP_TO_FACE, FaceCrops, Record
+from rppg.types import CROP_TO_FACE, FaceCrops, Recording
 
 FPS = 30.0
 REGIONS = 4
@@ -53,19 +53,19 @@ def main() -> None:
 
 def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, float]]:
     """Error in bpm and its standard error, by method."""
-    records = synthetic_records(domain.name, "train", subjects)
+    recordings = synthetic_recordings(domain.name, "train", subjects)
     methods = {
         "constant": constant_guess(sum(domain.hr_bpm) / 2),
         **{name: classical(name) for name in METHODS},
         "untrained": untrained(),
     }
-    scores = evaluate(records, methods).summary()
+    scores = evaluate(recordings, methods).summary()
     found = {s.method: (s.mae_bpm.value, s.mae_bpm.se) for s in scores}
     # The oracle needs a different secret for each recording, so it goes one by one.
     errors = [
         abs(row.hr_pred_bpm - row.hr_true_bpm)
-        for number, record in enumerate(records)
-        for row in evaluate([record], {"oracle": Oracle(domain, number, record)}).windows
+        for number, recording in enumerate(recordings)
+        for row in evaluate([recording], {"oracle": Oracle(domain, number, recording)}).windows
     ]
     found["oracle"] = (float(np.mean(errors)), float(np.std(errors) / np.sqrt(len(errors))))
     return {name: (round(mae, 3), round(se, 3)) for name, (mae, se) in found.items()}
@@ -74,11 +74,11 @@ def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, floa
 class Oracle:
     """The estimator that knows the signature and the nuisance of one recording."""
 
-    def __init__(self, domain: Domain, number: int, record: Record) -> None:
-        with_pulse = record.load_crops()
+    def __init__(self, domain: Domain, number: int, recording: Recording) -> None:
+        with_pulse = recording.load_crops()
         without = render_crops(draw_subject(domain, number), pulse_gain=0.0)
-        assert record.load_truth is not None
-        truth = record.load_truth()
+        assert recording.load_truth is not None
+        truth = recording.load_truth()
         grid_s = uniform_grid(with_pulse.times_s, FPS)
         bvp = bandpass(resample(truth.bvp, truth.times_s, grid_s), FPS)
         self.nuisance = _traces(without, grid_s)

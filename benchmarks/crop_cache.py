@@ -18,7 +18,7 @@ from rppg.crops.cache import store
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import write_dataset
 from rppg.processes import usable_cpus
-from rppg.types import Record
+from rppg.types import Recording
 
 
 def main() -> None:
@@ -32,18 +32,18 @@ def main() -> None:
         spec = write_dataset(
             "webcam", root / "data", layout="cohface", subjects=options.subjects, duration_s=20
         )
-        records = open_dataset(spec, split="train", subjects=options.subjects)
-        seconds = {"no cache": _read(records)}
+        recordings = open_dataset(spec, split="train", subjects=options.subjects)
+        seconds = {"no cache": _read(recordings)}
         for workers in (1, usable_cpus()):
-            seconds[f"filled by {workers}"] = _fill(records, root / str(workers), workers)
-        seconds["from the cache"] = _read(store(records).records)
+            seconds[f"filled by {workers}"] = _fill(recordings, root / str(workers), workers)
+        seconds["from the cache"] = _read(store(recordings).recordings)
         kept = sum(file.stat().st_size for file in (root / "1").rglob("*.safetensors"))
     base = seconds["no cache"]
     for name, taken in seconds.items():
         print(f"{name:16} {taken:6.2f} s  {taken / base:5.2f}")
     result = {
-        "recordings": len(records),
-        "video_s": 20 * len(records),
+        "recordings": len(recordings),
+        "video_s": 20 * len(recordings),
         "kept_mb": round(kept / 1e6, 1),
         "seconds": {name: round(taken, 3) for name, taken in seconds.items()},
         "ratio": {name: round(taken / base, 4) for name, taken in seconds.items()},
@@ -52,19 +52,19 @@ def main() -> None:
         temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
 
 
-def _read(records: Sequence[Record]) -> float:
+def _read(recordings: Sequence[Recording]) -> float:
     started = time.perf_counter()
-    for record in records:
-        record.load_crops()
+    for recording in recordings:
+        recording.load_crops()
     return time.perf_counter() - started
 
 
-def _fill(records: Sequence[Record], folder: Path, workers: int) -> float:
+def _fill(recordings: Sequence[Recording], folder: Path, workers: int) -> float:
     os.environ["RPPG_CACHE"] = str(folder)
     started = time.perf_counter()
-    stored = store(records, workers=workers)
-    if stored.built != len(records):
-        raise RuntimeError(f"{stored.built} of {len(records)} recordings were read")
+    stored = store(recordings, workers=workers)
+    if stored.built != len(recordings):
+        raise RuntimeError(f"{stored.built} of {len(recordings)} recordings were read")
     return time.perf_counter() - started
 
 

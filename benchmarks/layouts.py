@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.kept import measure_domains
-from rppg.data.check import check_record
+from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import default_layout, write_dataset
 from rppg.estimators.fcus import trained, untrained
@@ -71,9 +71,9 @@ def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
             first=SPLITS["validation"],
             duration_s=seconds,
         )
-        records = open_dataset(spec, split="test", subjects=subjects)
-        defects = sum(len(check_record(record)) for record in records)
-        found = evaluate(records, methods)
+        recordings = open_dataset(spec, split="test", subjects=subjects)
+        defects = sum(len(check_recording(recording)) for recording in recordings)
+        found = evaluate(recordings, methods)
     scores = found.summary()
     shipped: dict[str, list[float]] = {}
     for window in found.windows:
@@ -81,7 +81,7 @@ def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
             shipped.setdefault(window.record, []).append(abs(window.error_bpm))
     return {
         "layout": default_layout(domain.name),
-        "recordings": len(records),
+        "recordings": len(recordings),
         "defects": defects,
         "windows": scores[0].n,
         "mae": {s.method: (round(s.mae_bpm.value, 3), round(s.mae_bpm.se, 3)) for s in scores},

@@ -23,7 +23,7 @@ from rppg.atomic import atomic_path
 from rppg.predict import Prediction, predict
 from rppg.synthetic.scene import write_scene
 from rppg.train.config import TrainConfig
-from rppg.train.run import train, training_records
+from rppg.train.run import train, training_recordings
 
 STAGES = {
     "reading crops, making patches": ("clips.py", "cut_clips"),
@@ -86,11 +86,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     config = TrainConfig(subjects=given.subjects)
-    records = training_records(
+    recordings = training_recordings(
         config.data, config.subjects, cache=True, workers=1, loading=None
     )  # rendering is not what is measured
-    train(config.model_copy(update={"subjects": 2}), records=records[:2])  # nor are imports
-    seconds, stats = profiled(lambda: train(config, records=records))
+    train(config.model_copy(update={"subjects": 2}), recordings=recordings[:2])  # nor are imports
+    seconds, stats = profiled(lambda: train(config, recordings=recordings))
     found = functions(stats)
     shares = {name: found[key][2] / seconds for name, key in STAGES.items() if key in found}
     shares["rest"] = 1 - sum(shares.values())

@@ -37,7 +37,7 @@ from rppg.signals import (
     uniform_grid,
 )
 from rppg.signals.quality import RIGHT_BPM
-from rppg.synthetic.cache import SPLITS, synthetic_records
+from rppg.synthetic.cache import SPLITS, synthetic_recordings
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.types import FaceCrops, Pulse
@@ -104,13 +104,13 @@ def collect(split: str, subjects: int) -> list[Windows]:
     estimators |= {name: classical(name) for name in METHODS}
     found = []
     for domain in DOMAINS.values():
-        records = synthetic_records(domain.name, split, subjects)
+        recordings = synthetic_recordings(domain.name, split, subjects)
         rows: dict[tuple[str, bool], list[tuple[Array, Array, Array]]] = {}
-        for number, record in enumerate(records, SPLITS[split]):
-            assert record.load_truth is not None
-            truth = record.load_truth()
+        for number, recording in enumerate(recordings, SPLITS[split]):
+            assert recording.load_truth is not None
+            truth = recording.load_truth()
             pulseless = render_crops(_subject(domain, number), pulse_gain=0.0)
-            for crops, there in ((record.load_crops(), True), (pulseless, False)):
+            for crops, there in ((recording.load_crops(), True), (pulseless, False)):
                 for method, estimator in estimators.items():
                     part = _windows(crops, truth if there else None, estimator)
                     rows.setdefault((method, there), []).append(part)

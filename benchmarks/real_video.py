@@ -25,7 +25,7 @@ from rppg.models.checkpoint import load_checkpoint
 from rppg.train.clips import cut_clips
 from rppg.train.config import TrainConfig
 from rppg.train.loop import fit
-from rppg.types import Pulse, Record
+from rppg.types import Pulse, Recording
 from rppg.video import read_crops
 
 TRACK = Protocol(window_s=5.0, stride_s=1.0)
@@ -39,20 +39,20 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--out", type=Path, default=Path("docs/results/real_video.json"))
     options = parser.parse_args()
-    record = open_clip(options.folder)
+    recording = open_clip(options.folder)
     methods: dict[str, Estimator] = {
         "fcus": trained(),
-        "adapted": adapted(record),
+        "adapted": adapted(recording),
         "untrained": untrained(),
     }
     methods |= {name: classical(name) for name in METHODS}
-    found = evaluate([record], methods, TRACK)
+    found = evaluate([recording], methods, TRACK)
     if found.failures:
         raise RuntimeError("; ".join(failure.reason for failure in found.failures))
     results = {}
     for clip in found.clips:
         track = [abs(row.error_bpm) for row in found.windows if row.method == clip.method]
-        ((_, refined, _),) = correlations(record, methods[clip.method])
+        ((_, refined, _),) = correlations(recording, methods[clip.method])
         results[clip.method] = {
             "hr_bpm": round(clip.hr_pred_bpm, 2),
             "error_bpm": round(clip.error_bpm, 2),
@@ -76,11 +76,11 @@ def main() -> None:
         temporary.write_text(text + "\n", encoding="utf-8")
 
 
-def adapted(record: Record) -> FcusEstimator:
+def adapted(recording: Recording) -> FcusEstimator:
     """The shipped network after one epoch on the clip."""
     net, _ = load_checkpoint()
     clip_set = cut_clips(
-        [record.load_crops()],
+        [recording.load_crops()],
         net.config,
         clip_s=ADAPTATION.clip_s,
         stride_s=ADAPTATION.stride_s,
@@ -89,14 +89,14 @@ def adapted(record: Record) -> FcusEstimator:
     return FcusEstimator(net)
 
 
-def open_clip(folder: Path) -> Record:
+def open_clip(folder: Path) -> Recording:
     """The clip with its PPG on the frames' own clock."""
     table = folder / "vitals.csv"
     ppg = column(read_table(table), "ppg", table)
     crops = read_crops(folder / "video.mp4")
     if len(ppg) != len(crops.times_s):
         raise ValueError(f"{table}: {len(ppg)} rows for {len(crops.times_s)} frames")
-    return Record(
+    return Recording(
         name=folder.name,
         dataset=folder.name,
         subject=folder.name,

@@ -18,9 +18,9 @@ from rppg.evaluation import Estimator
 from rppg.evaluation.waveform import lagged_correlation, sine_correlation
 from rppg.predict import predict_crops
 from rppg.signals import bandpass, heart_rate_bpm, resample, sliding_windows
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import Domain
-from rppg.types import Record
+from rppg.types import Recording
 
 FPS = 30.0
 
@@ -40,16 +40,18 @@ def main() -> None:
     measure_domains(
         options.out,
         settings,
-        lambda domain: measure(synthetic_records(domain.name, "validation", options.subjects)),
+        lambda domain: measure(synthetic_recordings(domain.name, "validation", options.subjects)),
         again=options.again,
         tell=tell,
     )
 
 
-def measure(records: list[Record]) -> dict[str, float]:
+def measure(recordings: list[Recording]) -> dict[str, float]:
     """Median correlations, and the share of windows above the best sine."""
     estimator = trained()
-    scores = np.array([row for record in records for row in correlations(record, estimator, 10.0)])
+    scores = np.array(
+        [row for recording in recordings for row in correlations(recording, estimator, 10.0)]
+    )
     measured, refined, sine = scores.T
     return {
         "measured": round(float(np.median(measured)), 3),
@@ -61,12 +63,12 @@ def measure(records: list[Record]) -> dict[str, float]:
 
 
 def correlations(
-    record: Record, estimator: Estimator, window_s: float | None = None
+    recording: Recording, estimator: Estimator, window_s: float | None = None
 ) -> list[tuple[float, float, float]]:
     """Of each window (None: of the whole): the measured wave's correlation, the refined one's, the
     best sine's."""
-    assert record.load_truth is not None
-    found, truth = predict_crops(record.load_crops(), estimator), record.load_truth()
+    assert recording.load_truth is not None
+    found, truth = predict_crops(recording.load_crops(), estimator), recording.load_truth()
     contact = bandpass(resample(truth.bvp, truth.times_s, found.times_s), FPS)
     length_s = window_s or len(found.times_s) / FPS
     cut = [

@@ -29,8 +29,8 @@ CASES = {"one process": (1, HELD_BYTES), "two": (2, HELD_BYTES), "one, streamed"
 def work(batch_size: int, subjects: int, held_bytes: int) -> float:
     """Clips a second of one epoch, by the clock of its log; the first step is left out."""
     config = TrainConfig(subjects=subjects, batch_size=batch_size)
-    records = open_datasets(config.data, split="train", subjects=subjects)
-    crops = [record.load_crops() for record in records]
+    recordings = open_datasets(config.data, split="train", subjects=subjects)
+    crops = [recording.load_crops() for recording in recordings]
     clips = cut_clips(
         crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s, held_bytes=held_bytes
     )

@@ -14,7 +14,7 @@ from rppg.atomic import atomic_path
 from rppg.evaluation import classical, evaluate
 from rppg.evaluation.results import paired_difference
 from rppg.methods import METHODS
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 
 
@@ -26,10 +26,10 @@ def main() -> None:
     options = parser.parse_args()
     results = {}
     for domain in DOMAINS.values():
-        records = synthetic_records(domain.name, "validation", options.subjects)
+        recordings = synthetic_recordings(domain.name, "validation", options.subjects)
         ways = {name: classical(name) for name in METHODS}
         ways |= {f"{name}, skin": classical(name, skin=True) for name in METHODS}
-        found = evaluate(records, ways)
+        found = evaluate(recordings, ways)
         scores = {score.method: score for score in found.summary()}
         rows = {}
         for name in METHODS:

@@ -22,7 +22,7 @@ from rppg.evaluation.metrics import mean
 from rppg.synthetic.cache import SPLITS, cache_folder
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.scene import truth_path, write_scene
-from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Record
+from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
 from rppg.video import Frame, read_frames
 from rppg.video.resize import cut
 from rppg.video.threads import one_thread
@@ -80,11 +80,11 @@ def measure(video: Path) -> dict[str, float]:
     }
     table = np.loadtxt(truth_path(video), delimiter=",", skiprows=1)
     truth = Pulse(table[:, 0], table[:, 1])
-    records = [
-        Record(kind, "scenes", video.stem, partial(_crops, frames, box), lambda: truth)
+    recordings = [
+        Recording(kind, "scenes", video.stem, partial(_crops, frames, box), lambda: truth)
         for kind, box in boxes.items()
     ]
-    found = evaluate(records, {"pos": classical("pos")})
+    found = evaluate(recordings, {"pos": classical("pos")})
     return {row.record: row.snr_db for row in found.clips}
 
 

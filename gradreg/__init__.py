@@ -6,9 +6,12 @@ landscape  PerturbationSmoother   descends along the gradient of perturbed weigh
 feature    NullSpaceProjector     weight updates stay out of the noise features' subspace
 """
 
+import sys
+
 from gradreg.mask.counts import MaskStats, MaskStep
 from gradreg.mask.kept_mean import kept_mean
 from gradreg.mask.level import PostVerificationMask
+from gradreg.moved_modules import OldNames
 from gradreg.priors import (
     Agreement,
     BandEnergy,
@@ -36,6 +39,8 @@ from gradreg.smooth.two_pass import PerturbationSmoother
 from gradreg.wrapper import OptimizerWrapper
 
 __version__ = "0.1.0"
+
+sys.meta_path.append(OldNames())
 
 __all__ = [
     "ASAM",

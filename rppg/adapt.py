@@ -36,9 +36,9 @@ from rppg.train.run import (
     readable_crops,
     save_run,
     settings_of,
-    training_records,
+    training_recordings,
 )
-from rppg.types import Record
+from rppg.types import Recording
 
 logger = logging.getLogger(__name__)
 
@@ -122,7 +122,7 @@ def adapt(
     *,
     start: Path | None = None,
     out: Path | None = None,
-    records: list[Record] | None = None,
+    recordings: list[Recording] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     loading: Callable[[int, int], None] | None = None,
     cache: bool = True,
@@ -154,16 +154,16 @@ def adapt(
             "in an adaptation; leave it out, or train anew"
         )
     config = config.model_copy(update={"model": net.config})
-    if records is None:
-        records = training_records(
+    if recordings is None:
+        recordings = training_recordings(
             config.data, config.subjects, cache=cache, workers=workers, loading=loading
         )
-    sources, reasons = _sources(records, config)
+    sources, reasons = _sources(recordings, config)
     unit, held_out, clip_set = _split(sources, config.seed)
     adapted = copy.deepcopy(net).to(find_device(device))
     settings = settings_of("adapt", config, start or SHIPPED)
     state = open_state(
-        out, settings, clip_set.clips, records, reasons, resume=resume, save_every_s=save_every_s
+        out, settings, clip_set.clips, recordings, reasons, resume=resume, save_every_s=save_every_s
     )
     steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
     with torch.random.fork_rng():
@@ -173,7 +173,7 @@ def adapt(
     if not all(value.isfinite().all() for value in adapted.state_dict().values()):
         raise InputError("the adapted weights are not finite; nothing was saved; lower lr")
     evidence = _judge(net, adapted, held_out, unit)
-    tried = how_made(config, records, reasons)
+    tried = how_made(config, recordings, reasons)
     tried |= {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
     made = _made(about, start, tried, evidence) | {"run": digest_of_run(settings)}
     kept = adapted if evidence.better else net
@@ -213,17 +213,17 @@ class _Source:
 
 
 def _sources(
-    records: Sequence[Record], config: TrainConfig
+    recordings: Sequence[Recording], config: TrainConfig
 ) -> tuple[list[_Source], dict[tuple[str, str], str]]:
     """Recordings that hold a clip; why not, by dataset and name, of the others."""
     channels = config.model.spectral_channels
-    crops, reasons = readable_crops(records, config.clip_s)
-    usable = [r for r in records if (r.dataset, r.name) not in reasons]
+    crops, reasons = readable_crops(recordings, config.clip_s)
+    usable = [r for r in recordings if (r.dataset, r.name) not in reasons]
     found = []
-    for record, crop in zip(usable, crops, strict=True):
+    for recording, crop in zip(usable, crops, strict=True):
         if crop.frames.shape[-1] != channels:
             raise InputError(
-                f"{record.name}: {crop.frames.shape[-1]} channels, but the network to adapt is "
+                f"{recording.name}: {crop.frames.shape[-1]} channels, but the network to adapt is "
                 f"made for {channels}; choose a start with as many spectral channels"
             )
         try:
@@ -235,11 +235,11 @@ def _sources(
                 held_bytes=HELD_BYTES // len(crops),
             )
         except InputError as error:
-            reasons[record.dataset, record.name] = str(error)
-            logger.warning("left out: %s: %s", record.name, error)
+            reasons[recording.dataset, recording.name] = str(error)
+            logger.warning("left out: %s: %s", recording.name, error)
         else:
-            prefix = f"{record.dataset}: "
-            found.append(_Source(prefix + record.name, prefix + record.subject, clips))
+            prefix = f"{recording.dataset}: "
+            found.append(_Source(prefix + recording.name, prefix + recording.subject, clips))
     return found, reasons
 
 

@@ -69,10 +69,10 @@ def demo(
 
     config = TrainConfig(data=(f"synthetic:{SOURCE}",), subjects=subjects, seed=seed)
     trained = train(config, out=out, progress=progress, loading=telling("training subjects"))
-    records = [
-        record
+    recordings = [
+        recording
         for name in TARGETS
-        for record in open_dataset(
+        for recording in open_dataset(
             f"synthetic:{name}",
             split="test",
             subjects=test_subjects,
@@ -85,10 +85,10 @@ def demo(
     def evaluated(_: object) -> None:
         nonlocal seen
         seen += 1
-        telling("evaluation")(seen, len(records))
+        telling("evaluation")(seen, len(recordings))
 
     evaluation = evaluate(
-        records,
+        recordings,
         {
             "fcus": FcusEstimator(trained.net, config.clip_s),
             "untrained": untrained(config.model, seed),

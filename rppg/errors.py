@@ -31,3 +31,11 @@ class TruncatedError(InputError):
 
 class RankError(RuntimeError):
     """Another process of a distributed run is gone; the message is one line for the user."""
+
+
+def one_line(error: BaseException, limit: int = 120) -> str:
+    """Return an error's reason in one line of at most `limit` characters; its type if it has none.
+
+    For the messages of libraries, which may be long and have several lines.
+    """
+    return " ".join(str(error).split())[:limit] or type(error).__name__

@@ -18,11 +18,11 @@ from rppg.evaluation import Estimator, Protocol, classical, measure
 from rppg.methods import METHODS
 from rppg.signals import (
     RELIABLE,
-    RateCourse,
+    RateSeries,
     Variability,
     find_beats,
     local_rate_hz,
-    rate_course,
+    rate_series,
     refine,
     resample,
     variability,
@@ -70,7 +70,7 @@ class Prediction:
     times_s: Array
     bvp: Array
     measured: Array
-    course: RateCourse
+    course: RateSeries
     face_share: float
     seconds: dict[str, float]
     frames: int
@@ -211,7 +211,7 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
         )
     clean = measure(raw, protocol, valid=valid)
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
-    course = rate_course(clean.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
+    course = rate_series(clean.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
     if found.grey:
         course = replace(course, quality=np.zeros_like(course.quality))
     rate_hz = local_rate_hz(course, protocol.fps, len(grid_s), BEAT_QUALITY)

@@ -1,22 +1,83 @@
-"""What flows between the stages: face crops with their clock, ground truth, and records of both.
+"""The types that flow between the stages: video frames, face crops, ground truth, recordings.
 
 Ground truth is kept apart from the video: training is given `FaceCrops` only and has no way to
 reach a label.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from rppg.video.sources.source import Video
-
 CROP_TO_FACE = 1.5
 """Side of a square crop in units of the face box's side: the face with some background around."""
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a file's header says, rotation applied.
+
+    Attributes:
+        width, height: pixels, as displayed.
+        fps: mean frame rate in Hz, 0 where the header has none.
+        duration_s: seconds, 0 where the header has none.
+        frames: estimated number of frames, 0 where it can't be told.
+        rotation: degrees counter-clockwise by which the stored picture is turned for display:
+            0, 90, 180 or 270.
+    """
+
+    width: int
+    height: int
+    fps: float
+    duration_s: float
+    frames: int
+    rotation: int
+
+
+@dataclass(frozen=True)
+class Frame:
+    """One picture, `time_s` seconds from the first frame read.
+
+    Attributes:
+        picture: `(H, W, 3)` uint8 RGB, or what makes it: as the codec leaves it, with colour at
+            half the resolution, a picture takes half the memory.
+    """
+
+    time_s: float
+    picture: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+
+    @property
+    def rgb(self) -> NDArray[np.uint8]:
+        """`(H, W, 3)` uint8; made anew each time where it isn't kept."""
+        return self.picture if isinstance(self.picture, np.ndarray) else self.picture()
+
+
+class Video(Protocol):
+    """A source of pictures, opened only when asked.
+
+    `name` stands in messages. `files` are those that the pictures and their times come from, none
+    where they are in memory only; `reading` says how they become pictures, with all else that
+    these depend on but not where the files lie. `probe` tells the size and rate; `frames` gives
+    the pictures, with the arguments and errors of `rppg.video.read_frames`.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def files(self) -> tuple[Path, ...]: ...
+
+    @property
+    def reading(self) -> str: ...
+
+    def probe(self) -> VideoInfo: ...
+
+    def frames(
+        self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
+    ) -> Iterator[Frame]: ...
 
 
 @dataclass(frozen=True)
@@ -76,15 +137,15 @@ class HeartRate:
 
 
 @dataclass(frozen=True)
-class Record:
+class Recording:
     """One recording of a dataset; pictures and ground truth are read only when asked for.
 
     Attributes:
         name: unique within its dataset.
-        dataset: the dataset it belongs to, with version where it has one (`synthetic:webcam@1`).
-        subject: records of one subject share it; splits never separate them.
+        subject: recordings of one subject share it; splits never separate them.
         metadata: what is known about the recording (skin type, motion, light, camera).
         load_crops: reads the crops.
+        dataset: the dataset it belongs to, with version where it has one (`synthetic:webcam@1`).
         load_truth: reads the ground truth, or None where there is none.
         load_rate: reads the heart rate that the dataset gives, or None where it gives none.
         video: the pictures that the crops are cut from, or None where there are only crops.
@@ -95,13 +156,13 @@ class Record:
     """
 
     name: str
-    dataset: str
     subject: str
     load_crops: Callable[[], FaceCrops]
+    dataset: str = ""
     load_truth: Callable[[], Pulse] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     load_rate: Callable[[], HeartRate] | None = None
-    video: "Video | None" = None
+    video: Video | None = None
     files: tuple[Path, ...] = ()
     per_frame: bool = False
     spec: str = ""

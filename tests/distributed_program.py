@@ -25,8 +25,8 @@ STACKS = {
 
 
 def clip_set(config: TrainConfig, held_bytes: int = 2**40) -> ClipSet:
-    records = open_datasets(config.data, split="train", subjects=config.subjects)
-    crops = [record.load_crops() for record in records]
+    recordings = open_datasets(config.data, split="train", subjects=config.subjects)
+    crops = [recording.load_crops() for recording in recordings]
     return cut_clips(
         crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s, held_bytes=held_bytes
     )

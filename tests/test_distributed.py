@@ -83,8 +83,8 @@ def test_ranks_agree_to_the_bit(ranks: list[Path], name: str) -> None:
 
 
 def bvp(checkpoint: Path) -> np.ndarray:
-    (record,) = open_datasets(["synthetic:webcam"], split="test", subjects=1)
-    crops = record.load_crops()
+    (recording,) = open_datasets(["synthetic:webcam"], split="test", subjects=1)
+    crops = recording.load_crops()
     return trained(checkpoint)(crops.frames.astype(np.float32), 30.0)
 
 

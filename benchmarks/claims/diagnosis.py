@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from gradreg.diagnostics import GradientOscillation, RepresentationDrift, sharpness
 from rppg.models.fcus import FcusNet
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.train.clips import ClipSet, to_patches
 from rppg.train.config import TrainConfig
 from rppg.train.loop import LogRow
@@ -126,8 +126,8 @@ def noise_probes(net: FcusNet, config: TrainConfig, source: str) -> tuple[Tensor
 
     Of people whom neither training nor the projector's subspace has seen.
     """
-    records = synthetic_records(source, "validation", PROBE_SUBJECTS)
-    crops = readable_crops(records, config.clip_s)[0]
+    recordings = synthetic_recordings(source, "validation", PROBE_SUBJECTS)
+    crops = readable_crops(recordings, config.clip_s)[0]
     frames = round(config.clip_s * config.model.fps)
     clips = [to_patches(crop, config.model)[:frames] for crop in crops]
     with torch.no_grad():

@@ -14,7 +14,7 @@ from benchmarks.claims.targets import errors_on
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.models.fcus import FcusNet, ModelConfig
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.train.clips import ClipSet, batch_sizes, cut_clips
 from rppg.train.config import TrainConfig
 from rppg.train.loop import LogRow, fit
@@ -112,7 +112,7 @@ def clips_of(
     source: str, subjects: int, clip_s: float, stride_s: float, model: ModelConfig
 ) -> tuple[ClipSet, float, float]:
     """A domain's training clips, and the wall-clock and CPU seconds that cutting them took."""
-    crops, _ = readable_crops(synthetic_records(source, "train", subjects), clip_s)
+    crops, _ = readable_crops(synthetic_recordings(source, "train", subjects), clip_s)
     wall, cpu = time.monotonic(), time.process_time()
     found = cut_clips(crops, model, clip_s=clip_s, stride_s=stride_s)
     return found, time.monotonic() - wall, time.process_time() - cpu

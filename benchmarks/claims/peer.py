@@ -10,7 +10,7 @@ from rppg.models.physnet import PhysNet
 from rppg.peers.config import PeerConfig
 from rppg.peers.loop import EpochState
 from rppg.peers.train import train_peer
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.train.run import TrainProgress
 
 BETWEEN_POINTS = 1.8
@@ -37,9 +37,9 @@ def run_peer(run: Run) -> dict[str, Any]:
         cpu["epoch"] = time.process_time()
         return out_of_time
 
-    records = synthetic_records(run.source, "train", run.subjects)
+    recordings = synthetic_recordings(run.source, "train", run.subjects)
     cpu["epoch"] = time.process_time()
-    trained = train_peer(config, records=records, progress=on_progress, on_epoch=on_epoch)
+    trained = train_peer(config, recordings=recordings, progress=on_progress, on_epoch=on_epoch)
     best = [state for state in trained.epochs if state.best][-1]
     share = best.train_s / max(trained.epochs[-1].train_s, 1e-9)
     kept = _point(run, trained.net, config, best, run.test_subjects, share * cpu["sum"])

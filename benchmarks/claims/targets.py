@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from benchmarks.claims.runs import Run
 from rppg.evaluation import Estimator, Protocol, Trial, classical, measure, prepare
 from rppg.models.patches import pool_patches
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 
 Windows = dict[str, list[Any]]
 """Of each window of one domain: `subject`, `true_bpm`, `pred_bpm` (None where there is none)."""
@@ -57,7 +57,7 @@ def _windows(people: People, estimator: Estimator, grid: int | None) -> Windows:
         rates = measure(bvp, protocol, valid=trial.in_view).windows.hr_bpm
         true.append(trial.truth.windows.hr_bpm)
         predicted.append(rates)
-        subjects += [trial.record.subject] * len(rates)
+        subjects += [trial.recording.subject] * len(rates)
     return {
         "subject": subjects,
         "true_bpm": _numbers(np.concatenate(true)),
@@ -67,8 +67,8 @@ def _windows(people: People, estimator: Estimator, grid: int | None) -> Windows:
 
 def _fresh(people: People) -> Iterator[Trial]:
     protocol = Protocol()
-    for record in synthetic_records(people.domain, people.split, people.count):
-        yield prepare(record, protocol)
+    for recording in synthetic_recordings(people.domain, people.split, people.count):
+        yield prepare(recording, protocol)
 
 
 @lru_cache(maxsize=8)

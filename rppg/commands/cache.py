@@ -23,10 +23,12 @@ def cache(
     from rppg.data.specs import open_shard
 
     with progress_bars(quiet=as_json) as bars:
-        records = open_shard(data, shard, split="train", subjects=subjects, progress=bars.loading)
-        stored = store(records, workers=workers, progress=bars.loading, verify=True)
+        recordings = open_shard(
+            data, shard, split="train", subjects=subjects, progress=bars.loading
+        )
+        stored = store(recordings, workers=workers, progress=bars.loading, verify=True)
     failures = [
-        {"dataset": records[place].dataset, "record": records[place].name, "reason": reason}
+        {"dataset": recordings[place].dataset, "record": recordings[place].name, "reason": reason}
         for place, reason in stored.failed.items()
     ]
     if as_json:

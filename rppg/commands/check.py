@@ -15,21 +15,21 @@ def check(
     as_json: Json = False,
 ) -> None:
     """Read every recording and list what is wrong; exit code 2 if anything is."""
-    from rppg.data.check import check_record
+    from rppg.data.check import check_recording
     from rppg.data.specs import open_datasets
 
     told: list[dict[str, Any]] = []
     with progress_bars(quiet=as_json) as bars:
-        records = open_datasets(data, split="train", subjects=subjects, progress=bars.loading)
-        count = bars.counter("check", len(records))
-        for record in records:
-            defects = check_record(record)
+        recordings = open_datasets(data, split="train", subjects=subjects, progress=bars.loading)
+        count = bars.counter("check", len(recordings))
+        for recording in recordings:
+            defects = check_recording(recording)
             told.append(
                 {
-                    "dataset": record.dataset,
-                    "record": record.name,
-                    "subject": record.subject,
-                    "metadata": dict(record.metadata),
+                    "dataset": recording.dataset,
+                    "record": recording.name,
+                    "subject": recording.subject,
+                    "metadata": dict(recording.metadata),
                     "usable": not any(defect.fatal for defect in defects),
                     "defects": [asdict(defect) for defect in defects],
                 }
@@ -37,10 +37,10 @@ def check(
             if not as_json:
                 for defect in defects:
                     use = "can't be used" if defect.fatal else "used as far as it goes"
-                    say(f"{record.name}  {defect.kind}  {use}  {defect.message}")
+                    say(f"{recording.name}  {defect.kind}  {use}  {defect.message}")
                 if not defects:
-                    say(f"{record.name}  ok")
-            count(record)
+                    say(f"{recording.name}  ok")
+            count(recording)
     wrong = sum(bool(entry["defects"]) for entry in told)
     lost = sum(not entry["usable"] for entry in told)
     if as_json:

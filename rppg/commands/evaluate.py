@@ -63,14 +63,14 @@ def evaluate(
         }
         journal = Journal(out / "evaluation.jsonl", given, resume)
     with progress_bars(quiet=as_json) as bars:
-        records = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
+        recordings = open_datasets(data, split="test", subjects=subjects, progress=bars.loading)
         if not no_cache:
-            records = cached(records, workers=workers, progress=bars.loading)
+            recordings = cached(recordings, workers=workers, progress=bars.loading)
         result = run(
-            records,
+            recordings,
             estimators,
             protocols[protocol],
-            progress=bars.counter("evaluation", len(records)),
+            progress=bars.counter("evaluation", len(recordings)),
             journal=journal,
         )
     for failure in result.failures:

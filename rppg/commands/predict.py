@@ -48,7 +48,7 @@ def predict(
     """Heart rate of videos: of the whole clip and over time, with a quality index."""
     from rppg.predict import find_estimator
     from rppg.predict import predict as run
-    from rppg.report.prediction import check_plot_path, plot_prediction, write_course
+    from rppg.report.prediction import check_plot_path, plot_prediction, write_rates
 
     if (csv or plot) and len(videos) > 1:
         raise InputError(f"--csv and --plot take one video, {len(videos)} were given; use --json")
@@ -84,7 +84,7 @@ def predict(
         if not as_json:
             _print_prediction(video, found)
         if csv:
-            write_course(csv, found)
+            write_rates(csv, found)
         if plot:
             plot_prediction(plot, found, title=video.name)
     if as_json:
@@ -104,8 +104,8 @@ def _warnings_of_what_works() -> Iterator[None]:
         told = ()
         raise
     finally:
-        for record in told:
-            logging.getLogger("rppg").handle(record)
+        for recording in told:
+            logging.getLogger("rppg").handle(recording)
 
 
 def _print_prediction(video: Path, found: "Prediction") -> None:

@@ -17,10 +17,10 @@ from rppg.crops.crop_key import (
     remembered,
     stamp_of,
 )
-from rppg.data.recording import VideoCrops
 from rppg.errors import InputError, WriteError
 from rppg.processes import WRITING, usable_cpus, work_through
-from rppg.types import FaceCrops, Record
+from rppg.types import FaceCrops, Recording
+from rppg.video.crop import VideoCrops
 
 logger = logging.getLogger(__name__)
 
@@ -43,30 +43,30 @@ class Stored:
     """What the cache has of some records.
 
     Attributes:
-        records: the same records; those cut from videos take their crops from the cache.
+        recordings: the same recordings; those cut from videos take their crops from the cache.
         ready: how many there were; synthetic ones count here.
         built: how many were made now.
         failed: why not, by the records' places among those given.
     """
 
-    records: list[Record]
+    recordings: list[Recording]
     ready: int
     built: int
     failed: Mapping[int, str]
 
 
 def cached(
-    records: Sequence[Record], *, workers: int | None = 1, progress: Progress | None = None
-) -> list[Record]:
+    recordings: Sequence[Recording], *, workers: int | None = 1, progress: Progress | None = None
+) -> list[Recording]:
     """The same records with their crops in the cache; those that aren't there are made now.
 
     `cached(open_datasets(...))` is all that a script needs; `store` tells more.
     """
-    return store(records, workers=workers, progress=progress).records
+    return store(recordings, workers=workers, progress=progress).recordings
 
 
 def store(
-    records: Sequence[Record],
+    recordings: Sequence[Recording],
     *,
     workers: int | None = 1,
     progress: Progress | None = None,
@@ -88,19 +88,19 @@ def store(
         CacheError: the disk is full, or the folder can't be written to.
     """
     _sweep(crops_folder())
-    found = list(records)
+    found = list(recordings)
     failed: dict[int, str] = {}
     jobs: dict[int, VideoCrops] = {}
-    for place, record in enumerate(records):
-        if isinstance(record.load_crops, VideoCrops):
-            wanted = record.load_crops
+    for place, recording in enumerate(recordings):
+        if isinstance(recording.load_crops, VideoCrops):
+            wanted = recording.load_crops
             try:
                 file = _find(wanted, verify=verify) if wanted.video.files else None
             except InputError as error:
                 failed[place] = str(error)
                 continue
             if file is not None:
-                found[place] = replace(record, load_crops=CachedCrops(wanted, file))
+                found[place] = replace(recording, load_crops=CachedCrops(wanted, file))
             elif wanted.video.files:
                 jobs[place] = wanted
     places, built = list(jobs), set[int]()
@@ -121,17 +121,17 @@ def store(
                 logger.warning("%s", outcome.told)
             if outcome.built:
                 built.add(place)
-            found[place] = replace(records[place], load_crops=CachedCrops(wanted, outcome.file))
+            found[place] = replace(recordings[place], load_crops=CachedCrops(wanted, outcome.file))
         left -= 1
         if progress:
-            progress(len(records) - left, len(records))
+            progress(len(recordings) - left, len(recordings))
 
     if workers is None:
         workers = usable_cpus() if _size(jobs.values()) > LITTLE_BYTES else 1
     work_through(_make, list(jobs.values()), workers, done)
     for place, reason in failed.items():
-        found[place] = replace(records[place], load_crops=_Unreadable(reason))
-    ready = len(records) - len(built) - len(failed)
+        found[place] = replace(recordings[place], load_crops=_Unreadable(reason))
+    ready = len(recordings) - len(built) - len(failed)
     return Stored(found, ready, len(built), dict(sorted(failed.items())))
 
 
@@ -163,13 +163,13 @@ class CachedCrops:
         return crops
 
 
-def checked_elsewhere(records: Sequence[Record]) -> list[Record]:
+def checked_elsewhere(recordings: Sequence[Recording]) -> list[Recording]:
     """The same records; those in the cache are opened without reading them from end to end."""
     return [
-        replace(record, load_crops=replace(record.load_crops, check=False))
-        if isinstance(record.load_crops, CachedCrops)
-        else record
-        for record in records
+        replace(recording, load_crops=replace(recording.load_crops, check=False))
+        if isinstance(recording.load_crops, CachedCrops)
+        else recording
+        for recording in recordings
     ]
 
 

@@ -19,9 +19,9 @@ import av
 import rppg
 from rppg.atomic import atomic_path
 from rppg.cache_folder import cache_folder
-from rppg.data.recording import VideoCrops
 from rppg.errors import InputError
 from rppg.types import CROP_TO_FACE
+from rppg.video.crop import VideoCrops
 
 MADE_BY = ("data/layouts", "data/reading.py", "video")
 """The code that crops depend on: files, and folders with all that is in them."""

@@ -18,7 +18,7 @@ from rppg.data.layouts import (
     ubfc_rppg,
     vipl_hr,
 )
-from rppg.data.recording import Recording
+from rppg.types import Recording
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rppg.captured_warnings import warnings_kept
 from rppg.errors import InputError, TruncatedError
-from rppg.types import HeartRate, Pulse, Record
+from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.crop import HOLE_S, LEAST_S
 
 Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths", "nan", "flat",
@@ -70,33 +70,35 @@ Finding = tuple[Kind, str, bool]
 Result = TypeVar("Result")
 
 
-def check_record(record: Record) -> list[Defect]:
+def check_recording(recording: Recording) -> list[Defect]:
     """Read a record from beginning to end and tell all that is wrong with it.
 
     Every frame is decoded, no face is looked for. A record without ground truth is checked for its
     pictures only. What reading warns of is a defect too.
     """
-    findings = [*_about_files(record.files)]
+    findings = [*_about_files(recording.files)]
     gone = tuple(message.partition(": ")[0] for _, message, _ in findings)
-    label = str(record.files[-1]) if record.files else record.name
-    pictures, told = _attempt(lambda: _look(record))
+    label = str(recording.files[-1]) if recording.files else recording.name
+    pictures, told = _attempt(lambda: _look(recording))
     findings += told
     if pictures is not None:
-        findings += _about_pictures(pictures, record.video.name if record.video else record.name)
-    if record.load_truth is not None:
-        truth, told = _attempt(record.load_truth)
+        findings += _about_pictures(
+            pictures, recording.video.name if recording.video else recording.name
+        )
+    if recording.load_truth is not None:
+        truth, told = _attempt(recording.load_truth)
         findings += told
         if truth is not None:
             findings += _about_wave(truth, label)
             if pictures is not None:
-                findings += _about_both(pictures, truth, label, record.per_frame)
-    if record.load_rate is not None:
-        rate, told = _attempt(record.load_rate)
+                findings += _about_both(pictures, truth, label, recording.per_frame)
+    if recording.load_rate is not None:
+        rate, told = _attempt(recording.load_rate)
         findings += told
         if rate is not None:
             findings += _about_rate(rate, label)
     return [
-        Defect(record.dataset, record.name, kind, message, fatal)
+        Defect(recording.dataset, recording.name, kind, message, fatal)
         for kind, message, fatal in dict.fromkeys(findings)
         if kind != "unreadable" or not message.startswith(gone)
     ]
@@ -127,14 +129,14 @@ def _attempt(reading: Callable[[], Result]) -> tuple[Result | None, list[Finding
     return result, findings
 
 
-def _look(record: Record) -> _Pictures:
-    if record.video is None:
-        crops = record.load_crops()
+def _look(recording: Recording) -> _Pictures:
+    if recording.video is None:
+        crops = recording.load_crops()
         moving = bool(np.any(crops.frames[1:] != crops.frames[:-1]))
         return _Pictures(crops.times_s, moving)
     times = []
     seen: set[bytes] = set()
-    for frame in record.video.frames():
+    for frame in recording.video.frames():
         times.append(frame.time_s)
         if len(seen) < 2:
             seen.add(hashlib.sha256(frame.rgb[::4, ::4].tobytes()).digest())

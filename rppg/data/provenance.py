@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass
 from itertools import groupby
 
 from rppg.data.reading import natural
-from rppg.types import Record
+from rppg.types import Recording
 
 
 @dataclass(frozen=True)
@@ -37,22 +37,24 @@ class Used:
         return {**asdict(self), **lists}
 
 
-def used(records: Sequence[Record], left_out: Collection[tuple[str, str]]) -> tuple[Used, ...]:
+def used(
+    recordings: Sequence[Recording], left_out: Collection[tuple[str, str]]
+) -> tuple[Used, ...]:
     """What was used, by dataset.
 
     Args:
         records: all that there were.
         left_out: dataset and name of those that could not be used.
     """
-    datasets: dict[str, list[Record]] = {}
-    for record in records:
-        datasets.setdefault(record.dataset, []).append(record)
+    datasets: dict[str, list[Recording]] = {}
+    for recording in recordings:
+        datasets.setdefault(recording.dataset, []).append(recording)
     return tuple(_used(name, found, left_out) for name, found in datasets.items())
 
 
-def _used(dataset: str, found: Sequence[Record], left_out: Collection[tuple[str, str]]) -> Used:
-    kept = [record for record in found if (dataset, record.name) not in left_out]
-    subjects = sorted({record.subject for record in kept}, key=natural)
+def _used(dataset: str, found: Sequence[Recording], left_out: Collection[tuple[str, str]]) -> Used:
+    kept = [recording for recording in found if (dataset, recording.name) not in left_out]
+    subjects = sorted({recording.subject for recording in kept}, key=natural)
     numbered = dataset.startswith("synthetic:")
     return Used(
         dataset=dataset,

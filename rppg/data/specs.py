@@ -12,11 +12,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from rppg.data.catalogue import DATASETS
-from rppg.data.recording import Face, Recording
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
-from rppg.synthetic.cache import Progress, synthetic_records
-from rppg.types import Record
+from rppg.synthetic.cache import Progress, synthetic_recordings
+from rppg.types import Recording
+from rppg.video.crop import FaceRegion, VideoCrops
 
 SPLIT, FACE = "split", "face"
 """Keys of a query that are no metadata."""
@@ -84,7 +84,7 @@ def _parse_query(text: str, query: str) -> dict[str, tuple[str, ...]]:
 
 def open_dataset(
     spec: str, *, split: str, subjects: int, progress: Progress | None = None
-) -> list[Record]:
+) -> list[Recording]:
     """Records of a dataset, sorted naturally; nothing is decoded yet.
 
     Args:
@@ -104,26 +104,26 @@ def open_dataset(
     if parsed.dataset == "synthetic":
         if FACE in parsed.query:
             raise InputError(f"{spec}: synthetic recordings are crops already; leave out {FACE}")
-        records = synthetic_records(
+        recordings = synthetic_recordings(
             parsed.place, chosen or split, subjects, progress=progress
         )  # fmt: skip
-        return _filtered(spec, _found_by(spec, chosen or split, records), asked)
+        return _filtered(spec, _found_by(spec, chosen or split, recordings), asked)
     found = _recordings(parsed)
     if chosen:
         found = _of_split(spec, found, chosen)
     face = _face(parsed)
     label = _label(parsed)
-    records = [recording.record(label, face) for recording in found]
-    return _filtered(spec, _found_by(spec, chosen or "all", records), asked)
+    recordings = [_of_dataset(recording, label, face) for recording in found]
+    return _filtered(spec, _found_by(spec, chosen or "all", recordings), asked)
 
 
-def _found_by(spec: str, split: str, records: Sequence[Record]) -> list[Record]:
-    return [replace(record, spec=spec, split=split) for record in records]
+def _found_by(spec: str, split: str, recordings: Sequence[Recording]) -> list[Recording]:
+    return [replace(recording, spec=spec, split=split) for recording in recordings]
 
 
 def open_datasets(
     specs: Sequence[str], *, split: str, subjects: int, progress: Progress | None = None
-) -> list[Record]:
+) -> list[Recording]:
     """Records of several datasets; two that would bear the same name are told apart by SPEC.
 
     `rppg.crops.cache.cached` keeps their crops on disk.
@@ -131,11 +131,11 @@ def open_datasets(
     opened = [
         open_dataset(spec, split=split, subjects=subjects, progress=progress) for spec in specs
     ]
-    labels = [records[0].dataset for records in opened]
+    labels = [recordings[0].dataset for recordings in opened]
     return [
-        replace(record, dataset=spec) if labels.count(record.dataset) > 1 else record
-        for spec, records in zip(specs, opened, strict=True)
-        for record in records
+        replace(recording, dataset=spec) if labels.count(recording.dataset) > 1 else recording
+        for spec, recordings in zip(specs, opened, strict=True)
+        for recording in recordings
     ]
 
 
@@ -146,7 +146,7 @@ def open_shard(
     split: str,
     subjects: int,
     progress: Progress | None = None,
-) -> list[Record]:
+) -> list[Recording]:
     """One of n parts of several datasets, so that n machines share the work: `1/3` to `3/3`.
 
     Every n-th record, in the order of `open_datasets`. Synthetic domains, which are rendered when
@@ -160,9 +160,9 @@ def open_shard(
         raise InputError(f"--shard {shard}: give I/N, such as 1/3, 2/3 and 3/3 on three machines")
     filmed = [spec for spec in specs if parse_spec(spec).dataset != "synthetic"]
     rendered = [spec for spec in specs if spec not in filmed] if place == 1 else []
-    records = open_datasets(filmed, split=split, subjects=subjects, progress=progress)
+    recordings = open_datasets(filmed, split=split, subjects=subjects, progress=progress)
     made = open_datasets(rendered, split=split, subjects=subjects, progress=progress)
-    return records[place - 1 :: count] + made
+    return recordings[place - 1 :: count] + made
 
 
 def _recordings(spec: Spec) -> list[Recording]:
@@ -215,45 +215,57 @@ def _of_split(spec: str, found: Sequence[Recording], chosen: str) -> list[Record
     return kept
 
 
-def _face(spec: Spec) -> Face | None:
+def _face(spec: Spec) -> FaceRegion | None:
     """`face=detect`, `face=full`, `face=x,y,w,h`; None: as the layout says."""
     values = spec.query.get(FACE)
     if values is None:
         return None
     if values == ("detect",):
-        return Face()
+        return FaceRegion()
     if values == ("full",):
-        return Face(full_frame=True)
+        return FaceRegion(full_frame=True)
     try:
         x, y, width, height = (float(value) for value in values)
     except ValueError as error:
         raise InputError(
             f"{spec.text}: {FACE}={','.join(values)}; give detect, full, or x,y,w,h in pixels"
         ) from error
-    return Face(box=(x, y, width, height))
+    return FaceRegion(box=(x, y, width, height))
+
+
+def _of_dataset(recording: Recording, label: str, face: FaceRegion | None) -> Recording:
+    """Name the dataset; `face` takes the place of what the layout says."""
+    crops = recording.load_crops
+    if face is not None and isinstance(crops, VideoCrops):
+        crops = replace(crops, face=face)
+    return replace(recording, dataset=label, load_crops=crops)
 
 
 def _filtered(
-    spec: str, records: list[Record], asked: Mapping[str, tuple[str, ...]]
-) -> list[Record]:
-    kept = records
+    spec: str, recordings: list[Recording], asked: Mapping[str, tuple[str, ...]]
+) -> list[Recording]:
+    kept = recordings
     for short, values in asked.items():
-        key = _full_key(spec, short, records)
-        there = sorted({record.metadata[key] for record in records if key in record.metadata})
+        key = _full_key(spec, short, recordings)
+        there = sorted(
+            {recording.metadata[key] for recording in recordings if key in recording.metadata}
+        )
         wanted = {value.lower() for value in values}
         unknown = [value for value in values if value.lower() not in map(str.lower, there)]
         if unknown:
             raise InputError(
                 f"{spec}: no recording has {key}={','.join(unknown)}; there are {', '.join(there)}"
             )
-        kept = [record for record in kept if record.metadata.get(key, "").lower() in wanted]
+        kept = [
+            recording for recording in kept if recording.metadata.get(key, "").lower() in wanted
+        ]
     if not kept:
-        raise InputError(f"{spec}: none of {len(records)} recordings matches all; ask for less")
+        raise InputError(f"{spec}: none of {len(recordings)} recordings matches all; ask for less")
     return kept
 
 
-def _full_key(spec: str, short: str, records: Sequence[Record]) -> str:
-    keys = list(dict.fromkeys(key for record in records for key in record.metadata))
+def _full_key(spec: str, short: str, recordings: Sequence[Recording]) -> str:
+    keys = list(dict.fromkeys(key for recording in recordings for key in recording.metadata))
     if short in keys:
         return short
     matching = [key for key in keys if key.partition("_")[0] == short]

@@ -14,7 +14,7 @@ from rppg.data.layouts.cohface import RATE_HZ as COHFACE_HZ
 from rppg.data.layouts.mmpd import FPS as MMPD_FPS
 from rppg.data.layouts.vipl_hr import WAVE_HZ
 from rppg.errors import InputError
-from rppg.signals import bandpass, rate_course, resample
+from rppg.signals import bandpass, rate_series, resample
 from rppg.synthetic.cache import Progress, find_domain
 from rppg.synthetic.scene import render_scene
 from rppg.synthetic.subjects import Subject, draw_subject
@@ -95,7 +95,7 @@ class _Truth:
     def bpm(self, times_s: Array) -> Array:
         """Of windows of `RATE_WINDOW_S`, joined by straight lines between their middles."""
         fps = 1 / float(np.median(np.diff(self.pulse.times_s)))
-        course = rate_course(bandpass(self.pulse.bvp, fps), fps, length_s=RATE_WINDOW_S)
+        course = rate_series(bandpass(self.pulse.bvp, fps), fps, length_s=RATE_WINDOW_S)
         return np.interp(times_s, (course.start_s + course.end_s) / 2, course.hr_bpm)
 
 

@@ -68,8 +68,8 @@ class Journal:
     def _read(self, number: int, line: bytes) -> tuple[Key, Outcome]:
         try:
             told = json.loads(line)
-            dataset, record = told["key"]
-            return (str(dataset), str(record)), _outcome(told)
+            dataset, recording = told["key"]
+            return (str(dataset), str(recording)), _outcome(told)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.path}: line {number} is damaged ({error}); leave --resume out"

@@ -16,7 +16,7 @@ from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
 from rppg.signals import resample, resample_frames, toolbox, uniform_grid
 from rppg.signals.protocol import Measured, Protocol, measure
-from rppg.types import Pulse, Record
+from rppg.types import Pulse, Recording
 from rppg.video.threads import one_thread
 
 Array = NDArray[np.float64]
@@ -34,7 +34,7 @@ class Trial:
         truth: the ground truth after the protocol.
     """
 
-    record: Record
+    recording: Recording
     grid_s: Array
     frames: NDArray[np.float32]
     in_view: NDArray[np.bool_]
@@ -42,10 +42,10 @@ class Trial:
 
 
 def evaluate(
-    records: Iterable[Record],
+    recordings: Iterable[Recording],
     estimators: Mapping[str, Estimator | ConstantGuess],
     protocol: Protocol | None = None,
-    progress: Callable[[Record], None] | None = None,
+    progress: Callable[[Recording], None] | None = None,
     journal: Journal | None = None,
 ) -> Evaluation:
     """Every estimator on every record.
@@ -70,21 +70,21 @@ def evaluate(
     done = {} if journal is None else journal.open()
     outcomes: list[Outcome] = []
     shown: dict[str, int] = {}
-    seen: list[Record] = []
-    for record in records:
-        key = record.dataset, record.name
+    seen: list[Recording] = []
+    for recording in recordings:
+        key = recording.dataset, recording.name
         outcome = done.get(key)
         if outcome is None:
-            example = shown.get(record.dataset, 0) < protocol.examples
-            outcome = evaluate_record(record, estimators, protocol, example=example)
+            example = shown.get(recording.dataset, 0) < protocol.examples
+            outcome = evaluate_recording(recording, estimators, protocol, example=example)
             if journal is not None:
                 journal.add(key, outcome)
         if outcome.readable:
-            shown[record.dataset] = shown.get(record.dataset, 0) + 1
-        seen.append(record)
+            shown[recording.dataset] = shown.get(recording.dataset, 0) + 1
+        seen.append(recording)
         outcomes.append(outcome)
         if progress is not None:
-            progress(record)
+            progress(recording)
     failures = tuple(failure for outcome in outcomes for failure in outcome.failures)
     return Evaluation(
         settings=asdict(protocol),
@@ -96,8 +96,8 @@ def evaluate(
     )
 
 
-def evaluate_record(
-    record: Record,
+def evaluate_recording(
+    recording: Recording,
     estimators: Mapping[str, Estimator | ConstantGuess],
     protocol: Protocol,
     *,
@@ -105,9 +105,9 @@ def evaluate_record(
 ) -> Outcome:
     """Every estimator on one record; `example`: whether its waveforms are kept."""
     try:
-        trial = prepare(record, protocol)
+        trial = prepare(recording, protocol)
     except InputError as error:
-        return Outcome(failures=(Failure(record.dataset, record.name, None, str(error)),))
+        return Outcome(failures=(Failure(recording.dataset, recording.name, None, str(error)),))
     windows: list[Row] = []
     clips: list[Row] = []
     waveforms: list[Waveform] = []
@@ -118,7 +118,7 @@ def evaluate_record(
             try:
                 bvp = _estimate(name, estimator, trial, protocol)
             except InputError as error:
-                failures.append(Failure(record.dataset, record.name, name, str(error)))
+                failures.append(Failure(recording.dataset, recording.name, name, str(error)))
                 bvp = np.full(len(trial.grid_s), np.nan)
             predicted = measure(bvp, protocol, valid=trial.in_view)
         guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
@@ -127,8 +127,8 @@ def evaluate_record(
         if predicted is not None and example:
             waveforms.append(
                 Waveform(
-                    record.dataset,
-                    record.name,
+                    recording.dataset,
+                    recording.name,
                     name,
                     trial.grid_s,
                     trial.truth.bvp,
@@ -138,22 +138,24 @@ def evaluate_record(
     return Outcome(tuple(windows), tuple(clips), tuple(waveforms), tuple(failures))
 
 
-def prepare(record: Record, protocol: Protocol) -> Trial:
+def prepare(recording: Recording, protocol: Protocol) -> Trial:
     """Read a record, and bring pictures and ground truth onto one clock.
 
     Raises:
         InputError: it can't be read, has no ground truth, or shares too little time with it.
     """
-    if record.load_truth is None:
-        raise InputError(f"{record.name} has no ground truth; it can be trained on, not evaluated")
-    truth = _finite(record.load_truth(), record)
-    crops = record.load_crops()
+    if recording.load_truth is None:
+        raise InputError(
+            f"{recording.name} has no ground truth; it can be trained on, not evaluated"
+        )
+    truth = _finite(recording.load_truth(), recording)
+    crops = recording.load_crops()
     start = max(truth.times_s[0], crops.times_s[0])
     end = min(_end_s(truth.times_s), _end_s(crops.times_s))
     if end - start < 2 / protocol.low_hz:
         raise InputError(
-            f"{record.name}: video ({crops.times_s[0]:.1f}–{crops.times_s[-1]:.1f} s) and ground "
-            f"truth ({truth.times_s[0]:.1f}–{truth.times_s[-1]:.1f} s) share "
+            f"{recording.name}: video ({crops.times_s[0]:.1f}–{crops.times_s[-1]:.1f} s) and "
+            f"ground truth ({truth.times_s[0]:.1f}–{truth.times_s[-1]:.1f} s) share "
             f"{max(0.0, end - start):.1f} s; at least {2 / protocol.low_hz:.1f} s are needed"
         )
     grid = uniform_grid([start, end - 1 / protocol.fps], protocol.fps)
@@ -162,7 +164,7 @@ def prepare(record: Record, protocol: Protocol) -> Trial:
     in_view &= resample(crops.valid, crops.times_s, grid) > 0.5
     label = resample(truth.bvp, truth.times_s, grid)
     return Trial(
-        record=record,
+        recording=recording,
         grid_s=grid,
         frames=resample_frames(crops.frames, crops.times_s, grid),
         in_view=in_view,
@@ -170,13 +172,13 @@ def prepare(record: Record, protocol: Protocol) -> Trial:
     )
 
 
-def _finite(truth: Pulse, record: Record) -> Pulse:
+def _finite(truth: Pulse, recording: Recording) -> Pulse:
     keep = np.isfinite(truth.bvp) & np.isfinite(truth.times_s)
     latest = np.maximum.accumulate(np.where(keep, truth.times_s, -np.inf))
     keep[1:] &= truth.times_s[1:] > latest[:-1]  # a clock that stands still or runs backwards
     if np.sum(keep) < 2:
         raise InputError(
-            f"{record.name}: the ground truth has {int(np.sum(keep))} usable samples of "
+            f"{recording.name}: the ground truth has {int(np.sum(keep))} usable samples of "
             f"{len(keep)}; check its file"
         )
     return Pulse(truth.times_s[keep], truth.bvp[keep])
@@ -221,16 +223,16 @@ def _rows(
     whole: bool,
 ) -> list[Row]:
     """One row for each window (or one for the clip); without `predicted`, the constant guess."""
-    record, fps = trial.record, protocol.fps
+    recording, fps = trial.recording, protocol.fps
     truth = trial.truth.clip if whole else trial.truth.windows
     rates = None if predicted is None else (predicted.clip if whole else predicted.windows)
     rows = []
     for k, (start, end) in enumerate(zip(truth.start_s, truth.end_s, strict=True)):
         row = Row(
-            dataset=record.dataset,
-            record=record.name,
-            subject=record.subject,
-            metadata=dict(record.metadata),
+            dataset=recording.dataset,
+            record=recording.name,
+            subject=recording.subject,
+            metadata=dict(recording.metadata),
             method=method,
             start_s=float(trial.grid_s[0] + start),
             end_s=float(trial.grid_s[0] + end),

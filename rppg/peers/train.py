@@ -14,21 +14,21 @@ from rppg.peers.batches import batch_sizes
 from rppg.peers.clips import Run, find_runs
 from rppg.peers.config import PeerConfig
 from rppg.peers.loop import EpochState, OnEpoch, fit
+from rppg.train import distributed
 from rppg.train.loop import LogRow
 from rppg.train.resume import SAVE_EVERY_S
 from rppg.train.run import (
     TrainProgress,
     digest_of_run,
-    distributed,
     each_step,
     how_made,
     open_state,
     readable_crops,
     save_run,
     settings_of,
-    training_records,
+    training_recordings,
 )
-from rppg.types import Record
+from rppg.types import Recording
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def train_peer(
     config: PeerConfig | None = None,
     *,
     out: Path | None = None,
-    records: list[Record] | None = None,
+    recordings: list[Recording] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     loading: Callable[[int, int], None] | None = None,
     on_epoch: OnEpoch | None = None,
@@ -97,17 +97,17 @@ def train_peer(
     config = config or PeerConfig()
     if distributed.several():
         raise InputError(f"recipe {config.recipe} trains in one process; leave torchrun out")
-    if records is None:
-        records = training_records(
+    if recordings is None:
+        recordings = training_recordings(
             config.data, config.subjects, cache=cache, workers=workers, loading=loading
         )
-    crops, reasons = readable_crops(records, config.clip_s)
+    crops, reasons = readable_crops(recordings, config.clip_s)
     training, held_out = _hold_out(find_runs(crops, config.model, config.clip_frames), config)
     sizes = batch_sizes(training, config)
     steps = len(sizes) * config.epochs
     settings = settings_of(config.recipe, config)
     state = open_state(
-        out, settings, sizes, records, reasons, resume=resume, save_every_s=save_every_s
+        out, settings, sizes, recordings, reasons, resume=resume, save_every_s=save_every_s
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -116,7 +116,7 @@ def train_peer(
         log, states = fit(net, training, held_out, config, step, on_epoch, state)
         net.cpu()
     made = {
-        **how_made(config, records, reasons),
+        **how_made(config, recordings, reasons),
         "held_out": len({run.recording for run in held_out}),
         "clips_per_epoch": sum(sizes),
         "steps": len(log),

@@ -124,9 +124,9 @@ def _tables(evaluation: Evaluation) -> str:
 def _examples(evaluation: Evaluation) -> Iterable[str]:
     methods = evaluation.methods
     waves, rates = [], []
-    for (dataset, record), group in groupby(evaluation.waveforms, _record_of):
+    for (dataset, recording), group in groupby(evaluation.waveforms, _recording_of):
         examples = list(group)
-        title = f"{dataset} / {record}"
+        title = f"{dataset} / {recording}"
         waves.append(
             html.image(waveform_figure(examples, methods, title), f"BVP against truth, {title}")
         )
@@ -148,7 +148,7 @@ def _examples(evaluation: Evaluation) -> Iterable[str]:
         )
 
 
-def _record_of(waveform: Waveform) -> tuple[str, str]:
+def _recording_of(waveform: Waveform) -> tuple[str, str]:
     return waveform.dataset, waveform.record
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rppg.evaluation import Row, Waveform
 from rppg.evaluation.metrics import bland_altman
 from rppg.report.figure_style import MARKERS, TRUTH, colour, figure, in_house_style
-from rppg.signals import rate_course
+from rppg.signals import rate_series
 
 Array = NDArray[np.float64]
 
@@ -40,14 +40,14 @@ def rate_figure(examples: Sequence[Waveform], methods: Sequence[str], title: str
     """Heart rate over time of one record, in windows of 10 s that slide by 1 s; None if shorter."""
     times = examples[0].times_s
     fps = (len(times) - 1) / (times[-1] - times[0])
-    truth = rate_course(examples[0].bvp_true, fps)
+    truth = rate_series(examples[0].bvp_true, fps)
     if len(truth.start_s) == 0:
         return None
     at = times[0] + (truth.start_s + truth.end_s) / 2
     picture, (axes,) = figure(4.6, 3.0)
     axes.plot(at, truth.hr_bpm, color=TRUTH, linewidth=4, alpha=0.4, label="truth")
     for example in examples:
-        course = rate_course(example.bvp_pred, fps)
+        course = rate_series(example.bvp_pred, fps)
         number = methods.index(example.method)
         axes.plot(
             at,

@@ -12,7 +12,7 @@ from rppg.predict import Prediction
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 
 
-def write_course(path: Path, prediction: Prediction) -> None:
+def write_rates(path: Path, prediction: Prediction) -> None:
     """Heart rate over time as CSV: `start_s,end_s,hr_bpm,quality`; an unknown rate is empty.
 
     Raises:

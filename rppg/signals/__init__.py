@@ -3,7 +3,7 @@
 from rppg.signals.beats import Beats, find_beats, local_rate_hz
 from rppg.signals.filters import bandpass, detrend
 from rppg.signals.quality import RELIABLE, pulse_power_share, quality, quality_evidence
-from rppg.signals.rates import RateCourse, rate_course
+from rppg.signals.rates import RateSeries, rate_series
 from rppg.signals.refine import refine
 from rppg.signals.resample import resample, resample_frames, uniform_grid
 from rppg.signals.spectrum import heart_rate_bpm, power_spectrum
@@ -13,7 +13,7 @@ from rppg.signals.windows import sliding_windows, valid_share
 __all__ = [
     "RELIABLE",
     "Beats",
-    "RateCourse",
+    "RateSeries",
     "Variability",
     "bandpass",
     "detrend",
@@ -24,7 +24,7 @@ __all__ = [
     "pulse_power_share",
     "quality",
     "quality_evidence",
-    "rate_course",
+    "rate_series",
     "refine",
     "resample",
     "resample_frames",

@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
-from rppg.signals.rates import RateCourse
+from rppg.signals.rates import RateSeries
 
 Array = NDArray[np.float64]
 
@@ -35,7 +35,7 @@ class Beats:
     seconds: float
 
 
-def local_rate_hz(course: RateCourse, fps: float, total: int, least_quality: float) -> Array:
+def local_rate_hz(course: RateSeries, fps: float, total: int, least_quality: float) -> Array:
     """Heart rate in Hz at each of `total` samples `(T,)`, from the windows of a course.
 
     The rates of the windows of at least `least_quality` are joined by straight lines between their

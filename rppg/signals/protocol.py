@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.signals import (
-    RateCourse,
+    RateSeries,
     bandpass,
     detrend,
     heart_rate_bpm,
-    rate_course,
+    rate_series,
     sliding_windows,
     toolbox,
 )
@@ -82,8 +82,8 @@ class Measured:
 
     bvp: Array
     parts: Array
-    windows: RateCourse
-    clip: RateCourse
+    windows: RateSeries
+    clip: RateSeries
 
 
 def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None = None) -> Measured:
@@ -112,8 +112,8 @@ def _course(
     protocol: Protocol,
     length_s: float,
     stride_s: float,
-) -> RateCourse:
-    return rate_course(
+) -> RateSeries:
+    return rate_series(
         clean,
         protocol.fps,
         valid=valid,
@@ -126,21 +126,21 @@ def _course(
     )
 
 
-def _whole(clean: Array, valid: NDArray[np.bool_] | None, protocol: Protocol) -> RateCourse:
+def _whole(clean: Array, valid: NDArray[np.bool_] | None, protocol: Protocol) -> RateSeries:
     whole_s = len(clean) / protocol.fps
     return _course(clean, valid, protocol, whole_s, whole_s)
 
 
 def _courses(
     start_s: Array, parts: Array, valid: NDArray[np.bool_] | None, protocol: Protocol
-) -> RateCourse:
+) -> RateSeries:
     """The rates of windows `(W, L)` that were filtered one by one."""
     shown: list[NDArray[np.bool_] | None] = [None] * len(parts)
     if valid is not None:
         spans = {"length_s": protocol.window_s, "stride_s": protocol.stride_s}
         shown = list(sliding_windows(valid, protocol.fps, **spans)[1])
     found = [_whole(part, show, protocol) for part, show in zip(parts, shown, strict=True)]
-    return RateCourse(
+    return RateSeries(
         start_s,
         start_s + parts.shape[-1] / protocol.fps,
         np.concatenate([np.zeros(0), *(course.hr_bpm for course in found)]),

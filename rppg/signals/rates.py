@@ -18,7 +18,7 @@ WINDOWS_AT_ONCE = 64
 
 
 @dataclass(frozen=True)
-class RateCourse:
+class RateSeries:
     """Heart rate over time; all arrays `(W,)`, one value for each window.
 
     Attributes:
@@ -34,7 +34,7 @@ class RateCourse:
     quality: Array
 
 
-def rate_course(
+def rate_series(
     bvp: Array,
     fps: float,
     *,
@@ -45,7 +45,7 @@ def rate_course(
     high_hz: float = HIGH_HZ,
     min_valid: float = 0.5,
     rate: Callable[[Array, float, float, float], Array] = heart_rate_bpm,
-) -> RateCourse:
+) -> RateSeries:
     """Heart rate of a filtered BVP `(T,)` in sliding windows.
 
     A window with a share of valid samples (`valid` `(T,)`, the face was in view) under `min_valid`
@@ -61,4 +61,4 @@ def rate_course(
         enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
         rates = np.where(enough, rates, np.nan)
         index = np.where(enough, index, 0.0)
-    return RateCourse(start_s, start_s + windows.shape[-1] / fps, rates, index)
+    return RateSeries(start_s, start_s + windows.shape[-1] / fps, rates, index)

@@ -23,7 +23,7 @@ from rppg.cache_folder import cache_folder
 from rppg.errors import InputError
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
-from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Record
+from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
 from rppg.video import encode
 
 logger = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ def find_domain(name: str) -> Domain:
     return domain
 
 
-def synthetic_records(
+def synthetic_recordings(
     name: str,
     split: str,
     count: int,
@@ -62,7 +62,7 @@ def synthetic_records(
     duration_s: float = 20.0,
     workers: int = 2,
     progress: Progress | None = None,
-) -> list[Record]:
+) -> list[Recording]:
     """Records of the first `count` subjects of a domain's split, rendering what is missing.
 
     Args:
@@ -112,7 +112,7 @@ def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> N
         np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
 
 
-def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Record:
+def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Recording:
     def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
         try:
             return _read(path, names)
@@ -130,7 +130,7 @@ def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Recor
     def load_truth() -> Pulse:
         return Pulse(*arrays(_truth(file), "times_s", "bvp"))
 
-    return Record(
+    return Recording(
         name=f"{domain.name}-{number}",
         dataset=f"synthetic:{domain.key}",
         subject=str(number),

@@ -26,7 +26,7 @@ from rppg.train.clips import batch_sizes, cut_clips
 from rppg.train.config import TrainConfig
 from rppg.train.loop import LogRow, fit
 from rppg.train.resume import SAVE_EVERY_S, RunState
-from rppg.types import FaceCrops, Record
+from rppg.types import FaceCrops, Recording
 
 logger = logging.getLogger(__name__)
 
@@ -65,7 +65,7 @@ def train(
     config: TrainConfig | None = None,
     *,
     out: Path | None = None,
-    records: list[Record] | None = None,
+    recordings: list[Recording] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
     loading: Callable[[int, int], None] | None = None,
     cache: bool = True,
@@ -99,15 +99,15 @@ def train(
             written to, or `out` holds the state of another run.
     """
     config = config or TrainConfig()
-    if records is None:
-        records = training_records(
+    if recordings is None:
+        recordings = training_recordings(
             config.data, config.subjects, cache=cache, workers=workers, loading=loading
         )
-    crops, reasons = readable_crops(records, config.clip_s)
+    crops, reasons = readable_crops(recordings, config.clip_s)
     clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
     settings = settings_of("fcus", config)
     state = open_state(
-        out, settings, clip_set.clips, records, reasons, resume=resume, save_every_s=save_every_s
+        out, settings, clip_set.clips, recordings, reasons, resume=resume, save_every_s=save_every_s
     )
     with torch.random.fork_rng():
         torch.manual_seed(config.seed)
@@ -116,7 +116,7 @@ def train(
         log = fit(net, clip_set, config, each_step(progress, steps), state)
         net.cpu()
     made = {
-        **how_made(config, records, reasons),
+        **how_made(config, recordings, reasons),
         "clips_per_epoch": len(clip_set.clips),
         "steps": len(log),
         "run": digest_of_run(settings),
@@ -158,7 +158,7 @@ def open_state(
     out: Path | None,
     settings: Mapping[str, Any],
     clips: object,
-    records: Sequence[Record],
+    recordings: Sequence[Recording],
     reasons: Mapping[tuple[str, str], str],
     *,
     resume: bool,
@@ -173,36 +173,36 @@ def open_state(
     """
     if out is None:
         return None
-    used_by = [[r.dataset, r.name] for r in records if (r.dataset, r.name) not in reasons]
+    used_by = [[r.dataset, r.name] for r in recordings if (r.dataset, r.name) not in reasons]
     data = hashlib.sha256(json.dumps([used_by, clips]).encode()).hexdigest()
     run = {**settings, "data": data}
     return RunState(out / STATE_FILE, run, resume=resume, every_s=save_every_s)
 
 
-def training_records(
+def training_recordings(
     data: Sequence[str],
     subjects: int,
     *,
     cache: bool,
     workers: int | None,
     loading: Callable[[int, int], None] | None,
-) -> list[Record]:
+) -> list[Recording]:
     """The training split of some SPECs; `cache`, `workers` and `loading` as for `train`.
 
     Of several ranks the first renders, and each reads a share of the videos into the cache, and
     checks what is there already; the others take its word.
     """
-    records = distributed.first_rank_first(
+    recordings = distributed.first_rank_first(
         lambda: open_datasets(data, split="train", subjects=subjects, progress=loading)
     )
     if not cache:
-        return records
+        return recordings
     if not distributed.several():
-        return cached(records, workers=workers, progress=loading)
+        return cached(recordings, workers=workers, progress=loading)
     distributed.each_its_share(
-        lambda part: store(records[part], workers=workers, progress=loading, verify=True)
+        lambda part: store(recordings[part], workers=workers, progress=loading, verify=True)
     )
-    return checked_elsewhere(cached(records, workers=workers, progress=loading))
+    return checked_elsewhere(cached(recordings, workers=workers, progress=loading))
 
 
 def each_step(
@@ -215,7 +215,7 @@ def each_step(
 
 
 def how_made(
-    config: BaseModel, records: Sequence[Record], reasons: Mapping[tuple[str, str], str]
+    config: BaseModel, recordings: Sequence[Recording], reasons: Mapping[tuple[str, str], str]
 ) -> dict[str, Any]:
     """What a checkpoint tells of any training run: configuration, versions and data.
 
@@ -223,7 +223,7 @@ def how_made(
         records: all that there were.
         reasons: why, by dataset and name, some of them could not be used.
     """
-    data = used(records, reasons)
+    data = used(recordings, reasons)
     return {
         "config": config.model_dump(mode="json"),
         "rppg": rppg.__version__,
@@ -264,29 +264,29 @@ def save_run(
 
 
 def readable_crops(
-    records: Sequence[Record], clip_s: float
+    recordings: Sequence[Recording], clip_s: float
 ) -> tuple[list[FaceCrops], dict[tuple[str, str], str]]:
     """Crops of the recordings that can be used; why not, by dataset and name, of the others."""
     found: list[FaceCrops] = []
     skipped: dict[tuple[str, str], str] = {}
-    for record in records:
+    for recording in recordings:
         try:
-            crops = record.load_crops()
+            crops = recording.load_crops()
             if len(crops.times_s) < 2 or crops.duration_s + 1 / crops.fps < clip_s - 1e-3:
                 raise InputError(
-                    f"{record.name}: {len(crops.times_s)} frames, shorter than a clip of "
+                    f"{recording.name}: {len(crops.times_s)} frames, shorter than a clip of "
                     f"{clip_s:g} s; record longer, or choose a smaller clip_s"
                 )
         except InputError as error:
-            skipped[record.dataset, record.name] = str(error)
+            skipped[recording.dataset, recording.name] = str(error)
             logger.warning("left out: %s", error)
         else:
             found.append(crops)
     if skipped:
-        logger.warning("%d of %d recordings are left out", len(skipped), len(records))
+        logger.warning("%d of %d recordings are left out", len(skipped), len(recordings))
     if not found:
         raise InputError(
-            f"none of the {len(records)} recordings can be used; the first: "
+            f"none of the {len(recordings)} recordings can be used; the first: "
             f"{next(iter(skipped.values()), 'there are none')}"
         )
     return found, skipped

@@ -1,10 +1,11 @@
 """Video files: decoding by timestamps, the face, its track, and crops that follow it."""
 
+from rppg.types import Frame, Video, VideoInfo
 from rppg.video.blazeface import Face, detect
 from rppg.video.crop import read_crops
-from rppg.video.decode import Frame, VideoInfo, probe, read_frames
+from rppg.video.decode import probe, read_frames
 from rppg.video.encode import CODECS, roundtrip, write_video
-from rppg.video.sources.source import Video, VideoFile
+from rppg.video.sources.source import VideoFile
 
 __all__ = [
     "CODECS",

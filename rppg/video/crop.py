@@ -3,6 +3,7 @@
 import logging
 from collections import deque
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
 
@@ -10,11 +11,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.types import CROP_TO_FACE, FaceCrops
-from rppg.video.decode import Frame, VideoInfo
+from rppg.types import CROP_TO_FACE, FaceCrops, Frame, Video, VideoInfo
 from rppg.video.prefetch import ahead
 from rppg.video.resize import Box, cut_bytes
-from rppg.video.sources.source import Video, VideoFile
+from rppg.video.sources.source import VideoFile
 from rppg.video.threads import one_thread
 from rppg.video.track import LOOKAHEAD_S, FaceTrack
 
@@ -30,6 +30,29 @@ LARGEST_BOX = 10
 """A face box may reach beyond the picture, but not to so many times its size."""
 BUFFER_BYTES = 256e6
 """Pictures that wait for their box take no more than this; they are reduced where they would."""
+
+
+@dataclass(frozen=True)
+class FaceRegion:
+    """Where the face is: detected, unless a box is given or the whole frame is the face."""
+
+    box: Box | None = None
+    full_frame: bool = False
+
+
+@dataclass(frozen=True)
+class VideoCrops:
+    """Crops to be cut from a video: all that they depend on. When called, it reads them."""
+
+    video: Video
+    face: FaceRegion = FaceRegion()
+    size: int = CROP_SIZE
+
+    def __call__(self) -> FaceCrops:
+        """Read the crops."""
+        return read_crops(
+            self.video, size=self.size, box=self.face.box, full_frame=self.face.full_frame
+        )
 
 
 def read_crops(

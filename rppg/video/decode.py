@@ -7,9 +7,8 @@ and never from counting frames. Memory is bounded by a few frames, whatever the 
 import logging
 import math
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from fractions import Fraction
 from functools import partial
 from pathlib import Path
@@ -21,6 +20,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from rppg.errors import InputError, TruncatedError
+from rppg.types import Frame, VideoInfo
 
 log = logging.getLogger(__name__)
 
@@ -31,45 +31,6 @@ MISSING_S = 0.5
 
 COMPACT = ("yuv420p", "yuvj420p", "nv12")
 """Pixel formats of half the size of RGB."""
-
-
-@dataclass(frozen=True)
-class VideoInfo:
-    """What a file's header says, rotation applied.
-
-    Attributes:
-        width, height: pixels, as displayed.
-        fps: mean frame rate in Hz, 0 where the header has none.
-        duration_s: seconds, 0 where the header has none.
-        frames: estimated number of frames, 0 where it can't be told.
-        rotation: degrees counter-clockwise by which the stored picture is turned for display:
-            0, 90, 180 or 270.
-    """
-
-    width: int
-    height: int
-    fps: float
-    duration_s: float
-    frames: int
-    rotation: int
-
-
-@dataclass(frozen=True)
-class Frame:
-    """One picture, `time_s` seconds from the first frame read.
-
-    Attributes:
-        picture: `(H, W, 3)` uint8 RGB, or what makes it: as the codec leaves it, with colour at
-            half the resolution, a picture takes half the memory.
-    """
-
-    time_s: float
-    picture: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
-
-    @property
-    def rgb(self) -> NDArray[np.uint8]:
-        """`(H, W, 3)` uint8; made anew each time where it isn't kept."""
-        return self.picture if isinstance(self.picture, np.ndarray) else self.picture()
 
 
 def probe(path: str | Path) -> VideoInfo:

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.types import Frame
 from rppg.video.blazeface import Face, View, detect, look, overlap, whole
-from rppg.video.decode import Frame
 from rppg.video.resize import Box
 
 log = logging.getLogger(__name__)

@@ -34,7 +34,7 @@ from benchmarks.claims.statistics import (
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import classical, evaluate
-from rppg.synthetic.cache import synthetic_records
+from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.train.run import train
 
@@ -184,8 +184,8 @@ def test_a_run_is_the_package_s_own_training(tmp_path):
     """And its first epoch is that of a longer run."""
     longer = run_fcus(replace(SMALL, epochs=2))
     trained = train(train_config(SMALL))
-    records = synthetic_records("lab", "test", 2)
-    rows = evaluate(records, {"fcus": FcusEstimator(trained.net)}).windows
+    recordings = synthetic_recordings("lab", "test", 2)
+    rows = evaluate(recordings, {"fcus": FcusEstimator(trained.net)}).windows
     windows = longer["points"][0]["targets"]["lab"]
     assert [p["epoch"] for p in longer["points"]] == [1, 2]
     assert longer["points"][0]["clips"] == longer["clips_per_epoch"]
@@ -245,7 +245,9 @@ def test_untrained_networks_start_where_training_does():
 
 def test_classical_methods_go_by_the_protocol():
     found = stored.MAKERS["classical"](STILL)["points"][0]
-    table = evaluate(synthetic_records("lab", "test", 2), {"green": classical("green")}).summary()
+    table = evaluate(
+        synthetic_recordings("lab", "test", 2), {"green": classical("green")}
+    ).summary()
     assert mae(found, "lab") == pytest.approx(table[0].mae_bpm.value, abs=1e-2)
 
 

@@ -21,7 +21,7 @@ from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.train.clips import cut_clips
 from rppg.train.config import TrainConfig
-from rppg.types import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Recording
 
 CONFIG = TrainConfig(clip_s=5, stride_s=5, data=("synthetic:webcam",))
 
@@ -30,18 +30,18 @@ def unreadable() -> Pulse:
     raise AssertionError("adaptation read a label")
 
 
-def people(domain: str) -> list[Record]:
+def people(domain: str) -> list[Recording]:
     """Recordings of six people whose labels cannot be read."""
 
-    def record(number: int) -> Record:
+    def recording(number: int) -> Recording:
         crops = render_crops(draw_subject(DOMAINS[domain], number, 10.0))
-        return Record(f"{domain}-{number}", domain, str(number), lambda: crops, unreadable)
+        return Recording(f"{domain}-{number}", domain, str(number), lambda: crops, unreadable)
 
-    return [record(n) for n in range(320, 326)]
+    return [recording(n) for n in range(320, 326)]
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def recordings() -> list[Recording]:
     return people("webcam")
 
 
@@ -62,18 +62,20 @@ def same_bits(a: FcusNet, b: FcusNet) -> bool:
 
 
 @pytest.fixture(scope="module")
-def worse(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> AdaptResult:
+def worse(recordings: list[Recording], tmp_path_factory: pytest.TempPathFactory) -> AdaptResult:
     """From the shipped network, at a learning rate that destroys it."""
     out = tmp_path_factory.mktemp("worse")
     wild = CONFIG.model_copy(update={"lr_physics": 3.0, "epochs": 2, "smooth": None})
-    return adapt(wild, records=records, out=out)
+    return adapt(wild, recordings=recordings, out=out)
 
 
 @pytest.fixture(scope="module")
 def better(spoilt: Path, tmp_path_factory: pytest.TempPathFactory) -> AdaptResult:
     """From a spoilt network, mended."""
     mend = CONFIG.model_copy(update={"lr_physics": 0.5, "epochs": 16, "smooth": None})
-    return adapt(mend, start=spoilt, records=people("lab"), out=tmp_path_factory.mktemp("better"))
+    return adapt(
+        mend, start=spoilt, recordings=people("lab"), out=tmp_path_factory.mktemp("better")
+    )
 
 
 def test_the_old_network_is_kept_where_the_new_one_is_worse(worse: AdaptResult) -> None:
@@ -110,30 +112,34 @@ def test_the_adapted_network_is_kept_where_it_is_clearly_better(
     assert better.evidence.told().startswith("Kept the adapted network")
 
 
-def test_what_is_held_out_is_not_learned_from(records: list[Record], worse: AdaptResult) -> None:
+def test_what_is_held_out_is_not_learned_from(
+    recordings: list[Recording], worse: AdaptResult
+) -> None:
     """Other pictures in the recordings held out change the evidence, not the network."""
     names = set(worse.evidence.names)
     assert len(names) == 4 and worse.made["adaptation"]["tried"]["clips_per_epoch"] == 2 * 2
 
-    def darker(record: Record) -> Record:
-        crops = record.load_crops()
+    def darker(recording: Recording) -> Recording:
+        crops = recording.load_crops()
         noise = np.random.default_rng(0).integers(0, 60, crops.frames.shape)
         other = replace(crops, frames=np.clip(crops.frames + noise, 0, 255).astype(np.uint8))
-        return replace(record, load_crops=lambda: other)
+        return replace(recording, load_crops=lambda: other)
 
-    changed = [darker(r) if f"webcam: {r.subject}" in names else r for r in records]
+    changed = [darker(r) if f"webcam: {r.subject}" in names else r for r in recordings]
     wild = CONFIG.model_copy(update={"lr_physics": 3.0, "epochs": 2, "smooth": None})
-    again = adapt(wild, records=changed)
+    again = adapt(wild, recordings=changed)
     assert same_bits(again.adapted, worse.adapted)
     assert again.evidence.before != worse.evidence.before
 
 
-def test_people_are_held_out_whole_and_count_once(records: list[Record]) -> None:
-    doubled = records + [replace(record, name=f"{record.name}-b") for record in records]
-    found = adapt(CONFIG, records=doubled).evidence
+def test_people_are_held_out_whole_and_count_once(recordings: list[Recording]) -> None:
+    doubled = recordings + [
+        replace(recording, name=f"{recording.name}-b") for recording in recordings
+    ]
+    found = adapt(CONFIG, recordings=doubled).evidence
     assert found.unit == "people" and len(found.names) == 4
-    one = [replace(record, subject="me") for record in records]
-    found = adapt(CONFIG, records=one).evidence
+    one = [replace(recording, subject="me") for recording in recordings]
+    found = adapt(CONFIG, recordings=one).evidence
     assert found.unit == "recordings" and len(found.names) == 4
 
 
@@ -146,9 +152,9 @@ def test_the_bound_is_students() -> None:
     assert gain_of(before, before) == (0, 0), "no change is not better"
 
 
-def test_noise_lies_away_from_its_line_more_than_a_pulse(records: list[Record]) -> None:
+def test_noise_lies_away_from_its_line_more_than_a_pulse(recordings: list[Recording]) -> None:
     net, _ = load_checkpoint()
-    crops = records[0].load_crops()
+    crops = recordings[0].load_crops()
     noise = np.random.default_rng(0).integers(90, 160, crops.frames.shape).astype(np.uint8)
     face, blank = (
         away_from_pulse(net, cut_clips([c], net.config, clip_s=5, stride_s=5))
@@ -157,12 +163,12 @@ def test_noise_lies_away_from_its_line_more_than_a_pulse(records: list[Record]) 
     assert 0 <= face < blank <= 1
 
 
-def test_too_few_recordings_and_other_models_are_refused(records: list[Record]) -> None:
+def test_too_few_recordings_and_other_models_are_refused(recordings: list[Recording]) -> None:
     with pytest.raises(InputError, match=r"5 usable recordings.* needs 6.*without --adapt"):
-        adapt(CONFIG, records=records[:5])
+        adapt(CONFIG, recordings=recordings[:5])
     other = TrainConfig.model_validate({**CONFIG.model_dump(), "model": {"regions": 3}})
     with pytest.raises(InputError, match=r"model: differs.*leave it out"):
-        adapt(other, records=records)
+        adapt(other, recordings=recordings)
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def test_nothing_is_left_on_the_cpu() -> None:
 
 @CUDA
 def test_a_gpu_measures_what_the_cpu_does() -> None:
-    (record,) = open_datasets(["synthetic:lab"], split="test", subjects=1)
-    frames = record.load_crops().frames.astype(np.float32)
+    (recording,) = open_datasets(["synthetic:lab"], split="test", subjects=1)
+    frames = recording.load_crops().frames.astype(np.float32)
     there = FcusEstimator(untrained().net.to("cuda"))(frames, 30.0)
     here = untrained()(frames, 30.0)
     assert np.max(np.abs(there - here)) < 1e-2 * np.std(here)

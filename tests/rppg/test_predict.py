@@ -11,8 +11,8 @@ from skimage import data
 from rppg.errors import InputError
 from rppg.estimators.streaming import OVERLAP_S, PART_S
 from rppg.predict import Prediction, find_estimator, predict, predict_crops
-from rppg.report.prediction import plot_prediction, write_course
-from rppg.signals import RateCourse, bandpass
+from rppg.report.prediction import plot_prediction, write_rates
+from rppg.signals import RateSeries, bandpass
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.types import FaceCrops
@@ -252,7 +252,7 @@ def test_unknown_values_become_null():
         times_s=np.array([0.0, 0.5, 1.0]),
         bvp=np.array([1.0, np.nan, -1.0]),
         measured=np.array([1.0, np.nan, -1.0]),
-        course=RateCourse(np.arange(3.0), 10 + np.arange(3.0), nothing, np.zeros(3)),
+        course=RateSeries(np.arange(3.0), 10 + np.arange(3.0), nothing, np.zeros(3)),
         face_share=1.0,
         seconds={"video": 0.2, "pulse": 0.1},
         frames=10,
@@ -270,7 +270,7 @@ def test_unknown_rates_in_csv_and_plot(tmp_path, crops):
     found = predict_crops(crops, find_estimator("green"))
     gap = replace(found.course, hr_bpm=np.full_like(found.course.hr_bpm, np.nan))
     found = replace(found, hr_bpm=np.nan, course=gap)
-    write_course(tmp_path / "deep" / "course.csv", found)
+    write_rates(tmp_path / "deep" / "course.csv", found)
     rows = (tmp_path / "deep" / "course.csv").read_text().splitlines()
     assert rows[0] == "start_s,end_s,hr_bpm,quality" and len(rows) == 1 + len(gap.start_s)
     assert all(row.split(",")[2] == "" for row in rows[1:])

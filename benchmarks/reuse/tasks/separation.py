@@ -41,7 +41,7 @@ def recording(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mixing = torch.randn(SOURCES, SENSORS, generator=g)
     leads = torch.randn(ARTEFACTS, SENSORS, generator=g)
 
-    def record(spoilt: float) -> tuple[Tensor, Tensor]:
+    def recording(spoilt: float) -> tuple[Tensor, Tensor]:
         uniform = torch.rand(2, SPANS, SPAN, SOURCES, generator=g).clamp_min(1e-6)
         sources = (uniform[0] / uniform[1]).log() / 2**0.5  # Laplace, unit variance
         active = (torch.rand(SPANS, 1, ARTEFACTS, generator=g) < 0.3).float()
@@ -52,8 +52,8 @@ def recording(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         burst = torch.randn(SPANS, 1, SENSORS, generator=g)
         return x + 15 * bad * burst * torch.randn(SPANS, SPAN, 1, generator=g), sources
 
-    train, _ = record(spoilt=0.15)
-    held_out, sources = record(spoilt=0.0)
+    train, _ = recording(spoilt=0.15)
+    held_out, sources = recording(spoilt=0.0)
     alone = torch.randn(64, ARTEFACTS, generator=g) @ leads
     return train, held_out, sources, alone
 

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from rppg.data.reading import files, folders, log, natural, read_column, regular
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import HeartRate, Pulse
+from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.sources.image_sequence import Pictures, number_clock, open_zip
 
 FPS = 25.0
@@ -46,7 +46,7 @@ def _tasks(archive: Path, subject: str) -> set[str]:
 def _recording(root: Path, archive: Path, subject: str, task: str) -> Recording:
     folder = root / "Physiology" / subject / task
     truth, rate = folder / "BP_mmHg.txt", folder / "Pulse Rate_BPM.txt"
-    return Recording(
+    return video_recording(
         name=f"{subject}/{task}",
         subject=subject,
         video=Pictures(archive, number_clock(FPS), inside=f"{subject}/{task}"),

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 
 from rppg.data.reading import files, folders, read_mat, regular, variable
-from rppg.data.recording import Recording
-from rppg.types import Pulse
+from rppg.data.recording import video_recording
+from rppg.types import Pulse, Recording
 from rppg.video.sources.source import VideoFile
 
 RATE_HZ = 60.0
@@ -28,7 +28,7 @@ def _recording(folder: Path, subject: str, lux: str) -> Recording:
     videos, truths = files(folder, r"(?i:.*\.avi)"), files(folder, r"(?i:.*PPGData\.mat)")
     video = videos[0][0] if videos else folder / "*.avi"
     truth = truths[0][0] if truths else folder / "*PPGData.mat"
-    return Recording(
+    return video_recording(
         name=f"{subject}/{folder.name}",
         subject=subject,
         video=VideoFile(video),

@@ -17,9 +17,9 @@ from rppg.data.reading import (
     regular,
     stored_values,
 )
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import Pulse
+from rppg.types import Pulse, Recording
 from rppg.video.sources.source import VideoFile
 
 RATE_HZ = 256.0
@@ -37,7 +37,7 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(clip: Path, subject: str) -> Recording:
     video, truth = clip / "data.avi", clip / "data.hdf5"
-    return Recording(
+    return video_recording(
         name=f"{subject}/{clip.name}",
         subject=subject,
         video=VideoFile(video),

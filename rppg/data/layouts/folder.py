@@ -3,8 +3,9 @@
 from pathlib import Path
 
 from rppg.data.reading import natural
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
+from rppg.types import Recording
 from rppg.video.sources.source import VideoFile
 
 VIDEO_SUFFIXES = frozenset(
@@ -25,4 +26,4 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(path: Path, name: str) -> Recording:
-    return Recording(name=name, subject=name, video=VideoFile(path), files=(path,))
+    return video_recording(name=name, subject=name, video=VideoFile(path), files=(path,))

@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from rppg.data.reading import folders, from_first, parse_numbers, read_table, regular
-from rppg.data.recording import Recording
-from rppg.types import Pulse
+from rppg.data.recording import video_recording
+from rppg.types import Pulse, Recording
 from rppg.video.sources.image_sequence import Pictures, number_clock
 
 FPS = 30.0
@@ -28,7 +28,7 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(folder: Path, subject: str) -> Recording:
     pictures, truth = folder / f"{folder.name}_rgb", folder / f"{folder.name}_bvp.csv"
-    return Recording(
+    return video_recording(
         name=folder.name,
         subject=subject,
         video=Pictures(pictures, number_clock(FPS)),

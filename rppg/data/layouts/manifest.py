@@ -25,11 +25,11 @@ from rppg.data.layouts import (
     vipl_hr,
 )
 from rppg.data.reading import column, read_table
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import HeartRate, Pulse
+from rppg.types import HeartRate, Pulse, Recording, Video
 from rppg.video.sources.image_sequence import Pictures, nanosecond_clock
-from rppg.video.sources.source import Video, VideoFile
+from rppg.video.sources.source import VideoFile
 
 REQUIRED = ("video", "ground_truth", "subject")
 OWN = "csv"
@@ -118,7 +118,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
         if form == OWN and _has_rate(label):
             rate = partial(read_rate, label)
         files = (path, label)
-    return Recording(
+    return video_recording(
         name=row["video"],
         subject=row["subject"],
         video=video,

@@ -21,9 +21,10 @@ import scipy.io
 
 from rppg.data.matlab5 import check_structure
 from rppg.data.reading import files, folders, log, read_mat, readable, regular, variable
-from rppg.data.recording import Face, Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import Pulse
+from rppg.types import Pulse, Recording
+from rppg.video.crop import FaceRegion
 from rppg.video.sources.array_file import ArrayVideo, Block
 
 FPS = 30.0
@@ -59,7 +60,7 @@ def _recording(file: Path, subject: str) -> Recording:
         log.warning("%s", error)
         known, small = {}, False
     metadata = {key: _text(known[name]) for name, key in KEYS.items() if name in known}
-    return Recording(
+    return video_recording(
         name=file.stem,
         subject=subject,
         video=ArrayVideo(file, FPS, _shape, _blocks),
@@ -67,7 +68,7 @@ def _recording(file: Path, subject: str) -> Recording:
         metadata=metadata,
         files=(file,),
         per_frame=True,
-        face=Face(full_frame=True) if small else None,
+        face=FaceRegion(full_frame=True) if small else None,
     )
 
 

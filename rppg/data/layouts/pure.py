@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from rppg.data.reading import folders, read_text, readable
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import HeartRate, Pulse
+from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.sources.image_sequence import SUFFIXES, Pictures, nanosecond_clock
 
 SETUPS = {
@@ -38,7 +38,7 @@ def _recording(folder: Path, subject: str, setup: str) -> Recording:
     if not inner.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir()):
         inner = folder
     truth = folder / f"{name}.json"
-    return Recording(
+    return video_recording(
         name=name,
         subject=subject,
         video=Pictures(inner, nanosecond_clock),

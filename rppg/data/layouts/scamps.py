@@ -13,9 +13,10 @@ import h5py
 
 from rppg.data.layouts.mmpd import matlab_blocks
 from rppg.data.reading import files, folders, read_mat, readable, regular, variable
-from rppg.data.recording import Face, Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import Pulse
+from rppg.types import Pulse, Recording
+from rppg.video.crop import FaceRegion
 from rppg.video.sources.array_file import ArrayVideo, Block
 
 FPS = 30.0
@@ -33,7 +34,7 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(file: Path, split: str) -> Recording:
-    return Recording(
+    return video_recording(
         name=file.stem,
         subject=file.stem,
         video=ArrayVideo(file, FPS, _shape, _blocks),
@@ -41,7 +42,7 @@ def _recording(file: Path, split: str) -> Recording:
         metadata={"split": split},
         files=(file,),
         per_frame=True,
-        face=Face(full_frame=True),
+        face=FaceRegion(full_frame=True),
     )
 
 

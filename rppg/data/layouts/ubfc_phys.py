@@ -9,8 +9,8 @@ from functools import partial
 from pathlib import Path
 
 from rppg.data.reading import files, folders, read_column, regular
-from rppg.data.recording import Recording
-from rppg.types import Pulse
+from rppg.data.recording import video_recording
+from rppg.types import Pulse, Recording
 from rppg.video.sources.source import VideoFile
 
 RATE_HZ = 64.0
@@ -31,7 +31,7 @@ def recordings(root: Path) -> list[Recording]:
 def _recording(folder: Path, task: str) -> Recording:
     name = f"{folder.name}_T{task}"
     video, truth = folder / f"vid_{name}.avi", folder / f"bvp_{name}.csv"
-    return Recording(
+    return video_recording(
         name=name,
         subject=folder.name,
         video=VideoFile(video),

@@ -9,9 +9,9 @@ from functools import partial
 from pathlib import Path
 
 from rppg.data.reading import Array, folders, parse_numbers, read_text, together
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import HeartRate, Pulse
+from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.sources.source import VideoFile
 
 
@@ -22,7 +22,7 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(folder: Path) -> Recording:
     video, truth = folder / "vid.avi", folder / "ground_truth.txt"
-    return Recording(
+    return video_recording(
         name=folder.name,
         subject=folder.name,
         video=VideoFile(video),

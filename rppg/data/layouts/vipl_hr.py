@@ -13,10 +13,10 @@ from pathlib import Path
 import numpy as np
 
 from rppg.data.reading import Array, column, folders, read_column, read_table, regular
-from rppg.data.recording import Recording
+from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import HeartRate, Pulse
-from rppg.video.sources.source import Video, VideoFile
+from rppg.types import HeartRate, Pulse, Recording, Video
+from rppg.video.sources.source import VideoFile
 from rppg.video.sources.timestamped_file import TimedVideo
 
 WAVE_HZ = 60.0
@@ -47,7 +47,7 @@ def _recording(
     video: Video = VideoFile(path)
     if clock.exists():
         video = TimedVideo(path, clock, read_times)
-    return Recording(
+    return video_recording(
         name=f"{subject}/v{scenario}{part or ''}/source{camera}",
         subject=subject,
         video=video,

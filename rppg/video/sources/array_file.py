@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.video.decode import Frame, VideoInfo
+from rppg.types import Frame, VideoInfo
 from rppg.video.sources.source import call_name, reduced, span
 
 Block = NDArray[np.generic]

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError, TruncatedError
-from rppg.video.decode import Frame, VideoInfo
+from rppg.types import Frame, VideoInfo
 from rppg.video.sources.source import call_name, reduced, span
 
 MOST_BYTES = 64 << 20

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
-from rppg.video.decode import Frame, VideoInfo
+from rppg.types import Frame, VideoInfo
 from rppg.video.sources.source import reduced, span
 
 

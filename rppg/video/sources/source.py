@@ -4,38 +4,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.video.decode import Frame, VideoInfo, check_span, log, probe, read_frames
-
-
-class Video(Protocol):
-    """A source of pictures, opened only when asked.
-
-    `name` stands in messages. `files` are those that the pictures and their times come from, none
-    where they are in memory only; `reading` says how they become pictures, with all else that
-    these depend on but not where the files lie. `probe` tells the size and rate; `frames` gives
-    the pictures, with the arguments and errors of `rppg.video.read_frames`.
-    """
-
-    @property
-    def name(self) -> str: ...
-
-    @property
-    def files(self) -> tuple[Path, ...]: ...
-
-    @property
-    def reading(self) -> str: ...
-
-    def probe(self) -> VideoInfo: ...
-
-    def frames(
-        self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
-    ) -> Iterator[Frame]: ...
+from rppg.types import Frame, VideoInfo
+from rppg.video.decode import check_span, log, probe, read_frames
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.video.decode import Frame, VideoInfo, log, probe, read_frames
+from rppg.types import Frame, VideoInfo
+from rppg.video.decode import log, probe, read_frames
 from rppg.video.sources.source import call_name, span
 
 

@@ -107,7 +107,7 @@ def weights_of(model):
     return [p.detach().clone() for p in model.parameters()]
 
 
-class Record(transformers.TrainerCallback):
+class Recording(transformers.TrainerCallback):
     """The weights after each step."""
 
     def __init__(self):
@@ -120,8 +120,8 @@ class Record(transformers.TrainerCallback):
 @pytest.mark.parametrize("levels", LEVELS)
 @pytest.mark.parametrize("accumulate", [1, 2])
 def test_a_trainer_trains_as_a_plain_loop_does(bert, lab, levels, accumulate):
-    record = Record()
-    trainer, opt = bert.trainer(levels, [record], gradient_accumulation_steps=accumulate)
+    recording = Recording()
+    trainer, opt = bert.trainer(levels, [recording], gradient_accumulation_steps=accumulate)
     trainer.train()
 
     net, other, scheduler = bert.build(levels)
@@ -135,7 +135,7 @@ def test_a_trainer_trains_as_a_plain_loop_does(bert, lab, levels, accumulate):
         other.step()
         scheduler.step()
         other.zero_grad()
-        assert lab.same(record.weights[step], weights_of(net))
+        assert lab.same(recording.weights[step], weights_of(net))
     if "mask" in levels:
         assert opt.stats == other.stats
         assert 0 < opt.stats.kept < 1
@@ -163,7 +163,7 @@ def test_evaluation_and_checkpoints_have_the_clean_weights(bert, lab, levels, st
         def on_prediction_step(self, *args, **kwargs):
             evaluated.append(weights_of(kwargs["model"]))
 
-    record, without = Record(), Record()
+    recording, without = Recording(), Recording()
     options = {
         "save_strategy": strategy,
         "save_steps": 3,
@@ -171,7 +171,7 @@ def test_evaluation_and_checkpoints_have_the_clean_weights(bert, lab, levels, st
         "eval_steps": 3,
         "load_best_model_at_end": strategy == "steps",
     }
-    trainer, _ = bert.trainer(levels, [Evaluated(), record, CleanWeights()], **options)
+    trainer, _ = bert.trainer(levels, [Evaluated(), recording, CleanWeights()], **options)
     trainer.train()
     at = [3, 6] if strategy == "steps" else [6]
     assert lab.same(evaluated[0], clean[at[0] - 1])
@@ -182,8 +182,8 @@ def test_evaluation_and_checkpoints_have_the_clean_weights(bert, lab, levels, st
     assert any(lab.same(weights_of(trainer.model), clean[step - 1]) for step in at)
     # None of that changed how it trained.
     bert.trainer(levels, [without], **options)[0].train()
-    assert all(map(lab.same, record.weights, without.weights))
-    assert not lab.same(record.weights[0], record.weights[-1])
+    assert all(map(lab.same, recording.weights, without.weights))
+    assert not lab.same(recording.weights[0], recording.weights[-1])
 
 
 @pytest.mark.parametrize("levels", LEVELS)
@@ -193,17 +193,17 @@ def test_training_goes_on_bit_exactly_from_a_checkpoint(bert, lab, levels, callb
 
     def train(**options):
         callbacks = [CleanWeights()] if callback else []
-        record = Record()
+        recording = Recording()
         trainer, opt = bert.trainer(
-            levels, [record, *callbacks], save_strategy="steps", save_steps=4
+            levels, [recording, *callbacks], save_strategy="steps", save_steps=4
         )
         trainer.train(**options)
-        return trainer.model, opt, record
+        return trainer.model, opt, recording
 
-    through, opt, record = train()
+    through, opt, recording = train()
     resumed, other, rest = train(resume_from_checkpoint=str(tmp_path / "checkpoint-4"))
     assert len(rest.weights) == 2
-    assert all(map(lab.same, record.weights[4:], rest.weights))
+    assert all(map(lab.same, recording.weights[4:], rest.weights))
     assert lab.same(lab.state_of(through, opt), lab.state_of(resumed, other))
 
 

@@ -27,7 +27,6 @@ from rppg.crops import cache, crop_file, crop_key
 from rppg.crops.cache import CachedCrops, cached, checked_elsewhere, store
 from rppg.crops.crop_file import UnusableError, open_crops, write_crops
 from rppg.data.catalogue import DATASETS
-from rppg.data.recording import Face, VideoCrops
 from rppg.data.specs import open_dataset, open_shard
 from rppg.data.synthetic_dataset import write_dataset
 from rppg.errors import InputError
@@ -36,6 +35,7 @@ from rppg.train.config import TrainConfig
 from rppg.train.run import train
 from rppg.types import FaceCrops
 from rppg.video import write_video
+from rppg.video.crop import FaceRegion, VideoCrops
 from rppg.video.sources.source import VideoFile
 
 NAMES = [name for name in DATASETS if name != "folder"]
@@ -102,15 +102,15 @@ def hidden(root: Path) -> list[Path]:
 @pytest.mark.parametrize("name", NAMES)
 def test_of_every_dataset_the_crops_are_the_same_bits(dataset, name):
     root, written = dataset(name)
-    records = opened(f"{name}:{root / 'list.csv' if name == 'manifest' else root}")
-    (record,) = [record for record in records if record.name == written.record]
-    direct = record.load_crops()
-    assert same(pickle.loads(pickle.dumps(record.load_crops))(), direct)
-    first, second = store([record]), store([record])
+    recordings = opened(f"{name}:{root / 'list.csv' if name == 'manifest' else root}")
+    (recording,) = [recording for recording in recordings if recording.name == written.record]
+    direct = recording.load_crops()
+    assert same(pickle.loads(pickle.dumps(recording.load_crops))(), direct)
+    first, second = store([recording]), store([recording])
     assert counts(first) == (0, 1, 0) and counts(second) == (1, 0, 0)
     for stored in (first, second):
-        assert isinstance(stored.records[0].load_crops, CachedCrops)
-        assert same(stored.records[0].load_crops(), direct)
+        assert isinstance(stored.recordings[0].load_crops, CachedCrops)
+        assert same(stored.recordings[0].load_crops(), direct)
 
 
 @pytest.fixture(scope="module")
@@ -121,17 +121,18 @@ def people(tmp_path_factory):
 
 
 def test_parallel_is_serial_is_direct(people, folder, tmp_path, monkeypatch):
-    records = opened(people, "")
+    recordings = opened(people, "")
     told = []
-    stored = store(records, workers=2, progress=lambda done, total: told.append((done, total)))
+    stored = store(recordings, workers=2, progress=lambda done, total: told.append((done, total)))
     assert counts(stored) == (0, 2, 0)
     assert told == [(1, 2), (2, 2)]
     assert all(
-        same(a.load_crops(), b.load_crops()) for a, b in zip(stored.records, records, strict=True)
+        same(a.load_crops(), b.load_crops())
+        for a, b in zip(stored.recordings, recordings, strict=True)
     )
     parallel = contents(folder)
     monkeypatch.setenv("RPPG_CACHE", str(tmp_path / "other"))
-    assert counts(store(records)) == (0, 2, 0)
+    assert counts(store(recordings)) == (0, 2, 0)
     assert contents(tmp_path / "other" / "crops") == parallel and len(parallel) == 2
 
 
@@ -139,15 +140,15 @@ def test_what_reading_warned_of_is_told_again(films, tmp_path, write, caplog):
     times = np.arange(200) / 20 + 1.5 * (np.arange(200) >= 100)
     write_video(films(0) / "a.mkv", write.pictures(times), times_s=times, codec="mjpeg", qscale=2)
 
-    def told(records):
+    def told(recordings):
         caplog.clear()
-        records[0].load_crops()
+        recordings[0].load_crops()
         return [entry.getMessage() for entry in caplog.records]
 
-    records = opened(tmp_path / "films")
-    direct = told(records)
+    recordings = opened(tmp_path / "films")
+    direct = told(recordings)
     assert any("no frames from" in line for line in direct)
-    assert told(cached(records)) == direct == told(cached(records))
+    assert told(cached(recordings)) == direct == told(cached(recordings))
     shutil.move(tmp_path / "films", tmp_path / "moved")
     assert told(cached(opened(tmp_path / "moved"))) == [
         line.replace("/films/", "/moved/") for line in direct
@@ -156,10 +157,10 @@ def test_what_reading_warned_of_is_told_again(films, tmp_path, write, caplog):
 
 def test_records_that_are_crops_already_are_left_alone(folder):
     crops = FaceCrops(np.zeros((2, 4, 4, 3), np.uint8), np.arange(2.0), np.ones(2, bool))
-    (record,) = opened("synthetic:lab", "")
-    record = replace(record, load_crops=lambda: crops)
-    stored = store([record])
-    assert counts(stored) == (1, 0, 0) and stored.records == [record]
+    (recording,) = opened("synthetic:lab", "")
+    recording = replace(recording, load_crops=lambda: crops)
+    stored = store([recording])
+    assert counts(stored) == (1, 0, 0) and stored.recordings == [recording]
     assert not contents(folder)
 
 
@@ -187,14 +188,14 @@ def test_many_recordings_take_neither_memory_nor_handles(tmp_path):
 
 def test_another_content_is_read_again(films, write):
     root = films(2)
-    before = [record.load_crops() for record in cached(opened(root))]
+    before = [recording.load_crops() for recording in cached(opened(root))]
     write.video(root / "0.avi", 7.5)
     os.utime(root / "0.avi", (2e9, 2e9))
-    records = opened(root)
-    stored = store(records)
+    recordings = opened(root)
+    stored = store(recordings)
     assert counts(stored) == (1, 1, 0)
-    after = [record.load_crops() for record in stored.records]
-    assert not same(after[0], before[0]) and same(after[0], records[0].load_crops())
+    after = [recording.load_crops() for recording in stored.recordings]
+    assert not same(after[0], before[0]) and same(after[0], recordings[0].load_crops())
     assert same(after[1], before[1])
 
 
@@ -227,19 +228,19 @@ def test_a_file_that_changes_while_it_is_read_is_not_kept(films, folder):
             os.utime(self.path)
             return super().frames(*args, **kwargs)
 
-    (record,) = opened(films(1))
-    video = Fickle(record.load_crops.video.path)
-    stored = store([replace(record, load_crops=VideoCrops(video, Face(full_frame=True)))])
+    (recording,) = opened(films(1))
+    video = Fickle(recording.load_crops.video.path)
+    stored = store([replace(recording, load_crops=VideoCrops(video, FaceRegion(full_frame=True)))])
     assert list(stored.failed.values()) == [f"{video.path}: changed while it was read; try again"]
     assert not contents(folder)
 
 
 def test_the_ground_truth_does_not_count(dataset, tmp_path):
     shutil.copytree(dataset("ubfc-rppg")[0], tmp_path / "UBFC")
-    (record,) = (r for r in opened(f"ubfc-rppg:{tmp_path / 'UBFC'}") if r.name == "subject2")
-    assert counts(store([record])) == (0, 1, 0)
+    (recording,) = (r for r in opened(f"ubfc-rppg:{tmp_path / 'UBFC'}") if r.name == "subject2")
+    assert counts(store([recording])) == (0, 1, 0)
     (tmp_path / "UBFC" / "subject2" / "ground_truth.txt").write_text("another\n")
-    assert counts(store([record])) == (1, 0, 0)
+    assert counts(store([recording])) == (1, 0, 0)
 
 
 def test_times_count_where_they_lie_apart(dataset, tmp_path):
@@ -251,10 +252,10 @@ def test_times_count_where_they_lie_apart(dataset, tmp_path):
     for count, change in enumerate((None, clock.read_text().replace("\n", ".5\n", 3))):
         if change:
             clock.write_text(change)
-        (record,) = (r for r in opened(f"vipl-hr:{tmp_path / 'VIPL'}") if r.name == name)
-        stored = store([record])
+        (recording,) = (r for r in opened(f"vipl-hr:{tmp_path / 'VIPL'}") if r.name == name)
+        stored = store([recording])
         assert counts(stored) == (0, 1, 0), count
-        assert same(stored.records[0].load_crops(), record.load_crops())
+        assert same(stored.recordings[0].load_crops(), recording.load_crops())
 
     root, written = dataset("pure")
     shutil.copytree(root, tmp_path / "PURE")
@@ -262,8 +263,8 @@ def test_times_count_where_they_lie_apart(dataset, tmp_path):
     for count in range(2):
         if count:
             last.rename(last.with_name(f"Image{int(last.stem[5:]) + 5_000_000}.png"))
-        (record,) = (r for r in opened(f"pure:{tmp_path / 'PURE'}") if r.name == written.record)
-        assert counts(store([record])) == (0, 1, 0), count
+        (recording,) = (r for r in opened(f"pure:{tmp_path / 'PURE'}") if r.name == written.record)
+        assert counts(store([recording])) == (0, 1, 0), count
 
 
 def test_other_settings_are_other_crops(films):
@@ -272,22 +273,22 @@ def test_other_settings_are_other_crops(films):
         stored = store(opened(root, query))
         assert counts(stored) == (0, 1, 0)
         assert counts(store(opened(root, query))) == (1, 0, 0)
-        assert same(stored.records[0].load_crops(), opened(root, query)[0].load_crops())
-    (record,) = opened(root)
-    small = replace(record, load_crops=replace(record.load_crops, size=24))
+        assert same(stored.recordings[0].load_crops(), opened(root, query)[0].load_crops())
+    (recording,) = opened(root)
+    small = replace(recording, load_crops=replace(recording.load_crops, size=24))
     stored = store([small])
     assert counts(stored) == (0, 1, 0)
-    assert stored.records[0].load_crops().frames.shape[1:] == (24, 24, 3)
+    assert stored.recordings[0].load_crops().frames.shape[1:] == (24, 24, 3)
 
 
 def test_a_dataset_that_was_moved_finds_its_crops(films, tmp_path, folder):
-    direct = [record.load_crops() for record in cached(opened(films(2)))]
+    direct = [recording.load_crops() for recording in cached(opened(films(2)))]
     files = contents(folder)
     shutil.move(tmp_path / "films", tmp_path / "elsewhere")
     (tmp_path / "elsewhere" / "0.avi").rename(tmp_path / "elsewhere" / "5.avi")
     stored = store(opened(tmp_path / "elsewhere"))
     assert counts(stored) == (2, 0, 0) and contents(folder) == files
-    moved = {record.name: record.load_crops() for record in stored.records}
+    moved = {recording.name: recording.load_crops() for recording in stored.recordings}
     assert same(moved["5.avi"], direct[0]) and same(moved["1.avi"], direct[1])
 
 
@@ -382,9 +383,9 @@ def nothing(file):
     "damage", [cut, without_end, flipped, older, foreign, without_frames, text, nothing]
 )
 def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog, damage):
-    records = opened(films(1))
-    name = records[0].load_crops.video.name
-    (good,) = cached(records)
+    recordings = opened(films(1))
+    name = recordings[0].load_crops.video.name
+    (good,) = cached(recordings)
     file, data = the_file(folder), the_file(folder).read_bytes()
 
     def told():
@@ -393,29 +394,29 @@ def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog
         return [line for line in lines if name in line and str(file) in line]
 
     damage(file)
-    assert same(good.load_crops(), records[0].load_crops())  # found damaged when opened
+    assert same(good.load_crops(), recordings[0].load_crops())  # found damaged when opened
     assert len(told()) == 1 and file.read_bytes() == data
     damage(file)
-    assert counts(store(records, verify=True)) == (0, 1, 0)  # found damaged when looked for
+    assert counts(store(recordings, verify=True)) == (0, 1, 0)  # found damaged when looked for
     assert len(told()) == 1 and file.read_bytes() == data
     file.unlink()
-    assert same(good.load_crops(), records[0].load_crops())
+    assert same(good.load_crops(), recordings[0].load_crops())
     assert "it is gone" in told()[0] and file.read_bytes() == data
-    assert counts(store(records, verify=True)) == (1, 0, 0) and told() == []
+    assert counts(store(recordings, verify=True)) == (1, 0, 0) and told() == []
 
 
 def test_what_another_process_has_checked_is_not_read_again(films, folder, caplog):
-    (record,) = cached(opened(films(1)))
-    whole = record.load_crops()
+    (recording,) = cached(opened(films(1)))
+    whole = recording.load_crops()
     (path,) = folder.rglob("*.safetensors")
     data = bytearray(path.read_bytes())
     data[-1] ^= 1  # of the validity of the last frame
     path.unlink()  # what is mapped stays what it was
     path.write_bytes(data)
-    (trusting,) = checked_elsewhere([record])
+    (trusting,) = checked_elsewhere([recording])
     assert not same(trusting.load_crops(), whole)
     assert not caplog.records
-    assert same(record.load_crops(), whole)
+    assert same(recording.load_crops(), whole)
     assert "they are made again" in caplog.text
 
 
@@ -664,7 +665,7 @@ def test_what_cannot_be_read_is_told_by_name_and_the_rest_goes_on(films, folder,
     stored = store(opened(root))
     (root / "1.avi").write_bytes(whole)
     with pytest.raises(InputError, match="breaks off"):  # it is not read again
-        stored.records[1].load_crops()
+        stored.recordings[1].load_crops()
 
 
 def test_evaluate_uses_the_cache_unless_told_not_to(films, write, folder, said):

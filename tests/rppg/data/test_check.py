@@ -14,7 +14,7 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from rppg.data.check import check_record
+from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
 from rppg.evaluation import evaluate
@@ -288,9 +288,9 @@ def test_each_defect_is_told_in_one_line(dataset, tmp_path, caplog, name, do, ki
     root = tmp_path / name
     shutil.copytree(whole, root)
     do(root)
-    records = open_dataset(f"{name}:{root}", split="train", subjects=1)
-    (record,) = [record for record in records if record.name == written.record]
-    defects = check_record(record)
+    recordings = open_dataset(f"{name}:{root}", split="train", subjects=1)
+    (recording,) = [recording for recording in recordings if recording.name == written.record]
+    defects = check_recording(recording)
     told = [d for d in defects if d.kind == kind and re.search(message, d.message)]
     assert len(told) == 1, defects
     assert told[0].fatal is fatal
@@ -308,14 +308,14 @@ def test_there_are_at_least_forty():
 def test_what_is_not_fatal_is_used(dataset, tmp_path):
     """A clock that jumps back, NaN and a length that differs: evaluation leaves those out."""
     root, written = dataset("ubfc-rppg")
-    (record,) = [
+    (recording,) = [
         r for r in open_dataset(f"ubfc-rppg:{root}?face=full", split="test", subjects=1)
         if r.name == written.record
     ]  # fmt: skip
     times, bvp = written.truth_times_s.copy(), written.bvp.copy()
     times[50:53], bvp[80:83] = 0.1, np.nan
-    damaged = replace(record, load_truth=lambda: Pulse(times[:-4], bvp[:-4]))
-    assert {d.kind for d in check_record(damaged)} == {"clock", "nan", "lengths"}
+    damaged = replace(recording, load_truth=lambda: Pulse(times[:-4], bvp[:-4]))
+    assert {d.kind for d in check_recording(damaged)} == {"clock", "nan", "lengths"}
     result = evaluate([damaged], {"green": find_estimator("green")})
     assert not result.failures
     (row,) = result.clips
@@ -325,11 +325,11 @@ def test_what_is_not_fatal_is_used(dataset, tmp_path):
 
 def test_crops_without_pictures_are_checked_too(monkeypatch, tmp_path):
     monkeypatch.setenv("RPPG_CACHE", str(tmp_path))
-    (record,) = open_dataset("synthetic:lab", split="train", subjects=1)
-    assert check_record(record) == []
+    (recording,) = open_dataset("synthetic:lab", split="train", subjects=1)
+    assert check_recording(recording) == []
 
     def fail():
         raise InputError("x.npz: damaged; render it again")
 
-    (defect,) = check_record(replace(record, load_truth=fail))
+    (defect,) = check_recording(replace(recording, load_truth=fail))
     assert (defect.kind, defect.fatal) == ("unreadable", True)

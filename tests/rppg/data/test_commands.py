@@ -62,14 +62,14 @@ def test_check_lists_each_defect_and_exits_with_2(rppg, study):
 def test_check_as_json(rppg, study):
     code, out, err = rppg("check", f"{study / 'all.csv'}?light=lamp", "--json")
     assert (code, err) == (2, "")
-    records = json.loads(out)["records"]
-    assert [record["record"] for record in records] == [
+    recordings = json.loads(out)["records"]
+    assert [recording["record"] for recording in recordings] == [
         "b.avi", "short.avi", "cut.avi", "blind.avi"
     ]  # fmt: skip
-    assert [record["usable"] for record in records] == [True, False, False, False]
-    (defect,) = records[3]["defects"]
+    assert [recording["usable"] for recording in recordings] == [True, False, False, False]
+    (defect,) = recordings[3]["defects"]
     assert set(defect) == {"dataset", "record", "kind", "message", "fatal"}
-    assert defect["kind"] == "missing" and records[3]["metadata"] == {"light": "lamp"}
+    assert defect["kind"] == "missing" and recordings[3]["metadata"] == {"light": "lamp"}
 
 
 def test_check_of_nothing(rppg, tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import scipy.io
 
 from rppg.data.catalogue import DATASETS
-from rppg.data.check import check_record
+from rppg.data.check import check_recording
 from rppg.data.matlab5 import check_structure
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
@@ -53,9 +53,9 @@ def test_damaged_files_are_told_or_read(dataset, tmp_path, name):
         path.write_bytes(damaged(good, rng))
         messages = []
         try:
-            for record in open_dataset(spec, split="train", subjects=1):
-                if record.name in (written.record, "a.mkv"):
-                    messages += [defect.message for defect in check_record(record)]
+            for recording in open_dataset(spec, split="train", subjects=1):
+                if recording.name in (written.record, "a.mkv"):
+                    messages += [defect.message for defect in check_recording(recording)]
         except InputError as error:
             messages.append(str(error))
         assert not any("\n" in message for message in messages), messages

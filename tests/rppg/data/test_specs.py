@@ -8,7 +8,7 @@ import pytest
 from rppg.data.specs import open_dataset, open_datasets
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
-from rppg.types import Record
+from rppg.types import Recording
 
 
 @pytest.fixture(autouse=True)
@@ -18,28 +18,28 @@ def _cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_synthetic_domain_gives_records_with_pictures_and_truth() -> None:
     seen: list[tuple[int, int]] = []
-    records = open_dataset(
+    recordings = open_dataset(
         "synthetic:webcam", split="train", subjects=1, progress=lambda i, n: seen.append((i, n))
     )
     assert seen == [(1, 1)]
-    (record,) = records
-    assert record.dataset == "synthetic:webcam@1"
-    assert record.metadata["motion"] == "mild"
-    crops = record.load_crops()
+    (recording,) = recordings
+    assert recording.dataset == "synthetic:webcam@1"
+    assert recording.metadata["motion"] == "mild"
+    crops = recording.load_crops()
     assert crops.frames.shape == (601, 36, 36, 3)
     assert crops.duration_s == pytest.approx(20)
-    assert record.load_truth is not None
-    assert record.load_truth().times_s[-1] == pytest.approx(20, abs=0.05)
+    assert recording.load_truth is not None
+    assert recording.load_truth().times_s[-1] == pytest.approx(20, abs=0.05)
 
 
 def test_a_folder_is_searched_recursively_and_sorted_by_name(tmp_path: Path) -> None:
     for name in ("b.MP4", "a/z.avi", "a/notes.txt", "c.mkv"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
-    records = open_dataset(str(tmp_path), split="train", subjects=1)
-    assert [r.name for r in records] == ["a/z.avi", "b.MP4", "c.mkv"]
-    assert len({r.subject for r in records}) == 3
-    assert all(r.load_truth is None for r in records)
+    recordings = open_dataset(str(tmp_path), split="train", subjects=1)
+    assert [r.name for r in recordings] == ["a/z.avi", "b.MP4", "c.mkv"]
+    assert len({r.subject for r in recordings}) == 3
+    assert all(r.load_truth is None for r in recordings)
     (single,) = open_dataset(str(tmp_path / "c.mkv"), split="train", subjects=1)
     assert single.name == "c.mkv"
 
@@ -69,7 +69,7 @@ def test_an_unknown_split_is_named_with_the_known_ones() -> None:
 
 
 def subjects_of(spec: str) -> set[str]:
-    return {record.subject for record in open_dataset(spec, split="train", subjects=1)}
+    return {recording.subject for recording in open_dataset(spec, split="train", subjects=1)}
 
 
 @pytest.fixture
@@ -82,10 +82,10 @@ def cohface(tmp_path: Path) -> Path:
 
 
 def test_filters_by_metadata(dataset, cohface: Path) -> None:
-    records = open_dataset(f"cohface:{cohface}?light=natural", split="train", subjects=1)
-    assert [record.name for record in records[:3]] == ["1/2", "1/3", "2/2"]
-    assert len(records) == 24
-    assert {record.dataset for record in records} == {"cohface?light=natural"}
+    recordings = open_dataset(f"cohface:{cohface}?light=natural", split="train", subjects=1)
+    assert [recording.name for recording in recordings[:3]] == ["1/2", "1/3", "2/2"]
+    assert len(recordings) == 24
+    assert {recording.dataset for recording in recordings} == {"cohface?light=natural"}
     root, _ = dataset("mmpd")
     for query, names in (
         ("?motion=Walking&skin=5,6", None),
@@ -100,7 +100,7 @@ def test_filters_by_metadata(dataset, cohface: Path) -> None:
                 open_dataset(spec, split="train", subjects=1)
         else:
             found = open_dataset(spec, split="train", subjects=1)
-            assert {record.name for record in found} == names
+            assert {recording.name for recording in found} == names
 
 
 @pytest.mark.parametrize(
@@ -168,39 +168,39 @@ def test_a_datasets_own_split_is_kept(dataset) -> None:
 
 
 def test_a_synthetic_domain_takes_filters_and_a_split() -> None:
-    (record,) = open_dataset("synthetic:lab?split=test", split="train", subjects=1)
-    assert record.name == "lab-200000"
+    (recording,) = open_dataset("synthetic:lab?split=test", split="train", subjects=1)
+    assert recording.name == "lab-200000"
 
 
 def test_the_face_can_be_told(write, tmp_path: Path) -> None:
     write.video(tmp_path / "a.avi")
     for face, expected in (("full", (0, 0, 32, 24)), ("8,4,16,16", (4, 0, 24, 24))):
-        (record,) = open_dataset(f"{tmp_path}?face={face}", split="train", subjects=1)
-        np.testing.assert_allclose(record.load_crops().boxes[0], expected)
-    (record,) = open_dataset(f"folder:{tmp_path}?face=detect", split="train", subjects=1)
+        (recording,) = open_dataset(f"{tmp_path}?face={face}", split="train", subjects=1)
+        np.testing.assert_allclose(recording.load_crops().boxes[0], expected)
+    (recording,) = open_dataset(f"folder:{tmp_path}?face=detect", split="train", subjects=1)
     with pytest.raises(InputError, match="no face found"):
-        record.load_crops()
+        recording.load_crops()
 
 
 def test_two_copies_of_one_dataset_are_told_apart(cohface: Path, tmp_path: Path) -> None:
     (tmp_path / "copy").symlink_to(cohface)
     specs = [f"cohface:{cohface}", f"cohface:{tmp_path / 'copy'}"]
-    records = open_datasets(specs, split="train", subjects=1)
-    assert list(dict.fromkeys(record.dataset for record in records)) == specs
+    recordings = open_datasets(specs, split="train", subjects=1)
+    assert list(dict.fromkeys(recording.dataset for recording in recordings)) == specs
 
 
 def test_a_path_with_a_question_mark_that_exists(write, tmp_path: Path) -> None:
     folder = tmp_path / "who?light=red"
     folder.mkdir()
     (folder / "a.mp4").touch()
-    (record,) = open_dataset(str(folder), split="train", subjects=1)
-    assert record.name == "a.mp4"
+    (recording,) = open_dataset(str(folder), split="train", subjects=1)
+    assert recording.name == "a.mp4"
 
 
 # --- manifests -------------------------------------------------------------------------------
 
 
-def listed(path: Path, text: str) -> list[Record]:
+def listed(path: Path, text: str) -> list[Recording]:
     path.write_text(text)
     return open_dataset(str(path), split="train", subjects=1)
 
@@ -210,16 +210,20 @@ def test_a_manifest_mixes_formats_pictures_and_videos_without_truth(dataset, tmp
     ubfc, other = dataset("ubfc-rppg")
     (tmp_path / "pure").symlink_to(pure)
     (tmp_path / "ubfc").symlink_to(ubfc)
-    records = listed(
+    recordings = listed(
         tmp_path / "all.csv",
         "subject,video,ground_truth,format,skin\n"
         "a,pure/01-03/01-03,pure/01-03/01-03.json,pure,3\n"
         "b,ubfc/subject2/vid.avi,ubfc/subject2/ground_truth.txt,ubfc-rppg,5\n"
         "c,ubfc/subject10/vid.avi,,,\n",
     )
-    assert [record.subject for record in records] == ["a", "b", "c"]
-    assert [dict(record.metadata) for record in records] == [{"skin": "3"}, {"skin": "5"}, {}]
-    first, second, third = records
+    assert [recording.subject for recording in recordings] == ["a", "b", "c"]
+    assert [dict(recording.metadata) for recording in recordings] == [
+        {"skin": "3"},
+        {"skin": "5"},
+        {},
+    ]
+    first, second, third = recordings
     np.testing.assert_allclose(first.load_truth().bvp, written.bvp)
     times = [frame.time_s for frame in first.video.frames()]
     np.testing.assert_allclose(times, written.frame_times_s, atol=1e-4)
@@ -265,8 +269,8 @@ def test_a_manifest_that_cannot_be_used(tmp_path: Path, text: str, message: str)
 )
 def test_ground_truth_that_cannot_be_read(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.csv").write_text(text)
-    (record,) = listed(tmp_path / "m.csv", "video,ground_truth,subject\na.mp4,a.csv,x\n")
-    assert record.load_truth is not None
+    (recording,) = listed(tmp_path / "m.csv", "video,ground_truth,subject\na.mp4,a.csv,x\n")
+    assert recording.load_truth is not None
     with pytest.raises(InputError, match=message) as caught:
-        record.load_truth()
+        recording.load_truth()
     assert str(caught.value).startswith(str(tmp_path / "a.csv"))

@@ -12,7 +12,7 @@ import pytest
 from rppg.atomic import atomic_folder
 from rppg.data import synthetic_dataset
 from rppg.data.catalogue import DATASETS
-from rppg.data.check import check_record
+from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import LAYOUTS, default_layout, write_dataset
 from rppg.errors import InputError
@@ -50,20 +50,20 @@ def test_what_is_written_is_whole_and_beats_in_step(tmp_path, layout):
         progress=lambda done, total: told.append((done, total)),
     )  # fmt: skip
     assert spec == f"{layout}:{tmp_path / 'out'}" and told == [(1, 1)]
-    records = open_dataset(spec, split="train", subjects=1)
-    assert [record.name for record in records] == FOUND_AGAIN[layout]
+    recordings = open_dataset(spec, split="train", subjects=1)
+    assert [recording.name for recording in recordings] == FOUND_AGAIN[layout]
     subject = draw_subject(find_domain("lab"), number, 6)
-    for record in records:
-        assert check_record(record) == []
-        truth = record.load_truth()
+    for recording in recordings:
+        assert check_recording(recording) == []
+        truth = recording.load_truth()
         there = resample(subject.truth.bvp, subject.truth.times_s, truth.times_s)
         np.testing.assert_allclose(truth.bvp, there, atol=0.03)
-        if record.load_rate is not None:
+        if recording.load_rate is not None:
             beats = np.abs(np.fft.rfft(truth.bvp * np.hanning(len(truth.bvp)), 1 << 15))
             bpm = 60 * np.fft.rfftfreq(1 << 15, truth.times_s[-1] / (len(truth.bvp) - 1))
             strongest = bpm[(bpm > 45)][np.argmax(beats[bpm > 45])]
-            assert np.mean(record.load_rate().bpm) == pytest.approx(strongest, abs=5)
-        crops = record.load_crops()  # the face is looked for
+            assert np.mean(recording.load_rate().bpm) == pytest.approx(strongest, abs=5)
+        crops = recording.load_crops()  # the face is looked for
         assert crops.valid.all()
         if layout == "cohface":
             continue  # too compressed for single pixels to follow the pulse
@@ -93,11 +93,11 @@ def test_each_domain_goes_into_the_layout_that_it_mirrors():
 def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):
     spec = write_dataset("lab", tmp_path / "a", subjects=2, first=1, duration_s=5)
     motions = {"still": "steady", "translation": "slow translation", "rotation": "small rotation"}
-    records = open_dataset(spec, split="train", subjects=1)
-    assert [record.subject for record in records] == ["01", "02"]
-    for number, record in enumerate(records, start=1):
+    recordings = open_dataset(spec, split="train", subjects=1)
+    assert [recording.subject for recording in recordings] == ["01", "02"]
+    for number, recording in enumerate(recordings, start=1):
         name = cast_subject(find_domain("lab"), number).motion.name
-        assert record.metadata["motion"] == motions.get(name, name)
+        assert recording.metadata["motion"] == motions.get(name, name)
 
 
 def test_cameras_of_the_wild_differ_but_film_the_same_pulse(tmp_path):
@@ -117,11 +117,11 @@ def test_light_motion_and_skin_of_the_mobile_are_told_as_in_mmpd(tmp_path):
     number = next(n for n in range(100) if cast_subject(mobile, n).motion.hr_bpm)
     cast = cast_subject(mobile, number)
     spec = write_dataset("mobile", tmp_path / "a", subjects=1, first=number, duration_s=5)
-    (record,) = open_dataset(spec, split="train", subjects=1)
-    assert record.metadata["motion"] == "Stationary (after exercise)"
-    assert record.metadata["exercise"] == "True"
-    assert record.metadata["light"] == cast.light.name
-    assert record.metadata["skin_type"] == str(cast.skin_type)
+    (recording,) = open_dataset(spec, split="train", subjects=1)
+    assert recording.metadata["motion"] == "Stationary (after exercise)"
+    assert recording.metadata["exercise"] == "True"
+    assert recording.metadata["light"] == cast.light.name
+    assert recording.metadata["skin_type"] == str(cast.skin_type)
 
 
 @pytest.mark.parametrize(
@@ -145,8 +145,8 @@ def test_plain_pictures_of_a_domain_with_a_codec_went_through_it(tmp_path):
     number = 3
     spec = write_dataset("codec", tmp_path / "a", layout="pure", subjects=1, first=number,
                          duration_s=5)  # fmt: skip
-    (record,) = open_dataset(spec, split="train", subjects=1)
-    written = [frame.rgb for frame in record.video.frames()]
+    (recording,) = open_dataset(spec, split="train", subjects=1)
+    written = [frame.rgb for frame in recording.video.frames()]
     plain = render_scene(draw_subject(find_domain("codec"), number, 5))
     coarse = [
         np.abs(np.diff(pictures[0].astype(float), axis=0)).mean() for pictures in (written, plain)

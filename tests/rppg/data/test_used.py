@@ -4,21 +4,21 @@ import pytest
 
 from rppg.data.provenance import used
 from rppg.errors import InputError
-from rppg.types import FaceCrops, Record
+from rppg.types import FaceCrops, Recording
 
 
 def nothing() -> FaceCrops:
     raise InputError("there are no crops")
 
 
-def record(dataset: str, name: str, subject: str, split: str = "all") -> Record:
-    return Record(name, dataset, subject, nothing, spec=f"{dataset}:/data", split=split)
+def recording(dataset: str, name: str, subject: str, split: str = "all") -> Recording:
+    return Recording(name, dataset, subject, nothing, spec=f"{dataset}:/data", split=split)
 
 
 def test_each_dataset_is_told_with_its_people_and_what_was_left_out() -> None:
-    records = [record("a", f"{s}/{k}", s) for s in ("s10", "s2", "s1") for k in range(2)]
-    records.append(record("b", "s1/0", "s1", "test"))
-    first, second = used(records, {("a", "s1/0"), ("a", "s2/0"), ("a", "s2/1")})
+    recordings = [recording("a", f"{s}/{k}", s) for s in ("s10", "s2", "s1") for k in range(2)]
+    recordings.append(recording("b", "s1/0", "s1", "test"))
+    first, second = used(recordings, {("a", "s1/0"), ("a", "s2/0"), ("a", "s2/1")})
     assert first.to_json() == {
         "dataset": "a", "spec": "a:/data", "split": "all", "n_subjects": 2,
         "subjects": ["s1", "s10"], "recordings": 3, "left_out": ["s2/0", "s2/1", "s1/0"],
@@ -36,6 +36,6 @@ def test_each_dataset_is_told_with_its_people_and_what_was_left_out() -> None:
     ],
 )
 def test_synthetic_people_are_told_as_ranges(numbers, told) -> None:
-    records = [record("synthetic:lab@1", f"lab-{n}", str(n), "train") for n in numbers]
-    (part,) = used(records, ())
+    recordings = [recording("synthetic:lab@1", f"lab-{n}", str(n), "train") for n in numbers]
+    (part,) = used(recordings, ())
     assert part.subjects == told and part.n_subjects == len(numbers)

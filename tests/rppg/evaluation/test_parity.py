@@ -17,7 +17,7 @@ from scipy.sparse.linalg import spsolve
 
 from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, evaluate, metrics, toolbox
 from rppg.evaluation.results import Scores
-from rppg.types import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Recording
 
 KINDS = ["pulse", "noise", "walk", "trend", "square", "edges", "clicks", "steps", "constant"]
 
@@ -42,11 +42,11 @@ def wave(kind: str, frames: int, fps: float, seed: int) -> np.ndarray:
     }[kind]
 
 
-def record_of(label: np.ndarray, fps: float, name: str = "r") -> Record:
+def record_of(label: np.ndarray, fps: float, name: str = "r") -> Recording:
     times = np.arange(len(label)) / fps
     frames = np.zeros((len(label), 2, 2, 3), dtype=np.uint8)
     crops = FaceCrops(frames, times, np.ones(len(label), dtype=np.bool_))
-    return Record(name, "made", f"subject of {name}", lambda: crops, lambda: Pulse(times, label))
+    return Recording(name, "made", f"subject of {name}", lambda: crops, lambda: Pulse(times, label))
 
 
 def reference_clean(x: np.ndarray, fps: float, band: tuple[float, float]) -> np.ndarray:

@@ -18,10 +18,10 @@ from rppg.evaluation import (
     paired_difference,
 )
 from rppg.report.result_files import to_csv, to_json
-from rppg.types import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Recording
 
 
-def recording(
+def make_recording(
     name: str = "r1",
     bpm: float = 72.3,
     *,
@@ -30,7 +30,7 @@ def recording(
     valid: np.ndarray | None = None,
     truth: bool = True,
     seconds: float = 30.0,
-) -> Record:
+) -> Recording:
     """A skin-coloured square that pulses, and a contact sensor at 64 Hz."""
     times = np.arange(round(seconds * 30)) / 30 if times_s is None else times_s
     rng = np.random.default_rng(0)
@@ -41,7 +41,7 @@ def recording(
     shown = np.ones(len(times), dtype=np.bool_) if valid is None else valid
     contact = np.arange(round(seconds * 64)) / 64
     pulse = Pulse(contact, 5 + np.sin(2 * np.pi * bpm / 60 * contact))
-    return Record(
+    return Recording(
         name=name,
         dataset="made",
         subject=subject,
@@ -52,7 +52,7 @@ def recording(
 
 
 def test_a_known_rate_is_recovered_within_a_tenth_of_a_bpm() -> None:
-    found = evaluate([recording()], {"pos": classical("pos"), "green": classical("green")})
+    found = evaluate([make_recording()], {"pos": classical("pos"), "green": classical("green")})
     spans = [(row.start_s, row.end_s) for row in found.windows if row.method == "pos"]
     np.testing.assert_allclose(spans, [(0, 10), (10, 20), (20, 30)])
     assert len(found.clips) == 2
@@ -74,7 +74,9 @@ def test_the_clock_of_the_video_is_what_counts(kind: str) -> None:
         "20 fps": np.arange(600) / 20,
         "late start": 3.217 + np.arange(780) / 30,
     }[kind]
-    found = evaluate([recording(times_s=times - min(0.0, times[0]))], {"pos": classical("pos")})
+    found = evaluate(
+        [make_recording(times_s=times - min(0.0, times[0]))], {"pos": classical("pos")}
+    )
     assert found.windows
     for row in (*found.windows, *found.clips):
         assert row.hr_pred_bpm == pytest.approx(72.3, abs=0.2)
@@ -83,7 +85,7 @@ def test_the_clock_of_the_video_is_what_counts(kind: str) -> None:
 
 @pytest.mark.parametrize("fps", [20, 24, 25, 30, 60])
 def test_no_window_is_lost_to_the_last_frames_interval(fps: int) -> None:
-    found = evaluate([recording(times_s=np.arange(20 * fps) / fps)], {"pos": classical("pos")})
+    found = evaluate([make_recording(times_s=np.arange(20 * fps) / fps)], {"pos": classical("pos")})
     assert len(found.windows) == 2
 
 
@@ -92,8 +94,8 @@ def test_prediction_and_label_pass_through_the_same_code() -> None:
     rng = np.random.default_rng(0)
     times = np.arange(900) / 30
     bvp = rng.standard_normal(900).cumsum()
-    record = replace(recording(), load_truth=lambda: Pulse(times, bvp))
-    found = evaluate([record], {"oracle": lambda frames, fps: bvp[: len(frames)]})
+    recording = replace(make_recording(), load_truth=lambda: Pulse(times, bvp))
+    found = evaluate([recording], {"oracle": lambda frames, fps: bvp[: len(frames)]})
     for row in (*found.windows, *found.clips):
         assert row.hr_pred_bpm == row.hr_true_bpm
         assert row.correlation == pytest.approx(1)
@@ -107,9 +109,9 @@ def test_what_is_undefined_lowers_the_coverage_and_enters_no_mean() -> None:
 
     lost = np.ones(900, dtype=np.bool_)
     lost[320:580] = False
-    records = [recording("a", 60.0), recording("b", 100.0, subject="s2", valid=lost)]
+    recordings = [make_recording("a", 60.0), make_recording("b", 100.0, subject="s2", valid=lost)]
     found = evaluate(
-        records, {"half": half, "none": lambda frames, fps: np.full(len(frames), np.nan)}
+        recordings, {"half": half, "none": lambda frames, fps: np.full(len(frames), np.nan)}
     )
     by_method = {scores.method: scores for scores in found.summary()}
     n = by_method["half"].n
@@ -123,14 +125,14 @@ def test_what_is_undefined_lowers_the_coverage_and_enters_no_mean() -> None:
 def test_a_hole_in_the_video_is_not_bridged_by_interpolation() -> None:
     times = np.arange(900) / 30
     times = times[(times < 11) | (times > 19)]
-    found = evaluate([recording(times_s=times)], {"pos": classical("pos")})
+    found = evaluate([make_recording(times_s=times)], {"pos": classical("pos")})
     rates = [row.hr_pred_bpm for row in found.windows]
     assert np.isfinite(rates[0])
     assert np.isnan(rates[1])
 
 
 def test_the_constant_guess_is_a_row_without_a_waveform() -> None:
-    found = evaluate([recording()], {"constant": constant_guess(80), "pos": classical("pos")})
+    found = evaluate([make_recording()], {"constant": constant_guess(80), "pos": classical("pos")})
     constant, pos = found.summary()
     assert constant.mae_bpm.value == pytest.approx(80 - 72.3, abs=0.1)
     assert constant.coverage == 1
@@ -144,13 +146,13 @@ def test_bad_records_are_reported_and_the_rest_goes_on() -> None:
     def refuses(frames: np.ndarray, fps: float) -> np.ndarray:
         raise InputError("too dark")
 
-    unreadable = replace(recording("unreadable"), load_crops=_raise)
-    short = recording("short", seconds=2.0)
+    unreadable = replace(make_recording("unreadable"), load_crops=_raise)
+    short = make_recording("short", seconds=2.0)
     seen: list[str] = []
     found = evaluate(
-        [recording("no truth", truth=False), unreadable, short, recording("good")],
+        [make_recording("no truth", truth=False), unreadable, short, make_recording("good")],
         {"pos": classical("pos"), "refuses": refuses},
-        progress=lambda record: seen.append(record.name),
+        progress=lambda recording: seen.append(recording.name),
     )
     assert seen == ["no truth", "unreadable", "short", "good"]
     assert [(f.record, f.method) for f in found.failures] == [
@@ -171,12 +173,12 @@ def _raise() -> FaceCrops:
 
 def test_an_estimator_of_the_wrong_length_is_a_bug_and_said_so() -> None:
     with pytest.raises(ValueError, match="gave shape"):
-        evaluate([recording()], {"short": lambda frames, fps: np.zeros(7)})
+        evaluate([make_recording()], {"short": lambda frames, fps: np.zeros(7)})
 
 
 @pytest.mark.parametrize("spoil", ["nan samples", "flat", "all nan"])
 def test_a_spoilt_label_never_becomes_a_number(spoil: str) -> None:
-    good = recording().load_truth
+    good = make_recording().load_truth
     assert good is not None
     label = good()
     bvp = label.bvp.copy()
@@ -186,8 +188,8 @@ def test_a_spoilt_label_never_becomes_a_number(spoil: str) -> None:
         bvp[:] = 0.1
     else:
         bvp[:] = np.nan
-    record = replace(recording(), load_truth=lambda: Pulse(label.times_s, bvp))
-    found = evaluate([record], {"pos": classical("pos")})
+    recording = replace(make_recording(), load_truth=lambda: Pulse(label.times_s, bvp))
+    found = evaluate([recording], {"pos": classical("pos")})
     if spoil == "nan samples":
         assert found.clips[0].hr_true_bpm == pytest.approx(72.3, abs=0.1)
     elif spoil == "flat":
@@ -203,8 +205,8 @@ def small() -> Evaluation:
     def noise(frames: np.ndarray, fps: float) -> np.ndarray:
         return np.random.default_rng(len(frames)).standard_normal(len(frames))
 
-    records = [recording(f"r{i}", 60.0 + 9 * i, subject=f"s{i}") for i in range(5)]
-    return evaluate(records, {"pos": classical("pos"), "noise": noise})
+    recordings = [make_recording(f"r{i}", 60.0 + 9 * i, subject=f"s{i}") for i in range(5)]
+    return evaluate(recordings, {"pos": classical("pos"), "noise": noise})
 
 
 def test_paired_difference_says_which_is_better_and_how_surely(small: Evaluation) -> None:
@@ -238,7 +240,7 @@ def test_examples_are_few_and_filtered(small: Evaluation) -> None:
 
 
 def test_json_and_csv_carry_every_row_and_null_for_missing() -> None:
-    found = evaluate([recording()], {"constant": constant_guess(80), "pos": classical("pos")})
+    found = evaluate([make_recording()], {"constant": constant_guess(80), "pos": classical("pos")})
     document = json.loads(to_json(found))
     assert len(document["windows"]) == len(found.windows)
     assert document["windows"][0]["snr_db"] is None

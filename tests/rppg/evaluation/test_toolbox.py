@@ -7,7 +7,7 @@ import pytest
 from scipy import signal
 
 from rppg.evaluation import TOOLBOX, Protocol, classical, constant_guess, evaluate, toolbox
-from rppg.types import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Recording
 
 
 @pytest.mark.parametrize(("fps", "n"), [(20.0, 310), (30.0, 300), (30.0, 512)])
@@ -62,8 +62,10 @@ def test_the_protocol_end_to_end(protocol: Protocol) -> None:
     crops = FaceCrops(
         np.broadcast_to(frames[:, None, None], (900, 6, 6, 3)), times, np.ones(900, dtype=np.bool_)
     )
-    record = Record("r", "made", "s", lambda: crops, lambda: Pulse(times, wave))
-    found = evaluate([record], {"pos": classical("pos"), "guess": constant_guess(80.0)}, protocol)
+    recording = Recording("r", "s", lambda: crops, "made", lambda: Pulse(times, wave))
+    found = evaluate(
+        [recording], {"pos": classical("pos"), "guess": constant_guess(80.0)}, protocol
+    )
     clip = found.clips[0]
     assert clip.hr_true_bpm == clip.hr_pred_bpm == pytest.approx(72, abs=30 * 60 / 1024 / 2)
     assert clip.snr_db > 10

@@ -26,7 +26,7 @@ from rppg.peers.config import PeerConfig
 from rppg.peers.loop import EpochState
 from rppg.peers.train import PeerResult, train_peer
 from rppg.train.run import TrainProgress
-from rppg.types import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Recording
 
 RECIPES = ("sinc", "contrast-phys")
 TINY = {"epochs": 2, "clip_frames": 90, "stride_frames": 60, "batch_size": 3, "lr": 1e-3}
@@ -43,18 +43,18 @@ def unreadable() -> Pulse:
     raise AssertionError("training read a label")
 
 
-def record_of(number: int, seconds: float = 6.0) -> Record:
+def record_of(number: int, seconds: float = 6.0) -> Recording:
     """A noisy face whose colour beats; its label cannot be read."""
     generator = np.random.default_rng(number)
     times_s = np.arange(int(seconds * 30) + 1) / 30
     beat = np.sin(2 * np.pi * (1.0 + 0.2 * number) * times_s)[:, None, None, None]
     frames = 120 + 4 * beat + 3 * generator.standard_normal((len(times_s), 36, 36, 3))
     crops = FaceCrops(frames.astype(np.uint8), times_s, np.ones(len(times_s), bool))
-    return Record(f"face-{number}", "faces", str(number), lambda: crops, unreadable)
+    return Recording(f"face-{number}", "faces", str(number), lambda: crops, unreadable)
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def recordings() -> list[Recording]:
     return [record_of(n) for n in range(6)]
 
 
@@ -65,7 +65,7 @@ def same_bits(a: PhysNet, b: PhysNet) -> bool:
 
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
-    records: list[Record], recipe: str
+    recordings: list[Recording], recipe: str
 ) -> None:
     config = config_of(recipe)
     seen: list[TrainProgress] = []
@@ -78,14 +78,14 @@ def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
 
     torch.manual_seed(1)
     before = torch.get_rng_state()
-    one = train_peer(config, records=records, progress=seen.append, on_epoch=on_epoch)
+    one = train_peer(config, recordings=recordings, progress=seen.append, on_epoch=on_epoch)
     assert torch.equal(torch.get_rng_state(), before)
     torch.manual_seed(2)
-    two = train_peer(config, records=records)
+    two = train_peer(config, recordings=recordings)
     assert same_bits(one.net, two.net)
     assert [s.criterion for s in one.epochs] == [s.criterion for s in two.epochs]
     assert one.made["criterion"] == two.made["criterion"]
-    assert not same_bits(one.net, train_peer(config_of(recipe, seed=1), records=records).net)
+    assert not same_bits(one.net, train_peer(config_of(recipe, seed=1), recordings=recordings).net)
     assert states == one.epochs and [s.epoch for s in states] == [1, 2]
     assert 0 < states[0].train_s < states[1].train_s
     steps, clips = len(one.log), one.made["clips_per_epoch"]
@@ -98,25 +98,25 @@ def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
 
 
 def test_the_criterion_is_the_recipes_own_on_recordings_not_trained_on(
-    records: list[Record],
+    recordings: list[Recording],
 ) -> None:
     """The last recording decides the criterion and touches no weight."""
     for recipe in RECIPES:
         # ELU: a ReLU network as small as this one is dead after so few steps
         model = {"width": 8, "activation": "elu", "scaling": "standard"}
         config = config_of(recipe, epochs=1, model=model)
-        plain = train_peer(config, records=records)
-        other = train_peer(config, records=[*records[:-1], record_of(77)])
+        plain = train_peer(config, recordings=recordings)
+        other = train_peer(config, recordings=[*recordings[:-1], record_of(77)])
         assert same_bits(plain.net, other.net)
         assert plain.epochs[0].criterion != other.epochs[0].criterion
         assert plain.made["held_out"] == 1 and plain.made["recordings"] == 6
-        runs = find_runs([records[-1].load_crops()], config.model, 90)
+        runs = find_runs([recordings[-1].load_crops()], config.model, 90)
         assert loop.criterion(plain.net, runs, config) == plain.epochs[0].criterion
 
 
 @pytest.mark.parametrize("scores", [[3.0, 1.0, 2.0], [1.0, 2.0, 3.0], [math.nan, 2.0, 1.0]])
 def test_the_weights_of_the_best_epoch_are_kept(
-    records: list[Record], monkeypatch: pytest.MonkeyPatch, scores: list[float]
+    recordings: list[Recording], monkeypatch: pytest.MonkeyPatch, scores: list[float]
 ) -> None:
     given = iter(scores)
     monkeypatch.setattr(loop, "criterion", lambda *_: next(given))
@@ -125,7 +125,7 @@ def test_the_weights_of_the_best_epoch_are_kept(
     def on_epoch(net: PhysNet, state: EpochState) -> None:
         weights.append({name: value.clone() for name, value in net.state_dict().items()})
 
-    result = train_peer(config_of("sinc", epochs=3), records=records[:3], on_epoch=on_epoch)
+    result = train_peer(config_of("sinc", epochs=3), recordings=recordings[:3], on_epoch=on_epoch)
     best = int(np.nanargmin(scores))
     assert result.made["best_epoch"] == best + 1
     for name, value in result.net.state_dict().items():
@@ -134,11 +134,11 @@ def test_the_weights_of_the_best_epoch_are_kept(
 
 
 def test_a_run_stops_where_the_callback_or_patience_says(
-    records: list[Record], monkeypatch: pytest.MonkeyPatch
+    recordings: list[Recording], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def stopped(on_epoch: Callable[[PhysNet, EpochState], bool] | None, **given: object) -> int:
         config = config_of("contrast-phys", epochs=9, **given)
-        return len(train_peer(config, records=records[:4], on_epoch=on_epoch).epochs)
+        return len(train_peer(config, recordings=recordings[:4], on_epoch=on_epoch).epochs)
 
     assert stopped(lambda _, state: state.epoch == 3) == 3
     scores = iter([5.0, 4.0, 6.0, 6.0, 1.0])
@@ -188,24 +188,26 @@ def test_what_is_not_given_is_as_published() -> None:
             PeerConfig.model_validate(bad)
 
 
-def test_damaged_pictures_and_too_few_recordings_are_told(records: list[Record]) -> None:
-    good = records[0].load_crops()
+def test_damaged_pictures_and_too_few_recordings_are_told(recordings: list[Recording]) -> None:
+    good = recordings[0].load_crops()
     frames = good.frames.astype(np.float32)
     frames[40] = np.nan
     damaged = FaceCrops(frames, good.times_s, good.valid)  # type: ignore[arg-type]
-    bad = replace(records[0], load_crops=lambda: damaged)
+    bad = replace(recordings[0], load_crops=lambda: damaged)
     with pytest.raises(InputError, match="loss is nan at step"):
-        train_peer(config_of("sinc"), records=[bad, *records[1:3]])
+        train_peer(config_of("sinc"), recordings=[bad, *recordings[1:3]])
     with pytest.raises(InputError, match=r"1 recordings.*two or more"):
-        train_peer(config_of("sinc"), records=records[:1])
-    result = train_peer(config_of("sinc", epochs=1), records=[*records[:3], record_of(9, 1.5)])
+        train_peer(config_of("sinc"), recordings=recordings[:1])
+    result = train_peer(
+        config_of("sinc", epochs=1), recordings=[*recordings[:3], record_of(9, 1.5)]
+    )
     assert list(result.skipped) == ["faces: face-9"]
 
 
 @pytest.fixture(scope="module")
-def saved(records: list[Record], tmp_path_factory: pytest.TempPathFactory) -> PeerResult:
+def saved(recordings: list[Recording], tmp_path_factory: pytest.TempPathFactory) -> PeerResult:
     out = tmp_path_factory.mktemp("peer")
-    return train_peer(config_of("contrast-phys", epochs=1), out=out, records=records)
+    return train_peer(config_of("contrast-phys", epochs=1), out=out, recordings=recordings)
 
 
 def test_a_checkpoint_comes_back_as_the_network_that_it_names(saved: PeerResult) -> None:

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rppg.evaluation import Protocol, measure
-from rppg.signals import Beats, Variability, find_beats, local_rate_hz, rate_course, variability
+from rppg.signals import Beats, Variability, find_beats, local_rate_hz, rate_series, variability
 
 FPS = 30.0
 SYSTOLE = 0.26
@@ -33,7 +33,7 @@ def breathing(bpm: float, depth: float, jitter: float, seed: int, seconds: float
 
 def beats_of(wave: np.ndarray, valid: np.ndarray | None = None) -> Beats:
     clean = measure(wave, Protocol()).bvp
-    rate = local_rate_hz(rate_course(clean, FPS, valid=valid), FPS, len(clean), 0.8)
+    rate = local_rate_hz(rate_series(clean, FPS, valid=valid), FPS, len(clean), 0.8)
     return find_beats(clean, FPS, rate if valid is None else np.where(valid, rate, np.nan))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from rppg.errors import InputError, WriteError
 from rppg.synthetic import cache
-from rppg.synthetic.cache import SPLITS, cache_folder, find_domain, synthetic_records
+from rppg.synthetic.cache import SPLITS, cache_folder, find_domain, synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 
 SHORT_S = 2.0
@@ -36,23 +36,23 @@ def rendered(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
 
 def test_the_second_call_reads_what_the_first_rendered(folder: Path, rendered: list[int]) -> None:
-    first = synthetic_records("webcam", "train", 2, duration_s=SHORT_S)
+    first = synthetic_recordings("webcam", "train", 2, duration_s=SHORT_S)
     frames = [r.load_crops().frames for r in first]
     assert sorted(rendered) == [0, 1]
     files = {p: p.stat().st_mtime_ns for p in folder.rglob("*.npz")}
     assert len(files) == 4
-    again = synthetic_records("webcam@1", "train", 2, duration_s=SHORT_S)
+    again = synthetic_recordings("webcam@1", "train", 2, duration_s=SHORT_S)
     assert sorted(rendered) == [0, 1]
     assert {p: p.stat().st_mtime_ns for p in folder.rglob("*.npz")} == files
-    for record, expected in zip(again, frames, strict=True):
-        np.testing.assert_array_equal(record.load_crops().frames, expected)
+    for recording, expected in zip(again, frames, strict=True):
+        np.testing.assert_array_equal(recording.load_crops().frames, expected)
     assert [r.name for r in again] == ["webcam-0", "webcam-1"]
 
 
 def test_more_subjects_render_only_what_is_missing_and_report_it(rendered: list[int]) -> None:
-    synthetic_records("lab", "validation", 1, duration_s=SHORT_S)
+    synthetic_recordings("lab", "validation", 1, duration_s=SHORT_S)
     seen: list[tuple[int, int]] = []
-    synthetic_records(
+    synthetic_recordings(
         "lab", "validation", 3, duration_s=SHORT_S, progress=lambda i, n: seen.append((i, n))
     )
     start = SPLITS["validation"]
@@ -65,11 +65,11 @@ def test_domain_duration_and_code_are_in_the_key(
     rendered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def file() -> int:
-        synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+        synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
         return len(rendered)
 
     assert file() == 1
-    (longer,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S + 1)
+    (longer,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S + 1)
     assert len(rendered) == 2
     assert longer.load_crops().duration_s == pytest.approx(SHORT_S + 1)
     monkeypatch.setattr(cache, "_code_digest", lambda: "other code")
@@ -80,10 +80,10 @@ def test_domain_duration_and_code_are_in_the_key(
 def test_a_changed_domain_is_rendered_anew(
     rendered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    synthetic_records("lab", "train", 1, duration_s=SHORT_S)
+    synthetic_recordings("lab", "train", 1, duration_s=SHORT_S)
     changed = DOMAINS["lab"].__class__(**{**DOMAINS["lab"].__dict__, "pulse": (0.02, 0.02)})
     monkeypatch.setitem(DOMAINS, "lab", changed)
-    synthetic_records("lab", "train", 1, duration_s=SHORT_S)
+    synthetic_recordings("lab", "train", 1, duration_s=SHORT_S)
     assert rendered == [0, 0]
 
 
@@ -91,12 +91,12 @@ def test_a_changed_domain_is_rendered_anew(
 def test_a_half_written_recording_is_rendered_again(
     folder: Path, rendered: list[int], lost: str
 ) -> None:
-    (record,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
-    crops, truth = record.load_crops(), record.load_truth()
+    (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
+    crops, truth = recording.load_crops(), recording.load_truth()
     for file in folder.rglob("*.npz"):
         if file.name.endswith(".truth.npz") == (lost == "truth"):
             file.unlink()
-    (again,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    (again,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
     assert rendered == [0, 0]
     np.testing.assert_array_equal(again.load_crops().frames, crops.frames)
     np.testing.assert_array_equal(again.load_truth().bvp, truth.bvp)
@@ -107,8 +107,8 @@ def test_a_damaged_recording_is_rendered_again(
     folder: Path, rendered: list[int], lost: str, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One bit anywhere in it, or the file cut anywhere: no other pictures, no other truth."""
-    (record,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
-    crops, truth = record.load_crops(), record.load_truth()
+    (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
+    crops, truth = recording.load_crops(), recording.load_truth()
     (file,) = (
         f for f in folder.rglob("*.npz") if f.name.endswith(".truth.npz") == (lost == "truth")
     )
@@ -122,8 +122,8 @@ def test_a_damaged_recording_is_rendered_again(
         file.write_bytes(intact[:place] if number % 2 else damaged)
         caplog.clear()
         before = len(rendered)
-        np.testing.assert_array_equal(record.load_crops().frames, crops.frames)
-        np.testing.assert_array_equal(record.load_truth().bvp, truth.bvp)
+        np.testing.assert_array_equal(recording.load_crops().frames, crops.frames)
+        np.testing.assert_array_equal(recording.load_truth().bvp, truth.bvp)
         assert len(rendered) == before + len(caplog.messages)
         if number % 2:
             assert f"{file}: can't be used" in caplog.text
@@ -137,25 +137,25 @@ def test_an_error_while_rendering_surfaces_and_leaves_no_file(
 
     monkeypatch.setattr(cache.np, "savez", fail)
     with pytest.raises(WriteError, match="disk full"):
-        synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+        synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
     assert not [p for p in folder.rglob("*") if p.is_file()]
 
 
 def test_pictures_do_not_hold_the_label(folder: Path) -> None:
-    (record,) = synthetic_records("webcam", "train", 1, duration_s=SHORT_S)
+    (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
     (pictures,) = (p for p in folder.rglob("*.npz") if not p.name.endswith(".truth.npz"))
     with np.load(pictures) as stored:
         assert sorted(stored) == ["frames", "times_s", "valid"]
     for truth in folder.rglob("*.truth.npz"):
         truth.unlink()
-    assert record.load_crops().valid.all()  # readable without it
+    assert recording.load_crops().valid.all()  # readable without it
     with pytest.raises(FileNotFoundError):
-        record.load_truth()
+        recording.load_truth()
 
 
 def test_splits_are_disjoint_subjects() -> None:
     names = {
-        split: {r.subject for r in synthetic_records("webcam", split, 3, duration_s=SHORT_S)}
+        split: {r.subject for r in synthetic_recordings("webcam", split, 3, duration_s=SHORT_S)}
         for split in SPLITS
     }
     assert [len(s) for s in names.values()] == [3, 3, 3]

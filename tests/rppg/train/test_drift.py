@@ -17,9 +17,9 @@ from rppg.train.steady import EpochMean, Tether
 
 @pytest.fixture(scope="module")
 def clip_set() -> ClipSet:
-    from rppg.synthetic.cache import synthetic_records
+    from rppg.synthetic.cache import synthetic_recordings
 
-    crops = [r.load_crops() for r in synthetic_records("mobile", "train", 4)]
+    crops = [r.load_crops() for r in synthetic_recordings("mobile", "train", 4)]
     return cut_clips(crops, ModelConfig(), clip_s=5.0, stride_s=5.0)
 
 

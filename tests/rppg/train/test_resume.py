@@ -21,7 +21,7 @@ from rppg.train.config import TrainConfig
 from rppg.train.interrupts import stops_wait
 from rppg.train.resume import RunState, load_state, save_state
 from rppg.train.run import TrainProgress, is_finished, settings_of, train
-from rppg.types import Record
+from rppg.types import Recording
 
 SMALL = TrainConfig(data=("synthetic:lab",), subjects=4, clip_s=5.0, batch_size=4, epochs=2, seed=1)
 
@@ -42,7 +42,7 @@ def killed(run: Callable[..., object], when: Callable[[TrainProgress], bool]) ->
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def recordings() -> list[Recording]:
     return open_datasets(SMALL.data, split="train", subjects=SMALL.subjects)
 
 
@@ -74,10 +74,12 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("step", [1, 5, 6, 9])
-def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, records: list[Record], step: int) -> None:
-    train(SMALL, out=tmp_path / "whole", records=records)
+def test_a_run_goes_on_to_the_same_bits(
+    tmp_path: Path, recordings: list[Recording], step: int
+) -> None:
+    train(SMALL, out=tmp_path / "whole", recordings=recordings)
 
-    run = partial(train, SMALL, out=tmp_path / "cut", records=records)
+    run = partial(train, SMALL, out=tmp_path / "cut", recordings=recordings)
     killed(run, lambda progress: progress.step == step)
     seen: list[int] = []
     run(resume=True, progress=lambda progress: seen.append(progress.step))
@@ -88,12 +90,12 @@ def test_a_run_goes_on_to_the_same_bits(tmp_path: Path, records: list[Record], s
 
 @pytest.mark.parametrize("step", [3, 6, 9])
 def test_tethers_and_means_go_on_to_the_same_bits(
-    tmp_path: Path, records: list[Record], step: int
+    tmp_path: Path, recordings: list[Recording], step: int
 ) -> None:
     """Before an epoch's second half, within it, and in the next epoch."""
     config = SMALL.model_copy(update={"tether": 0.1, "averaged": 0.5})
-    train(config, out=tmp_path / "whole", records=records)
-    run = partial(train, config, out=tmp_path / "cut", records=records)
+    train(config, out=tmp_path / "whole", recordings=recordings)
+    run = partial(train, config, out=tmp_path / "cut", recordings=recordings)
     killed(run, lambda progress: progress.step == step)
     run(resume=True)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
@@ -102,47 +104,47 @@ def test_tethers_and_means_go_on_to_the_same_bits(
 def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"subjects": 6, "epochs": 3})
     people = open_datasets(config.data, split="train", subjects=6)
-    adapt(config, out=tmp_path / "whole", records=people)
+    adapt(config, out=tmp_path / "whole", recordings=people)
 
-    run = partial(adapt, config, out=tmp_path / "cut", records=people)
+    run = partial(adapt, config, out=tmp_path / "cut", recordings=people)
     killed(run, lambda progress: progress.step == 4)
     run(resume=True)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
-def test_a_peer_goes_on_after_its_last_epoch(tmp_path: Path, records: list[Record]) -> None:
+def test_a_peer_goes_on_after_its_last_epoch(tmp_path: Path, recordings: list[Recording]) -> None:
     config = PeerConfig.model_validate(
         {"recipe": "sinc", "epochs": 3, "clip_frames": 90, "batch_size": 8, "model": {"width": 8}}
     )
-    train_peer(config, out=tmp_path / "whole", records=records)
+    train_peer(config, out=tmp_path / "whole", recordings=recordings)
 
-    run = partial(train_peer, config, out=tmp_path / "cut", records=records)
+    run = partial(train_peer, config, out=tmp_path / "cut", recordings=recordings)
     killed(run, lambda progress: progress.row["epoch"] == 3)
     run(resume=True)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
-def stopped_state(folder: Path, records: list[Record]) -> Path:
-    run = partial(train, SMALL, out=folder, records=records)
+def stopped_state(folder: Path, recordings: list[Recording]) -> Path:
+    run = partial(train, SMALL, out=folder, recordings=recordings)
     killed(run, lambda progress: progress.step == 3)
     return folder / "resume.safetensors"
 
 
 def test_another_run_is_refused_and_nothing_is_changed(
-    tmp_path: Path, records: list[Record]
+    tmp_path: Path, recordings: list[Recording]
 ) -> None:
-    stopped_state(tmp_path, records)
+    stopped_state(tmp_path, recordings)
     before = files(tmp_path)
     other = SMALL.model_copy(update={"lr": 0.5})
     with pytest.raises(InputError, match=r"config\.lr \(0\.01 there, 0\.5 here\)"):
-        train(other, out=tmp_path, records=records, resume=True)
+        train(other, out=tmp_path, recordings=recordings, resume=True)
     with pytest.raises(InputError, match="differs in data"):
-        train(SMALL, out=tmp_path, records=records[:3], resume=True)
+        train(SMALL, out=tmp_path, recordings=recordings[:3], resume=True)
     assert files(tmp_path) == before
 
 
-def test_a_finished_run_is_told_from_another(tmp_path: Path, records: list[Record]) -> None:
-    train(SMALL, out=tmp_path, records=records)
+def test_a_finished_run_is_told_from_another(tmp_path: Path, recordings: list[Recording]) -> None:
+    train(SMALL, out=tmp_path, recordings=recordings)
     assert is_finished(tmp_path, settings_of("fcus", SMALL))
     assert not is_finished(tmp_path / "new", settings_of("fcus", SMALL))
     other = SMALL.model_copy(update={"seed": 9})
@@ -155,8 +157,8 @@ def load_state_of(content: bytes, path: Path):
     return load_state(path)
 
 
-def test_damaged_states_are_refused(tmp_path: Path, records: list[Record]) -> None:
-    path = stopped_state(tmp_path, records)
+def test_damaged_states_are_refused(tmp_path: Path, recordings: list[Recording]) -> None:
+    path = stopped_state(tmp_path, recordings)
     whole = path.read_bytes()
     tensors = {name: value.clone() for name, value in load_file(path).items()}
     spoilt = {
@@ -168,30 +170,30 @@ def test_damaged_states_are_refused(tmp_path: Path, records: list[Record]) -> No
     for content in spoilt.values():
         path.write_bytes(content)
         with pytest.raises(InputError, match="not the state of a run"):
-            train(SMALL, out=tmp_path, records=records, resume=True)
+            train(SMALL, out=tmp_path, recordings=recordings, resume=True)
         assert path.read_bytes() == content
     run, state = load_state_of(whole, path)
     for name in state:
         save_state(path, run, {key: value for key, value in state.items() if key != name})
         with pytest.raises(InputError, match="does not fit this run"):
-            train(SMALL, out=tmp_path, records=records, resume=True)
+            train(SMALL, out=tmp_path, recordings=recordings, resume=True)
     save_state(path, run, {**state, "net": {"nothing": torch.zeros(1)}})
     with pytest.raises(InputError, match="does not fit this run"):
-        train(SMALL, out=tmp_path, records=records, resume=True)
+        train(SMALL, out=tmp_path, recordings=recordings, resume=True)
     save_file(tensors, path, {"format": "99"})
     with pytest.raises(InputError, match="format 99, this version resumes 2"):
-        train(SMALL, out=tmp_path, records=records, resume=True)
+        train(SMALL, out=tmp_path, recordings=recordings, resume=True)
     tensors["json"] = tensors["json"][:-7]
     save_file(tensors, path, {"format": "2"})
     with pytest.raises(InputError, match="not the state of a run"):
-        train(SMALL, out=tmp_path, records=records, resume=True)
+        train(SMALL, out=tmp_path, recordings=recordings, resume=True)
 
 
 @pytest.mark.parametrize(
     ("number", "ended"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
 def test_a_stop_waits_for_the_step_and_keeps_its_state(
-    tmp_path: Path, records: list[Record], number: signal.Signals, ended: type[BaseException]
+    tmp_path: Path, recordings: list[Recording], number: signal.Signals, ended: type[BaseException]
 ) -> None:
     def ask(progress):
         if progress.step == 3:
@@ -199,12 +201,12 @@ def test_a_stop_waits_for_the_step_and_keeps_its_state(
 
     before = signal.getsignal(number)
     with pytest.raises(ended):
-        train(SMALL, out=tmp_path / "cut", records=records, progress=ask)
+        train(SMALL, out=tmp_path / "cut", recordings=recordings, progress=ask)
     assert signal.getsignal(number) is before
     _, state = load_state(tmp_path / "cut" / "resume.safetensors")
     assert len(state["log"]) == 3
-    train(SMALL, out=tmp_path / "cut", records=records, resume=True)
-    train(SMALL, out=tmp_path / "whole", records=records)
+    train(SMALL, out=tmp_path / "cut", recordings=recordings, resume=True)
+    train(SMALL, out=tmp_path / "whole", recordings=recordings)
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 

@@ -21,7 +21,7 @@ from rppg.train.clips import to_patches
 from rppg.train.config import MaskConfig, ProjectConfig, TrainConfig
 from rppg.train.loop import span_amplitude
 from rppg.train.run import TrainProgress, train
-from rppg.types import FaceCrops, Pulse, Record
+from rppg.types import FaceCrops, Pulse, Recording
 
 CONFIG = TrainConfig(subjects=4, clip_s=5, stride_s=5, batch_size=4)
 
@@ -31,16 +31,16 @@ def unreadable() -> Pulse:
 
 
 @pytest.fixture(scope="module")
-def records() -> list[Record]:
+def recordings() -> list[Recording]:
     """Four short recordings whose labels cannot be read."""
 
-    def record(number: int) -> Record:
+    def recording(number: int) -> Recording:
         crops = render_crops(draw_subject(DOMAINS["webcam"], number, 10.0))
-        return Record(
+        return Recording(
             f"webcam-{number}", "synthetic:webcam@1", str(number), lambda: crops, unreadable
         )
 
-    return [record(n) for n in range(310, 314)]
+    return [recording(n) for n in range(310, 314)]
 
 
 def same_bits(a: FcusNet, b: FcusNet) -> bool:
@@ -48,18 +48,22 @@ def same_bits(a: FcusNet, b: FcusNet) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(records: list[Record]) -> None:
+def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
+    recordings: list[Recording],
+) -> None:
     seen: list[TrainProgress] = []
     torch.manual_seed(1)
-    one = train(CONFIG, records=records, progress=seen.append)
+    one = train(CONFIG, recordings=recordings, progress=seen.append)
     torch.manual_seed(2)
-    two = train(CONFIG, records=records)
+    two = train(CONFIG, recordings=recordings)
     assert same_bits(one.net, two.net)
     clocks = {"seconds"}
     for a, b in zip(one.log, two.log, strict=True):
         for key in a.keys() - clocks:
             assert a[key] == b[key] or (math.isnan(a[key]) and math.isnan(b[key])), key
-    assert not same_bits(one.net, train(CONFIG.model_copy(update={"seed": 1}), records=records).net)
+    assert not same_bits(
+        one.net, train(CONFIG.model_copy(update={"seed": 1}), recordings=recordings).net
+    )
     assert not one.net.training
     assert [p.step for p in seen] == [1, 2]
     assert {p.steps for p in seen} == {2}
@@ -68,18 +72,18 @@ def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(records: list
     assert one.checkpoint is None
 
 
-def test_training_leaves_the_callers_random_numbers_alone(records: list[Record]) -> None:
+def test_training_leaves_the_callers_random_numbers_alone(recordings: list[Recording]) -> None:
     torch.manual_seed(5)
     expected = torch.rand(1)
     torch.manual_seed(5)
-    train(CONFIG, records=records[:1])
+    train(CONFIG, recordings=recordings[:1])
     assert torch.equal(torch.rand(1), expected)
 
 
 def test_every_parameter_that_can_learn_has_moved_and_the_loss_falls(
-    records: list[Record],
+    recordings: list[Recording],
 ) -> None:
-    result = train(CONFIG.model_copy(update={"epochs": 6, "lr": 1e-2}), records=records)
+    result = train(CONFIG.model_copy(update={"epochs": 6, "lr": 1e-2}), recordings=recordings)
     fresh = dict(FcusNet(CONFIG.model).named_parameters())
     for name, value in result.net.named_parameters():
         if name.startswith("attention.encoder"):
@@ -93,22 +97,22 @@ def test_every_parameter_that_can_learn_has_moved_and_the_loss_falls(
     "off", [("mask",), ("smooth",), ("project",), ("mask", "smooth", "project")]
 )
 def test_each_level_can_be_switched_off_and_matters(
-    records: list[Record], off: tuple[str, ...]
+    recordings: list[Recording], off: tuple[str, ...]
 ) -> None:
-    changed = train(CONFIG.model_copy(update=dict.fromkeys(off)), records=records)
+    changed = train(CONFIG.model_copy(update=dict.fromkeys(off)), recordings=recordings)
     assert all(math.isfinite(row["loss"]) for row in changed.log)
-    assert not same_bits(changed.net, train(CONFIG, records=records).net)
+    assert not same_bits(changed.net, train(CONFIG, recordings=recordings).net)
     kept = [row["kept"] for row in changed.log]
     assert all(k == 1 for k in kept) if "mask" in off else all(0 < k < 1 for k in kept)
 
 
-def test_projection_keeps_the_answer_to_the_background(records: list[Record]) -> None:
-    crops = [to_patches(record.load_crops(), CONFIG.model) for record in records]
+def test_projection_keeps_the_answer_to_the_background(recordings: list[Recording]) -> None:
+    crops = [to_patches(recording.load_crops(), CONFIG.model) for recording in recordings]
     probe = tile_background(torch.stack([c[:150] for c in crops]))
 
     def drift(config: TrainConfig) -> float:
         """How far the encoder's answer to background moves, relative to what it was."""
-        net = train(config, records=records).net
+        net = train(config, recordings=recordings).net
         with torch.random.fork_rng():
             torch.manual_seed(config.seed)
             start = FcusNet(config.model)
@@ -125,9 +129,9 @@ def test_projection_keeps_the_answer_to_the_background(records: list[Record]) ->
     assert drift(base.model_copy(update={"project": everything})) < 0.05 * free
 
 
-def test_what_a_run_writes_can_be_read_back(records: list[Record], tmp_path: Path) -> None:
+def test_what_a_run_writes_can_be_read_back(recordings: list[Recording], tmp_path: Path) -> None:
     out = tmp_path / "runs" / "one"
-    result = train(CONFIG, out=out, records=records)
+    result = train(CONFIG, out=out, recordings=recordings)
     assert sorted(p.name for p in out.iterdir()) == [
         "checkpoint.json",
         "checkpoint.safetensors",
@@ -154,17 +158,21 @@ def test_what_a_run_writes_can_be_read_back(records: list[Record], tmp_path: Pat
 
 @pytest.mark.parametrize("mask", [MaskConfig(), None])
 def test_damaged_pictures_never_become_a_checkpoint(
-    records: list[Record], tmp_path: Path, mask: MaskConfig | None
+    recordings: list[Recording], tmp_path: Path, mask: MaskConfig | None
 ) -> None:
-    good = records[0].load_crops()
+    good = recordings[0].load_crops()
     frames = good.frames.astype(np.float32)
     frames[40:50, 10:20, 10:20] = np.nan
     damaged = FaceCrops(frames, good.times_s, good.valid)  # type: ignore[arg-type]
-    bad = replace(records[0], load_crops=lambda: damaged)
-    train(CONFIG, out=tmp_path, records=records)
+    bad = replace(recordings[0], load_crops=lambda: damaged)
+    train(CONFIG, out=tmp_path, recordings=recordings)
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     with pytest.raises(InputError, match=r"nan|finite"):
-        train(CONFIG.model_copy(update={"mask": mask}), out=tmp_path, records=[bad, *records[1:]])
+        train(
+            CONFIG.model_copy(update={"mask": mask}),
+            out=tmp_path,
+            recordings=[bad, *recordings[1:]],
+        )
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 

@@ -5,7 +5,7 @@ import logging
 import numpy as np
 import pytest
 
-from rppg.video.decode import Frame
+from rppg.types import Frame
 from rppg.video.resize import cut
 from rppg.video.track import EVERY_S, LOST_S, FaceTrack, face_box
 

@@ -1,0 +1,67 @@
+"""Modules that moved: their old names still import for one version, with a DeprecationWarning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from importlib import import_module
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+
+
+class _AliasLoader(Loader):
+    def __init__(self, old: str, new: str) -> None:
+        self.old, self.new = old, new
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Fill the old name's module with what the new one holds."""
+        warnings.warn(
+            f"{self.old} has moved to {self.new}; the old name goes in the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        own = {"__name__", "__loader__", "__spec__", "__package__", "__path__"}
+        held = vars(import_module(self.new))
+        vars(module).update({name: value for name, value in held.items() if name not in own})
+
+
+def alias(old: str, new: str) -> ModuleSpec:
+    """Return the spec of a module that holds, under its old name, what the new one does."""
+    # As a package without a folder: what is in it is found by its old name, or not at all.
+    return ModuleSpec(old, _AliasLoader(old, new), is_package=True)
+
+
+class OldNames(MetaPathFinder):
+    """Finds this package's modules by their old names. Append one to `sys.meta_path`."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of a module that moved; None for any other."""
+        return alias(name, MOVED[name]) if name in MOVED else None
+
+
+MOVED = {
+    "gradreg.accumulation": "gradreg.smooth.closure",
+    "gradreg.change": "gradreg.project.update",
+    "gradreg.features": "gradreg.project.unfold",
+    "gradreg.gradient_mask": "gradreg.mask.gradients",
+    "gradreg.mask_counts": "gradreg.mask.counts",
+    "gradreg.masking": "gradreg.mask.level",
+    "gradreg.matrices": "gradreg.project.layers",
+    "gradreg.observation": "gradreg.project.observation",
+    "gradreg.one_pass": "gradreg.smooth.one_pass",
+    "gradreg.perturbations": "gradreg.smooth.perturbations",
+    "gradreg.projection": "gradreg.project.level",
+    "gradreg.protected": "gradreg.project.weight",
+    "gradreg.ranks": "gradreg.distributed",
+    "gradreg.sketch": "gradreg.project.sketch",
+    "gradreg.smoothing": "gradreg.smooth.two_pass",
+    "gradreg.statistics": "gradreg.running_statistics",
+    "gradreg.subspace": "gradreg.project.subspace",
+    **{
+        f"gradreg.perturbations.{name}": f"gradreg.smooth.perturbations.{name}"
+        for name in ("asam", "friendly", "noise", "norms", "protocol", "sam")
+    },
+}
