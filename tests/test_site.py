@@ -35,6 +35,7 @@ PUBLIC = [
     "rppg.signals",
     "rppg.video",
 ]
+OUT_OF_NAVIGATION = ("research-log.html",)
 SCRIPTS_ASK = {"unpkg.com/mermaid", "unpkg.com/resize-observer-polyfill", "api.github.com"}
 """Where the theme's own script goes for diagrams, for browsers before 2020, and for the stars of a
 repository: the pages must give it no occasion."""
@@ -166,8 +167,8 @@ def test_equations_are_drawn_by_the_browser(site: Path) -> None:
 
 @pytest.mark.slow
 def test_text_from_elsewhere_is_filled_in(site: Path) -> None:
-    reached = (site / "what-it-reaches.html").read_text(encoding="utf-8")
-    assert "constant guess" in reached
+    assert "constant guess" in (site / "results.html").read_text(encoding="utf-8")
+    assert "rppg predict" in (site / "reference/command-line.html").read_text(encoding="utf-8")
     for file in site.rglob("*.html"):
         assert not re.search(r"<!-- (commands|README: .*?) -->", file.read_text(encoding="utf-8"))
 
@@ -181,9 +182,12 @@ def test_search_finds_the_pages(site: Path) -> None:
 
 @pytest.mark.slow
 def test_every_page_is_in_the_navigation(pages: dict[Path, Page], site: Path) -> None:
-    reached = {
-        (site / urlsplit(link).path).resolve()
-        for link in pages[site / "index.html"].links
-        if not urlsplit(link).scheme
-    }
-    assert set(pages) - {site / "404.html"} <= reached
+    """Or, if left out on purpose, linked from the page of the results."""
+
+    def linked_from(name: str) -> set[Path]:
+        links = [urlsplit(link) for link in pages[site / name].links]
+        return {(site / link.path).resolve() for link in links if not link.scheme}
+
+    left_out = {site / name for name in OUT_OF_NAVIGATION}
+    assert left_out <= linked_from("results.html")
+    assert set(pages) - {site / "404.html"} - left_out <= linked_from("index.html")

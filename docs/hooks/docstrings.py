@@ -1,4 +1,4 @@
-"""Docstrings in the notation that the site's reference reads.
+"""Docstrings in the notation that the site's reference parses.
 
 Equations in reStructuredText's `math` become `$...$`, an `Example:` a section of examples, and an
 argument's entry for two (`start_s, duration_s: ...`) one entry each.
@@ -18,27 +18,31 @@ SHARED = re.compile(r"^( +)(\w+(?:, \w+)+)(: .*\n?(?:\1 +.*\n?)*)", re.MULTILINE
 
 
 class Notation(Extension):
-    """Rewrites each docstring before it is parsed."""
+    """An extension that rewrites each docstring before it is parsed."""
 
     def on_object(self, *, obj: Object, **kwargs: Any) -> None:
         if obj.docstring is not None:
             arguments = {p.name for p in obj.parameters} if isinstance(obj, Function) else set()
-            obj.docstring.value = rewritten(obj.docstring.value, arguments)
+            obj.docstring.value = rewrite(obj.docstring.value, arguments)
 
 
-def rewritten(docstring: str, arguments: Collection[str] = ()) -> str:
-    """The docstring of a function with these arguments, or of anything else."""
+def rewrite(docstring: str, arguments: Collection[str] = ()) -> str:
+    """Return the docstring in the parser's notation.
 
-    def block(found: re.Match[str]) -> str:
-        lines = dedent(found[2]).strip().splitlines()
-        return "\n".join(f"{found[1]}{line}" for line in ["$$", *lines, "$$"]) + "\n"
+    Args:
+        arguments: names of the function's arguments; none for anything else.
+    """
 
-    def entries(found: re.Match[str]) -> str:
-        names = found[2].split(", ")
+    def block(match: re.Match[str]) -> str:
+        lines = dedent(match[2]).strip().splitlines()
+        return "\n".join(f"{match[1]}{line}" for line in ["$$", *lines, "$$"]) + "\n"
+
+    def entries(match: re.Match[str]) -> str:
+        names = match[2].split(", ")
         if not set(names) <= set(arguments):
-            return found[0]
-        text = found[3].rstrip("\n") + "\n"
-        return "".join(f"{found[1]}{name}{text}" for name in names)
+            return match[0]
+        text = match[3].rstrip("\n") + "\n"
+        return "".join(f"{match[1]}{name}{text}" for name in names)
 
     docstring = INLINE.sub(r"$\1$", BLOCK.sub(block, docstring))
     return SHARED.sub(entries, EXAMPLE.sub("Examples:", docstring))
