@@ -1,0 +1,144 @@
+"""The tables of docs/results.md show the numbers in docs/results/*.json."""
+
+import json
+import re
+from collections.abc import Iterable
+from itertools import chain
+from pathlib import Path
+from statistics import mean, median
+from typing import Any
+
+import pytest
+
+DOCS = Path(__file__).parents[1] / "docs"
+PAGE = (DOCS / "results.md").read_text(encoding="utf-8")
+DOMAINS = ("lab", "webcam", "codec", "mobile", "wild")
+METHODS = {
+    "FCUS-rPPG, one epoch": "fcus",
+    "FCUS-rPPG, shipped": "fcus",
+    "the same after one epoch on the clip itself, without labels": "adapted",
+    "the same network, untrained": "untrained",
+    "Contrast-Phys, 6 minutes on a CPU": "contrast-phys",
+    "constant guess": "constant",
+}
+
+
+def load(name: str) -> Any:
+    return json.loads((DOCS / f"results/{name}.json").read_text(encoding="utf-8"))
+
+
+def table(heading: str, index: int = 0) -> dict[str, list[float]]:
+    """Return the numbers in each row of a section's table, by the row's first cell."""
+    section = re.split(rf"^#+ {re.escape(heading)}\n", PAGE, flags=re.MULTILINE)[1]
+    section = re.split(r"^#+ ", section, flags=re.MULTILINE)[0]
+    lines = re.findall(r"((?:^\|.*\n)+)", section, re.MULTILINE)[index].splitlines()[2:]
+    rows = {}
+    for line in lines:
+        first, *cells = line.replace("−", "-").strip("| ").split(" | ")
+        numbers = re.findall(r"(?<![\w@.])[+-]?\d+(?:\.\d+)?", " ".join(cells).replace("–", " "))
+        rows[first.strip("`").split("`")[0]] = [float(number) for number in numbers]
+    return rows
+
+
+def spread(values: Iterable[float]) -> list[float]:
+    """Return the median, the lowest and the highest."""
+    values = list(values)
+    return [median(values), min(values), max(values)]
+
+
+def flat(cells: Iterable[list[float]]) -> list[float]:
+    return list(chain.from_iterable(cells))
+
+
+def assert_shown(shown: list[float], measured: list[float], digits: int = 2) -> None:
+    assert shown == pytest.approx(measured, abs=0.5 * 10**-digits + 1e-3)
+
+
+def test_one_epoch_on_one_camera() -> None:
+    measured = load("first_epoch")["mae_bpm"]
+    for name, shown in table("One epoch on one camera").items():
+        values = [
+            measured[f"synthetic:{d}@1"][METHODS.get(name, name.lower())]
+            for d in ("lab", "webcam", "wild")
+        ]
+        expected = [spread(v) if "one epoch" in name else [v[0]] for v in values]
+        assert_shown(shown, flat(expected))
+
+
+def test_another_camera() -> None:
+    found = load("cross_domain")
+    columns = {name.lower().removesuffix(" guess"): row for name, row in found["columns"].items()}
+    for name, shown in table("Does it carry to another camera?").items():
+        row = [columns[METHODS.get(name, name.lower())][domain] for domain in DOMAINS]
+        assert_shown(shown, [*row, mean(row)])
+    for name, shown in table("Does it carry to another camera?", 1).items():
+        cells = [spread(found["matrix"]["fcus"][name][domain]) for domain in DOMAINS]
+        assert_shown(shown, flat(cells))
+
+
+@pytest.mark.parametrize(
+    ("heading", "name"),
+    [("Is one epoch enough?", "convergence"), ("Several epochs", "convergence_steady")],
+)
+def test_epochs(heading: str, name: str) -> None:
+    curves = load(name)["curves"]
+    for epoch, shown in table(heading).items():
+        index = 0 if epoch == "untrained" else int(epoch)
+        points = [curves[source][index] for source in ("webcam", "mobile", "wild")]
+        cells = [spread(point["mae_bpm"]) for point in points]
+        expected = [cell[0] for cell in cells] if index == 0 else flat(cells)
+        assert_shown(shown, [points[0]["clips"], *expected])
+
+
+def test_quality() -> None:
+    found = load("quality")
+    rows = {
+        "with a pulse": [found["groups"][f"{d}@1/fcus"]["reliable"] for d in DOMAINS],
+        "rendered without a pulse": [
+            found["reliable_without_a_pulse"][f"{d}@1/fcus"] for d in DOMAINS
+        ],
+    }
+    shown = table("Does low quality mean a large error?")
+    assert shown.keys() == rows.keys()
+    for name, row in rows.items():
+        assert_shown(shown[name], row, 3)
+    share = f"{100 * found['reliable_without_a_pulse']['wild@1/fcus']:.0f} %"
+    for page in ("results.md", "limits.md", "how-to/predict.md"):
+        assert share in (DOCS / page).read_text(encoding="utf-8"), page
+
+
+def test_the_wave() -> None:
+    measured = load("refined_wave")["domains"]
+    shown = table("The wave")
+    assert shown.keys() == measured.keys()
+    for domain, row in measured.items():
+        *correlations, share = shown[domain]
+        assert_shown(correlations, [row["measured"], row["refined"], row["sine"]], 3)
+        assert share == pytest.approx(100 * row["refined_above_sine"], abs=0.51)
+
+
+def test_a_real_face() -> None:
+    measured = load("real_video")["methods"]
+    keys = ("error_bpm", "track_mae_bpm", "correlation", "refined_correlation")
+    shown = table("A real face")
+    assert len(shown) == len(measured)
+    for name, row in shown.items():
+        assert_shown(row, [measured[METHODS.get(name, name.lower())][key] for key in keys], 3)
+
+
+def test_layouts() -> None:
+    measured = {row["layout"]: row for row in load("layouts")["domains"].values()}
+    shown = table("From files as downloaded to the table")
+    assert shown.keys() == measured.keys()
+    for layout, row in measured.items():
+        cells = [row["mae"][key] for key in ("green", "chrom", "pos", "untrained", "fcus")]
+        assert_shown(shown[layout][-11:], [row["windows"], *flat(cells)])
+
+
+def test_calibration() -> None:
+    measured = load("calibration")["domains"]
+    keys = ("constant", "green", "chrom", "pos", "untrained", "oracle")
+    shown = table("Are the synthetic domains as hard as what they mirror?")
+    assert shown.keys() == measured.keys()
+    for domain, row in measured.items():
+        assert_shown(shown[domain], flat(row[key] for key in keys))
