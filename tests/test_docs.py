@@ -1,10 +1,11 @@
-"""Every Python block in the documents runs; blocks of one document share their names.
+"""The code and the commands in the documentation.
 
-A block's title may say what it needs: `title="needs lightning"` is left out, and the test skipped
-at its end, where that library is missing; `title="several processes"` runs in a group of one.
+Every Python block runs; the blocks of one page share their names. A block titled
+`title="needs lightning"` is left out if that library is missing, and the test is then skipped at
+its end. A block titled `title="several processes"` runs in a process group of one.
 
-Every command in a shell block exists and takes its options; the tutorials' commands are run, and
-print what stands below them.
+Every command in a shell block exists and has the options used. The tutorials' commands are run and
+print the output shown below them.
 """
 
 import csv
@@ -39,9 +40,9 @@ BLOCK = re.compile(r'```python(?: title="([^"]*)")?\n(.*?)```', re.DOTALL)
 
 @contextmanager
 def process_group(folder: Path) -> Iterator[None]:
-    """A group of one process."""
-    meeting = (folder / "meeting").as_uri()
-    dist.init_process_group("gloo", init_method=meeting, rank=0, world_size=1)
+    """Open a process group of one process."""
+    rendezvous = (folder / "rendezvous").as_uri()
+    dist.init_process_group("gloo", init_method=rendezvous, rank=0, world_size=1)
     try:
         yield
     finally:
@@ -50,7 +51,7 @@ def process_group(folder: Path) -> Iterator[None]:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType(f"page_{page.stem}")  # as a file would be, so that its classes pickle
+    module = ModuleType(f"page_{page.stem}")  # a real module, so that its classes pickle
     monkeypatch.setitem(sys.modules, module.__name__, module)
     names = vars(module)
     missing: set[str] = set()
@@ -68,7 +69,7 @@ def test_code_blocks_run(page: Path, tmp_path: Path, monkeypatch: pytest.MonkeyP
         else:
             exec(code, names)
     if missing:
-        pytest.skip(f"all but the blocks that need {', '.join(sorted(missing))} ran")
+        pytest.skip(f"the blocks that need {', '.join(sorted(missing))} did not run")
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
@@ -79,7 +80,7 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def commands_in(shell: str) -> Iterator[list[str]]:
-    """The words of each simple command of a shell block, up to a redirection."""
+    """Yield the words of each simple command of a shell block, up to a redirection."""
     for line in shell.replace("\\\n", " ").splitlines():
         lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
         lexer.whitespace_split = True
@@ -97,7 +98,7 @@ def commands_in(shell: str) -> Iterator[list[str]]:
 
 
 def check_command(words: list[str]) -> None:
-    """Raises UsageError, or fails, where a command does not exist as it is written."""
+    """Raise UsageError, or fail, if a command doesn't exist as it is written."""
     match words:
         case ["rppg", "--help" | "--version"]:
             pass
@@ -110,8 +111,8 @@ def check_command(words: list[str]) -> None:
         case ["torchrun", *launch] if "rppg.train" in launch:
             check_command(["rppg", "train", *launch[launch.index("rppg.train") + 1 :]])
         case ["python", "-m", module, *_] if module.startswith("benchmarks"):
-            place = ROOT / module.replace(".", "/")
-            assert place.with_suffix(".py").exists() or (place / "__main__.py").exists(), module
+            path = ROOT / module.replace(".", "/")
+            assert path.with_suffix(".py").exists() or (path / "__main__.py").exists(), module
         case ["make", target, *_]:
             makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
             assert re.search(rf"^{re.escape(target)}:", makefile, re.MULTILINE), target
@@ -133,7 +134,7 @@ def test_commands_exist(page: Path) -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_commands_in_prose_exist(page: Path) -> None:
-    """What stands in a sentence is often cut short: its command and options exist."""
+    """Commands in a sentence are often incomplete: only command and options are checked."""
     prose = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     for text in INLINE.findall(prose):
         program, name, *rest = text.split()
@@ -142,8 +143,8 @@ def test_commands_in_prose_exist(page: Path) -> None:
         elif not name.startswith("-") and name.islower():
             command = typer.main.get_command(app).commands[name]
             known = {"--help", *(option for p in command.params for option in p.opts)}
-            asked = {word.rstrip(".,") for word in rest if word.startswith("--")}
-            assert asked <= known, f"{page.name}: `{text}`"
+            options = {word.rstrip(".,") for word in rest if word.startswith("--")}
+            assert options <= known, f"{page.name}: `{text}`"
 
 
 @pytest.mark.parametrize(
@@ -157,14 +158,14 @@ def test_a_wrong_command_is_seen(wrong: str) -> None:
 
 
 def assert_printed(expected: str, printed: str) -> None:
-    """The lines printed begin with the expected ones; numbers may differ a little."""
-    found = printed.splitlines()
-    for pair in zip(expected.splitlines(), found, strict=False):
+    """Check that the output starts with the expected lines; numbers may differ slightly."""
+    lines = printed.splitlines()
+    for pair in zip(expected.splitlines(), lines, strict=False):
         line, other = (SECONDS.sub("", text).rstrip() for text in pair)
         assert NUMBER.sub("#", line) == NUMBER.sub("#", other), printed
         for a, b in zip(NUMBER.findall(line), NUMBER.findall(other), strict=True):
             assert float(b) == pytest.approx(float(a), rel=0.1, abs=0.3), printed
-    assert len(found) >= len(expected.splitlines()), printed
+    assert len(lines) >= len(expected.splitlines()), printed
 
 
 @pytest.mark.slow
@@ -189,7 +190,7 @@ def test_tutorials_print_what_they_say(page: Path, tmp_path: Path) -> None:
 
 
 def assert_scores(text: str, scores: Path) -> None:
-    """The tutorial's table shows what `rppg evaluate` wrote, method by method."""
+    """Check the tutorial's table against the scores that `rppg evaluate` wrote."""
     with scores.open(encoding="utf-8") as file:
         written = list(csv.DictReader(file))
     shown = re.findall(r"^\| .*? \| (\S+) ± (\S+) \| (\S+) \|$", text, re.MULTILINE)

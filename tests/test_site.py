@@ -1,4 +1,4 @@
-"""The documentation site: it builds strictly, is whole, and loads nothing from elsewhere."""
+"""The documentation site: it builds strictly, is complete, and loads nothing from other servers."""
 
 import importlib
 import re
@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LOADS = {  # what a browser fetches by itself; `a` is for the reader to follow
+LOADS = {  # attributes that a browser fetches without a click
     "script": ["src"],
     "link": ["href"],
     "img": ["src", "srcset"],
@@ -24,7 +24,7 @@ LOADS = {  # what a browser fetches by itself; `a` is for the reader to follow
     "use": ["href", "xlink:href"],
     "image": ["href", "xlink:href"],
 }
-QUIET_LINKS = {"canonical", "next", "prev"}  # of these the browser fetches nothing
+QUIET_LINKS = {"canonical", "next", "prev"}  # not fetched by the browser
 PUBLIC = [
     "gradreg",
     "gradreg.diagnostics",
@@ -36,13 +36,13 @@ PUBLIC = [
     "rppg.video",
 ]
 OUT_OF_NAVIGATION = ("research-log.html",)
-SCRIPTS_ASK = {"unpkg.com/mermaid", "unpkg.com/resize-observer-polyfill", "api.github.com"}
-"""Where the theme's own script goes for diagrams, for browsers before 2020, and for the stars of a
-repository: the pages must give it no occasion."""
+THEME_ADDRESSES = {"unpkg.com/mermaid", "unpkg.com/resize-observer-polyfill", "api.github.com"}
+"""Addresses that the theme's script fetches for diagrams, for browsers before 2020, and for a
+repository's stars: no page may make it do so."""
 
 
 class Page(HTMLParser):
-    """What a page loads, where it links to, and the anchors in it."""
+    """A page: the URLs it loads, its links, anchors and CSS classes."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -53,15 +53,15 @@ class Page(HTMLParser):
         self.feed(html)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        given = {name: value or "" for name, value in attrs}
-        self.anchors |= {given[key] for key in ("id", "name") if key in given}
-        self.classes |= set(given.get("class", "").split())
-        if tag == "a" and "href" in given:
-            self.links.append(given["href"])
-        if tag == "link" and given.get("rel") in QUIET_LINKS:
+        values = {name: value or "" for name, value in attrs}
+        self.anchors |= {values[key] for key in ("id", "name") if key in values}
+        self.classes |= set(values.get("class", "").split())
+        if tag == "a" and "href" in values:
+            self.links.append(values["href"])
+        if tag == "link" and values.get("rel") in QUIET_LINKS:
             return
-        self.loads += [given[name] for name in LOADS.get(tag, []) if name in given]
-        self.loads += re.findall(r"url\(([^)]+)\)", given.get("style", ""))
+        self.loads += [values[name] for name in LOADS.get(tag, []) if name in values]
+        self.loads += re.findall(r"url\(([^)]+)\)", values.get("style", ""))
 
 
 @pytest.fixture(scope="module")
@@ -89,25 +89,25 @@ def test_nothing_is_loaded_from_elsewhere(site: Path, pages: dict[Path, Page]) -
     for file, page in pages.items():
         assert page.loads
         assert not [url for url in page.loads if is_elsewhere(url)], file
-        assert "mermaid" not in page.classes  # the theme would fetch the program that draws them
+        assert "mermaid" not in page.classes  # the theme would fetch the script that draws them
         assert "md-source" not in page.classes  # nor a repository's stars
     for style in site.rglob("*.css"):
         text = style.read_text(encoding="utf-8")
-        found = re.findall(r"(?:url\(|@import\s+)[\"']?([^\"')]+)", text)
-        assert not [url for url in found if is_elsewhere(url)], style
+        urls = re.findall(r"(?:url\(|@import\s+)[\"']?([^\"')]+)", text)
+        assert not [url for url in urls if is_elsewhere(url)], style
 
 
 @pytest.mark.slow
 def test_the_scripts_know_no_other_place(site: Path) -> None:
-    asked: set[str] = set()
+    addresses: set[str] = set()
     for script in site.rglob("*.js"):
         if script.name == "search_index.js":
             continue
         text = re.sub(r"/\*.*?\*/|//# source.*", "", script.read_text("utf-8"), flags=re.DOTALL)
-        asked |= set(re.findall(r"[\"'`]https?://([\w./-]+)", text))
-    known = {url for url in asked if any(url.startswith(place) for place in SCRIPTS_ASK)}
-    names = {url for url in asked - known if url.startswith("www.w3.org/")}  # XML namespaces
-    assert asked == known | names
+        addresses |= set(re.findall(r"[\"'`]https?://([\w./-]+)", text))
+    known = {url for url in addresses if any(url.startswith(start) for start in THEME_ADDRESSES)}
+    names = {url for url in addresses - known if url.startswith("www.w3.org/")}  # XML namespaces
+    assert addresses == known | names
 
 
 @pytest.mark.slow
@@ -131,11 +131,11 @@ def test_every_public_name_is_in_the_reference(pages: dict[Path, Page], name: st
     module = importlib.import_module(name)
     anchors = {anchor for page in pages.values() for anchor in page.anchors}
     for public in module.__all__:
-        found = getattr(module, public)
-        places = {f"{name}.{public}"}
-        if hasattr(found, "__qualname__"):
-            places.add(f"{found.__module__}.{found.__qualname__}")
-        assert places & anchors, f"{name}.{public}"
+        value = getattr(module, public)
+        names = {f"{name}.{public}"}
+        if hasattr(value, "__qualname__"):
+            names.add(f"{value.__module__}.{value.__qualname__}")
+        assert names & anchors, f"{name}.{public}"
 
 
 @pytest.mark.slow
@@ -154,7 +154,7 @@ def test_every_command_and_option_is_in_the_reference(site: Path) -> None:
 
 @pytest.mark.slow
 def test_equations_are_drawn_by_the_browser(site: Path) -> None:
-    """As MathML: none is left in TeX, neither the pages' own nor the docstrings'."""
+    """Equations of pages and docstrings are MathML; none is left in TeX."""
     drawn = {}
     for file in site.rglob("*.html"):
         html = file.read_text(encoding="utf-8")
@@ -182,7 +182,7 @@ def test_search_finds_the_pages(site: Path) -> None:
 
 @pytest.mark.slow
 def test_every_page_is_in_the_navigation(pages: dict[Path, Page], site: Path) -> None:
-    """Or, if left out on purpose, linked from the page of the results."""
+    """Pages left out on purpose are linked from the results instead."""
 
     def linked_from(name: str) -> set[Path]:
         links = [urlsplit(link) for link in pages[site / name].links]
