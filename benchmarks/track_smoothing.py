@@ -24,7 +24,7 @@ from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.scene import truth_path, write_scene
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
 from rppg.video import Frame, read_frames
-from rppg.video.resize import cut
+from rppg.video.resize import resample_box
 from rppg.video.threads import one_thread
 from rppg.video.track import FaceTrack
 
@@ -67,16 +67,16 @@ def measure(video: Path) -> dict[str, float]:
     times_s = np.array([frame.time_s for frame in frames])
     rare, each = FaceTrack(), FaceTrack(every_s=0.0)
     for frame in frames:
-        rare.see(frame)
-        each.see(frame)
+        rare.add_frame(frame)
+        each.add_frame(frame)
     rare.finish()
     each.finish()
-    smoothed = [rare.at(time_s) for time_s in times_s]
+    smoothed = [rare.box_at(time_s) for time_s in times_s]
     boxes = {
         "smoothed": np.array([known[0] for known in smoothed if known is not None]),
         "joined": _joined(rare, times_s),
         "each frame": _joined(each, times_s),
-        "fixed": np.tile(np.median(rare.sightings[1], axis=0), (len(frames), 1)),
+        "fixed": np.tile(np.median(rare.detections[1], axis=0), (len(frames), 1)),
     }
     table = np.loadtxt(truth_path(video), delimiter=",", skiprows=1)
     truth = Pulse(table[:, 0], table[:, 1])
@@ -89,7 +89,7 @@ def measure(video: Path) -> dict[str, float]:
 
 
 def _joined(track: FaceTrack, times_s: Array) -> Array:
-    seen_s, boxes = track.sightings
+    seen_s, boxes = track.detections
     return np.column_stack([np.interp(times_s, seen_s, side) for side in boxes.T])
 
 
@@ -99,7 +99,7 @@ def _crops(frames: list[Frame], boxes: Array) -> FaceCrops:
         for frame, (x, y, side, _) in zip(frames, boxes, strict=True):
             margin = (CROP_TO_FACE - 1) / 2 * side
             crop = (x - margin, y - margin, CROP_TO_FACE * side, CROP_TO_FACE * side)
-            pixels.append(np.rint(cut(frame.rgb, crop, SIZE)).astype(np.uint8))
+            pixels.append(np.rint(resample_box(frame.rgb, crop, SIZE)).astype(np.uint8))
     times_s = np.array([frame.time_s for frame in frames])
     return FaceCrops(np.stack(pixels), times_s, np.ones(len(frames), dtype=np.bool_))
 

@@ -1,7 +1,7 @@
-"""Outputs that are there whole or not at all.
+"""Atomic outputs: a file or folder appears complete or not at all.
 
-A process that is killed leaves its temporary file behind, named after the machine and the process:
-whoever writes the same output next on that machine removes it.
+A process that is killed leaves its temporary file behind. Its name holds the machine and the
+process, and the next process on that machine that writes the same output removes it.
 """
 
 import functools
@@ -20,20 +20,20 @@ from rppg.errors import InputError, WriteError
 
 @contextmanager
 def atomic_path(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`, moved onto it when the block ends without an error.
+    """Yield a temporary path beside `path`, and move it to `path` if the block succeeds.
 
-    The temporary name ends as `path` does, for writers that go by it. After an error nothing is
-    left behind, and what was at `path` before is untouched. The content is on the disk before it is
-    moved: after a power cut there is the old file or the new one.
+    The temporary name has the suffix of `path`, for writers that choose the format by it. After an
+    error the temporary file is removed and a file that was at `path` is unchanged. The content is
+    flushed to the disk before the move: after a power cut `path` holds the old file or the new one.
 
     Raises:
-        WriteError: the disk is full, or can't be written to there.
-        InputError: `path` is a folder, or a file is where its folder should be.
+        WriteError: the disk is full or the location is not writable.
+        InputError: `path` is a folder, or its parent folder is a file.
     """
     if path.is_dir():
         raise InputError(f"{path}: is a folder; name a file in it")
     _make_folder(path)
-    with _told_of(path):
+    with _write_errors_of(path):
         _sweep(path.parent, path.stem, path.suffix)
         handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
         os.close(handle)
@@ -49,25 +49,25 @@ def atomic_path(path: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text file in UTF-8, whole or not at all; see `atomic_path`."""
+    """Write a text file in UTF-8, complete or not at all; see `atomic_path`."""
     with atomic_path(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 @contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """A temporary folder beside `path`, moved to it when the block ends without an error.
+    """Yield a temporary folder beside `path`, and move it to `path` if the block succeeds.
 
-    After an error nothing is left behind.
+    After an error the temporary folder is removed.
 
     Raises:
-        WriteError: the disk is full, or can't be written to there.
-        InputError: something is at `path` already, or a file is where its folder should be.
+        WriteError: the disk is full or the location is not writable.
+        InputError: `path` exists already, or its parent folder is a file.
     """
     if path.exists() or path.is_symlink():
         raise InputError(f"{path}: exists already; choose another folder")
     _make_folder(path)
-    with _told_of(path):
+    with _write_errors_of(path):
         _sweep(path.parent, path.name)
         temporary = Path(tempfile.mkdtemp(None, _prefix(path.name), path.parent))
         try:
@@ -79,11 +79,14 @@ def atomic_folder(path: Path) -> Iterator[Path]:
 
 
 @contextmanager
-def _told_of(path: Path) -> Iterator[None]:
-    """What fails beside `path`, or names no file (a full disk), is told of `path`."""
+def _write_errors_of(path: Path) -> Iterator[None]:
+    """Re-raise an OSError as a WriteError that names `path`.
+
+    Only errors that concern a file beside `path`, or that name no file (a full disk).
+    """
     try:
         yield
-    except WriteError as error:  # of a file in the folder that was to be `path`
+    except WriteError as error:  # of a file in the temporary folder
         raise WriteError(path, error.reason) from error
     except OSError as error:
         if error.filename is None or path.parent in Path(os.fsdecode(error.filename)).parents:
@@ -92,7 +95,7 @@ def _told_of(path: Path) -> Iterator[None]:
 
 
 def _make_folder(path: Path) -> None:
-    """The folder that an output lies in, and those above it."""
+    """Create the parent folder of an output, with all folders above it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
     except (FileExistsError, NotADirectoryError) as error:
@@ -111,7 +114,7 @@ def _prefix(stem: str) -> str:
 
 
 def _sweep(folder: Path, stem: str, suffix: str = "") -> None:
-    """Remove what processes of this machine that are no more have left of an output."""
+    """Remove temporary files of an output left by processes of this machine that have ended."""
     start = f".{stem}-{_machine()}-"
     for path in folder.glob(f"{glob.escape(start)}*-*{glob.escape(suffix)}"):
         process = path.name.removeprefix(start).partition("-")[0]

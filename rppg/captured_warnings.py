@@ -1,4 +1,4 @@
-"""The warnings of this package, gathered for whoever wants to tell them in another way."""
+"""Captured warnings: the package's log records, collected instead of printed."""
 
 import logging
 from collections.abc import Iterator, Sequence
@@ -6,20 +6,20 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def warnings_kept() -> Iterator[Sequence[logging.LogRecord]]:
-    """The warnings of this package, kept from the screen."""
-    told: list[logging.LogRecord] = []
+def capture_warnings() -> Iterator[Sequence[logging.LogRecord]]:
+    """Collect the warnings that this package logs, and keep them from being printed."""
+    records: list[logging.LogRecord] = []
 
-    class Keep(logging.Handler):
+    class Collect(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
-            told.append(record)
+            records.append(record)
 
     logger = logging.getLogger("rppg")
-    handler, propagate = Keep(logging.WARNING), logger.propagate
+    handler, propagate = Collect(logging.WARNING), logger.propagate
     logger.addHandler(handler)
     logger.propagate = False
     try:
-        yield told
+        yield records
     finally:
         logger.removeHandler(handler)
         logger.propagate = propagate

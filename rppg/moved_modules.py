@@ -40,7 +40,7 @@ MOVED = {
     "rppg.peers.physnet": "rppg.models.physnet",
     "rppg.records": "rppg.types",
     "rppg.report.style": "rppg.report.figure_style",
-    "rppg.synthetic.courses": "rppg.synthetic.time_courses",
+    "rppg.synthetic.courses": "rppg.synthetic.time_series",
     "rppg.training": "rppg.train",
     "rppg.training.clips": "rppg.train.clips",
     "rppg.training.config": "rppg.train.config",
@@ -55,7 +55,7 @@ MOVED = {
     "rppg.video.arrays": "rppg.video.sources.array_file",
     "rppg.video.memory": "rppg.video.sources.in_memory",
     "rppg.video.pictures": "rppg.video.sources.image_sequence",
-    "rppg.video.source": "rppg.video.sources.source",
+    "rppg.video.source": "rppg.video.sources.video_file",
     "rppg.video.timed": "rppg.video.sources.timestamped_file",
 }
 

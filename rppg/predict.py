@@ -29,7 +29,7 @@ from rppg.signals import (
 )
 from rppg.types import FaceCrops
 from rppg.video.crop import HOLE_S, crop_pieces
-from rppg.video.sources.in_memory import TimedFrames, timed_frames
+from rppg.video.sources.in_memory import InMemoryVideo, in_memory_video
 
 log = logging.getLogger(__name__)
 
@@ -260,7 +260,7 @@ def _usable(
 
 def _source(
     video: str | Path | NDArray[np.uint8], timestamps: ArrayLike | None
-) -> str | Path | TimedFrames:
+) -> str | Path | InMemoryVideo:
     if isinstance(video, str | Path):
         if timestamps is not None:
             raise InputError(f"{video}: a file has its own clock; leave timestamps out")
@@ -275,7 +275,7 @@ def _source(
             "frames without timestamps; give the time of each in seconds, such as "
             "np.arange(len(frames)) / 30 for 30 frames a second"
         )
-    return timed_frames(video, timestamps)
+    return in_memory_video(video, timestamps)
 
 
 def _unit(wave: Array) -> Array:

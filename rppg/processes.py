@@ -1,7 +1,7 @@
-"""Work in processes of its own, which never outlive this one and never leave a file half-written.
+"""Worker processes that end with their parent and never leave a file half-written.
 
-`concurrent.futures` alone would do neither: its workers wait for ever where their parent is killed,
-and one that dies takes the work of all others with it.
+`concurrent.futures` alone ensures neither: its workers wait forever if their parent is killed, and
+one worker that dies discards the work of all others.
 """
 
 import os
@@ -14,7 +14,7 @@ from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
-from multiprocessing.connection import wait as wait_for_ends
+from multiprocessing.connection import wait as wait_for_connections
 from typing import TypeVar
 
 import torch
@@ -25,11 +25,12 @@ Job = TypeVar("Job")
 Result = TypeVar("Result")
 
 WRITING = threading.Lock()
-"""Held while a file is written: a worker that is told to end does so before or after, not amid."""
+"""Hold this lock while writing a file. A worker that has to end does so before or after, but never
+during the write."""
 
 
 def usable_cpus() -> int:
-    """How many CPUs this process may use."""
+    """Return the number of CPUs that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
@@ -41,78 +42,88 @@ def work_through(
     workers: int,
     done: Callable[[int, Result | None], None],
 ) -> None:
-    """Do each job, in this process where `workers` or the jobs are one, else in up to so many.
+    """Run `work` on every job, in up to `workers` processes, and hand over results as they finish.
 
-    An error raised by `work`, or an interrupt, stops all.
+    With one worker or one job, everything runs in this process. Worker processes end when this
+    process ends, even if it is killed. Each uses one torch thread. An error raised by `work`, or an
+    interrupt, stops everything.
 
     Args:
-        work: a function of a module, since other processes import it.
-        done: told the place of a job and its result, in the order in which they are ready; None
-            where there was no memory for it, or the process that did it, and it alone, died.
+        work: a function at the top level of a module, since the workers import it.
+        jobs: arguments of `work`, which must be picklable.
+        workers: the largest number of processes.
+        done: called in this process with a job's index and result, in order of completion. The
+            result is None if there was not enough memory for the job, or if its process died, in
+            both cases after the job was retried alone.
 
     Raises:
-        InputError: processes can't be started.
+        InputError: worker processes can't be started.
     """
     workers = min(workers, len(jobs))
     if workers <= 1:
-        for place, job in enumerate(jobs):
-            done(place, _within_memory(work, job))
+        for index, job in enumerate(jobs):
+            done(index, _none_without_memory(work, job))
         return
     waiting = deque(enumerate(jobs))
     while waiting:
-        for place in _together(work, waiting, workers, done):
-            # Which of them its process died of isn't known: each has another try, alone.
-            if _together(work, deque([(place, jobs[place])]), 1, done):
-                done(place, None)
+        for index in _run_pool(work, waiting, workers, done):
+            # We can't tell which job killed its worker, so each is retried alone.
+            if _run_pool(work, deque([(index, jobs[index])]), 1, done):
+                done(index, None)
 
 
-def _within_memory(work: Callable[[Job], Result], job: Job) -> Result | None:
+def _none_without_memory(work: Callable[[Job], Result], job: Job) -> Result | None:
     try:
         return work(job)
     except MemoryError:
         return None
 
 
-def _together(
+def _run_pool(
     work: Callable[[Job], Result],
     waiting: deque[tuple[int, Job]],
     workers: int,
     done: Callable[[int, Result | None], None],
 ) -> list[int]:
-    """Do waiting jobs in processes, until one dies: the places of the jobs under way then."""
-    context = get_context("spawn")  # forks of a process with threads hang
-    ended, alive = context.Pipe(duplex=False)
-    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(ended,))
+    """Run waiting jobs in worker processes until none is left or a worker dies.
+
+    Returns:
+        Indices of the jobs to retry: those that were running when a worker died, and those that
+        ran out of memory.
+    """
+    context = get_context("spawn")  # a forked process with threads can hang
+    parent_ended, parent_alive = context.Pipe(duplex=False)
+    pool = ProcessPoolExecutor(workers, context, initializer=_begin, initargs=(parent_ended,))
     running: dict[Future[Result], int] = {}
-    lost: list[int] = []
+    to_retry: list[int] = []
     broken = False
     try:
-        with _interrupts_wait():
+        with _interrupts_blocked():
             started = pool.submit(os.getpid)
         while running or (waiting and not broken):
-            with _interrupts_wait():
+            with _interrupts_blocked():
                 broken = broken or not _fill(pool, work, waiting, running, workers)
             for future in wait(running, return_when=FIRST_COMPLETED).done:
-                place = running.pop(future)
+                index = running.pop(future)
                 try:
                     result = future.result()
                 except BrokenProcessPool:
                     broken = True
-                    lost.append(place)
-                except MemoryError:  # another try, with all the memory that there is
-                    lost.append(place)
+                    to_retry.append(index)
+                except MemoryError:  # retried with all the memory that there is
+                    to_retry.append(index)
                 else:
-                    done(place, result)
+                    done(index, result)
         if broken and started.exception() is not None:
             raise InputError(
                 "worker processes can't be started; in a script of yours, put what it does under "
                 'if __name__ == "__main__":, or use workers=1'
             )
     finally:
-        alive.close()
+        parent_alive.close()
         pool.shutdown(cancel_futures=True)
-        ended.close()
-    return sorted(lost)
+        parent_ended.close()
+    return sorted(to_retry)
 
 
 def _fill(
@@ -122,11 +133,11 @@ def _fill(
     running: dict[Future[Result], int],
     workers: int,
 ) -> bool:
-    """Give each worker a job, and none to queue for them; whether the workers are alive."""
+    """Give each idle worker one job, with none queued. Return whether the workers are alive."""
     while waiting and len(running) < workers:
-        place, job = waiting[0]
+        index, job = waiting[0]
         try:
-            running[pool.submit(work, job)] = place
+            running[pool.submit(work, job)] = index
         except BrokenProcessPool:
             return False
         waiting.popleft()
@@ -134,8 +145,8 @@ def _fill(
 
 
 @contextmanager
-def _interrupts_wait() -> Iterator[None]:
-    """Ctrl-C waits; processes started meanwhile never see it: they end when this one says so."""
+def _interrupts_blocked() -> Iterator[None]:
+    """Block Ctrl-C. Processes started inside never receive it: they end when this process asks."""
     if not hasattr(signal, "pthread_sigmask"):
         yield
         return
@@ -146,19 +157,19 @@ def _interrupts_wait() -> Iterator[None]:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
-def _begin(ended: Connection) -> None:
-    """In a worker: end when the other process closes its side of the pipe, or is no more."""
+def _begin(parent_ended: Connection) -> None:
+    """Set up a worker: it ends when the parent closes its side of the pipe, or has ended."""
     torch.set_num_threads(1)
-    signal.signal(signal.SIGTERM, lambda *_: _watch([]))
-    _watch([ended])
+    signal.signal(signal.SIGTERM, lambda *_: _end_in_thread([]))
+    _end_in_thread([parent_ended])
 
 
-def _watch(ends: list[Connection]) -> None:
-    threading.Thread(target=_end_after, args=(ends,), daemon=True).start()
+def _end_in_thread(connections: list[Connection]) -> None:
+    threading.Thread(target=_end_after, args=(connections,), daemon=True).start()
 
 
-def _end_after(ends: list[Connection]) -> None:
-    if ends:
-        wait_for_ends(ends)
+def _end_after(connections: list[Connection]) -> None:
+    if connections:
+        wait_for_connections(connections)
     with WRITING:
         os._exit(1)

@@ -1,9 +1,10 @@
-"""The types that flow between the stages: video frames, face crops, ground truth, recordings.
+"""The types that the stages exchange: video frames, face crops, ground truth, recordings.
 
-Ground truth is kept apart from the video: training is given `FaceCrops` only and has no way to
-reach a label.
+Ground truth is kept apart from the video. Training receives `FaceCrops` only and cannot reach a
+label.
 """
 
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,19 +14,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 CROP_TO_FACE = 1.5
-"""Side of a square crop in units of the face box's side: the face with some background around."""
+"""Side of a square crop divided by the side of the face box. The rest is background."""
 
 
 @dataclass(frozen=True)
 class VideoInfo:
-    """What a file's header says, rotation applied.
+    """A video's properties as its header states them, after rotation.
 
     Attributes:
         width, height: pixels, as displayed.
-        fps: mean frame rate in Hz, 0 where the header has none.
-        duration_s: seconds, 0 where the header has none.
-        frames: estimated number of frames, 0 where it can't be told.
-        rotation: degrees counter-clockwise by which the stored picture is turned for display:
+        fps: mean frame rate in Hz, 0 if the header has none.
+        duration_s: seconds, 0 if the header has none.
+        frames: estimated number of frames, 0 if unknown.
+        rotation: degrees counter-clockwise by which the stored frames are rotated for display:
             0, 90, 180 or 270.
     """
 
@@ -39,29 +40,41 @@ class VideoInfo:
 
 @dataclass(frozen=True)
 class Frame:
-    """One picture, `time_s` seconds from the first frame read.
+    """One frame of a video, `time_s` seconds after the first frame read.
 
     Attributes:
-        picture: `(H, W, 3)` uint8 RGB, or what makes it: as the codec leaves it, with colour at
-            half the resolution, a picture takes half the memory.
+        image: `(H, W, 3)` uint8 RGB, or a function that returns it. Frames that wait in memory are
+            kept as the codec decoded them, with colour at half the resolution, which takes half
+            the memory of RGB.
     """
 
     time_s: float
-    picture: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+    image: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
-        """`(H, W, 3)` uint8; made anew each time where it isn't kept."""
-        return self.picture if isinstance(self.picture, np.ndarray) else self.picture()
+        """`(H, W, 3)` uint8. Converted on every access if `image` is a function."""
+        return self.image if isinstance(self.image, np.ndarray) else self.image()
+
+    @property
+    def picture(self) -> NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]:
+        """The old name of `image`."""
+        warnings.warn("Frame.picture is now Frame.image", DeprecationWarning, stacklevel=2)
+        return self.image
 
 
 class Video(Protocol):
-    """A source of pictures, opened only when asked.
+    """A source of frames, opened only when they are read.
 
-    `name` stands in messages. `files` are those that the pictures and their times come from, none
-    where they are in memory only; `reading` says how they become pictures, with all else that
-    these depend on but not where the files lie. `probe` tells the size and rate; `frames` gives
-    the pictures, with the arguments and errors of `rppg.video.read_frames`.
+    Attributes:
+        name: the name used in messages.
+        files: the files that the frames and their times are read from; empty for frames in memory.
+        reading: a description of how the files become frames. It covers everything that the frames
+            depend on except the files' content and location.
+
+    Methods:
+        probe: returns size and frame rate.
+        frames: yields the frames, with the arguments and errors of `rppg.video.read_frames`.
     """
 
     @property
@@ -82,15 +95,15 @@ class Video(Protocol):
 
 @dataclass(frozen=True)
 class FaceCrops:
-    """Square crops that follow one face, on the video's own clock.
+    """Square crops that follow one face, with the video's own timestamps.
 
     Attributes:
         frames: `(T, S, S, C)` uint8. The face box is the central `1 / CROP_TO_FACE` of the side;
-            around it lies background.
+            the rest is background.
         times_s: `(T,)` float64, strictly increasing, seconds from the first frame.
-        valid: `(T,)` bool, False where the face was lost (the crop is then of the last known box).
-        boxes: `(T, 4)` float64, the crop's x, y, width, height in pixels of the video, or None
-            where the crops were not cut from a larger picture.
+        valid: `(T,)` bool, False where the face was lost. The crop then shows the last known box.
+        boxes: `(T, 4)` float64, the crop's x, y, width, height in pixels of the video, or None if
+            the crops were not cut from a larger frame.
     """
 
     frames: NDArray[np.uint8]
@@ -111,12 +124,12 @@ class FaceCrops:
 
 @dataclass(frozen=True)
 class Pulse:
-    """Ground truth: a contact BVP with timestamps of its own, on the video's clock.
+    """Ground truth: a contact BVP with its own timestamps, on the video's clock.
 
     Attributes:
         times_s: `(N,)` float64, seconds from the first frame.
-        bvp: `(N,)` float64, arbitrary units, up at systole; NaN where the dataset has none, or
-            says that it is bad.
+        bvp: `(N,)` float64, arbitrary units, systole is up. NaN where the dataset has no value or
+            marks it as bad.
     """
 
     times_s: NDArray[np.float64]
@@ -125,7 +138,7 @@ class Pulse:
 
 @dataclass(frozen=True)
 class HeartRate:
-    """The heart rate that a dataset gives beside its BVP.
+    """The heart rate that a dataset provides in addition to its BVP.
 
     Attributes:
         times_s: `(N,)` float64, seconds from the first frame.
@@ -138,21 +151,21 @@ class HeartRate:
 
 @dataclass(frozen=True)
 class Recording:
-    """One recording of a dataset; pictures and ground truth are read only when asked for.
+    """One recording of a dataset. Crops and ground truth are read only on request.
 
     Attributes:
         name: unique within its dataset.
-        subject: recordings of one subject share it; splits never separate them.
-        metadata: what is known about the recording (skin type, motion, light, camera).
+        subject: the person; a split never separates recordings of one subject.
         load_crops: reads the crops.
-        dataset: the dataset it belongs to, with version where it has one (`synthetic:webcam@1`).
-        load_truth: reads the ground truth, or None where there is none.
-        load_rate: reads the heart rate that the dataset gives, or None where it gives none.
-        video: the pictures that the crops are cut from, or None where there are only crops.
-        files: what has to be there for the record to be whole.
-        per_frame: whether the ground truth has one value for each frame.
-        spec: what it was found by, where it was by a SPEC.
-        split: the part of the dataset that was asked for: `train`, `validation`, `test` or `all`.
+        dataset: the dataset it belongs to, with its version if it has one (`synthetic:webcam@1`).
+        load_truth: reads the ground truth; None if there is none.
+        metadata: properties of the recording (skin type, motion, light, camera).
+        load_rate: reads the heart rate that the dataset provides; None if it provides none.
+        video: the video that the crops are cut from; None if there are only crops.
+        files: the files that must exist for the recording to be complete.
+        per_frame: whether the ground truth has one value per frame.
+        spec: the SPEC that it was opened with; empty if it wasn't opened with one.
+        split: the part of the dataset that was requested: `train`, `validation`, `test` or `all`.
     """
 
     name: str

@@ -214,7 +214,7 @@ def test_a_disk_that_can_only_be_read(ended, short, small_disk) -> None:
     told = ended(*measured(short), "--csv", small_disk / "a.csv")
     assert f"{small_disk / 'a.csv'}: can't be written (Read-only" in one_line(told)
     told = ended("cache", f"{short}?face=full", env={"RPPG_CACHE": str(small_disk)})
-    assert "crops can't be kept there (Read-only" in one_line(told)
+    assert "crops can't be stored there (Read-only" in one_line(told)
     assert "--no-cache" in told.stderr
 
 

@@ -1005,14 +1005,14 @@ def test_a_bomb_in_an_archive(tmp_path: Path) -> None:
     import tracemalloc
 
     from rppg.errors import InputError
-    from rppg.video.sources.image_sequence import Pictures, number_clock
+    from rppg.video.sources.image_sequence import ImageSequence, number_clock
 
     path = tmp_path / "a.zip"
     with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
         archive.writestr("a/1.jpg", bytes(100_000_000))
     tracemalloc.start()
     with pytest.raises(InputError):
-        list(Pictures(path, number_clock(30), "a").frames())
+        list(ImageSequence(path, number_clock(30), "a").frames())
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 20_000_000

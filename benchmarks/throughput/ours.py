@@ -13,7 +13,7 @@ from rppg.estimators.fcus import trained
 from rppg.predict import CROP_SIZE, predict, predict_crops
 from rppg.video import Frame, probe, read_crops, read_frames
 from rppg.video.crop import reduction
-from rppg.video.prefetch import ahead
+from rppg.video.prefetch import prefetch
 from rppg.video.track import FaceTrack
 
 
@@ -54,8 +54,8 @@ def stages(path: str, seconds: float) -> dict[str, dict[str, float]]:
     found["decode"] = watch.per_frame(count)
     watch = Stopwatch()
     track = FaceTrack()
-    for frame in ahead(frames()):
-        track.see(frame)
+    for frame in prefetch(frames()):
+        track.add_frame(frame)
     track.finish()
     found["decode, track"] = watch.per_frame(count)
     watch = Stopwatch()

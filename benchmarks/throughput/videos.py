@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.synthetic.cache import cache_folder, find_domain
-from rppg.synthetic.render import View, render
-from rppg.synthetic.subjects import Subject, draw_subject
+from rppg.synthetic.render import Viewport, render
+from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.video import read_frames, write_video
 
 DOMAIN, SUBJECT = "webcam", 0
@@ -50,10 +50,12 @@ def _segment(width: int, height: int) -> Path:
     return path
 
 
-def _rendered(subject: Subject, width: int, height: int) -> NDArray[np.uint8]:
-    count = len(subject.courses.times_s)
-    view = View(np.zeros(count), np.zeros(count), width, height, pixels_per_face=0.46 * height)
-    return render(subject.setting, view, seed=subject.noise_seed, chunk=4, noise_gain=NOISE_GAIN)
+def _rendered(subject: SyntheticSubject, width: int, height: int) -> NDArray[np.uint8]:
+    count = len(subject.series.times_s)
+    view = Viewport(np.zeros(count), np.zeros(count), width, height, pixels_per_face=0.46 * height)
+    return render(
+        subject.scene_setup, view, seed=subject.noise_seed, chunk=4, noise_gain=NOISE_GAIN
+    )
 
 
 def _enlarged(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:

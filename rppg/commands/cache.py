@@ -17,10 +17,11 @@ def cache(
     subjects: Subjects = 40,
     as_json: Json = False,
 ) -> None:
-    """Read videos into the cache, which `train` and `evaluate` use; exit code 2 if any fails."""
-    from rppg.crops.cache import store
+    """Read videos into the cache that `train` and `evaluate` use; exit code 2 if any fails."""
+    from rppg.crops.cache import stale_crops, store
     from rppg.crops.crop_key import crops_folder
     from rppg.data.specs import open_shard
+    from rppg.synthetic.cache import stale_recordings
 
     with progress_bars(quiet=as_json) as bars:
         recordings = open_shard(
@@ -28,15 +29,17 @@ def cache(
         )
         stored = store(recordings, workers=workers, progress=bars.loading, verify=True)
     failures = [
-        {"dataset": recordings[place].dataset, "record": recordings[place].name, "reason": reason}
-        for place, reason in stored.failed.items()
+        {"dataset": recordings[index].dataset, "record": recordings[index].name, "reason": reason}
+        for index, reason in stored.failed.items()
     ]
     if as_json:
-        told = {"folder": str(crops_folder()), "ready": stored.ready, "built": stored.built}
-        say_json({**told, "failed": failures})
+        counts = {"folder": str(crops_folder()), "ready": stored.ready, "built": stored.built}
+        say_json({**counts, "failed": failures})
     else:
         for failure in failures:
             tell(f"{failure['record']}: {failure['reason']}", style="yellow")
+        for line in [*stale_crops(), *stale_recordings()]:
+            tell(line)
         say(f"{stored.ready} ready, {stored.built} built, {len(failures)} failed: {crops_folder()}")
     if failures:
         raise typer.Exit(2)

@@ -14,17 +14,17 @@ def check(
     subjects: Subjects = 40,
     as_json: Json = False,
 ) -> None:
-    """Read every recording and list what is wrong; exit code 2 if anything is."""
+    """Read every recording and list its defects; exit code 2 if there are any."""
     from rppg.data.check import check_recording
     from rppg.data.specs import open_datasets
 
-    told: list[dict[str, Any]] = []
+    entries: list[dict[str, Any]] = []
     with progress_bars(quiet=as_json) as bars:
         recordings = open_datasets(data, split="train", subjects=subjects, progress=bars.loading)
         count = bars.counter("check", len(recordings))
         for recording in recordings:
             defects = check_recording(recording)
-            told.append(
+            entries.append(
                 {
                     "dataset": recording.dataset,
                     "record": recording.name,
@@ -41,11 +41,13 @@ def check(
                 if not defects:
                     say(f"{recording.name}  ok")
             count(recording)
-    wrong = sum(bool(entry["defects"]) for entry in told)
-    lost = sum(not entry["usable"] for entry in told)
+    defective = sum(bool(entry["defects"]) for entry in entries)
+    unusable = sum(not entry["usable"] for entry in entries)
     if as_json:
-        say_json({"records": told})
+        say_json({"records": entries})
     else:
-        say(f"{len(told)} recordings: {wrong} with defects, {lost} of them can't be used")
-    if wrong:
+        say(
+            f"{len(entries)} recordings: {defective} with defects, {unusable} of them can't be used"
+        )
+    if defective:
         raise typer.Exit(2)

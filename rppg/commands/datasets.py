@@ -4,7 +4,7 @@ from rppg.commands.terminal import say
 
 
 def datasets() -> None:
-    """The datasets that can be named."""
+    """List the datasets that a SPEC can name."""
     from rppg.data.catalogue import DATASETS
     from rppg.synthetic.domains import DOMAINS
 

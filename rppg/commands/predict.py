@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rppg.captured_warnings import warnings_kept
+from rppg.captured_warnings import capture_warnings
 from rppg.commands.options import Json
 from rppg.commands.terminal import complain, say, say_json
 from rppg.errors import InputError
@@ -98,7 +98,7 @@ def _warnings_of_what_works() -> Iterator[None]:
     """Holds warnings back until the work is done; after an error, its one line says enough."""
     told: Sequence[logging.LogRecord] = ()
     try:
-        with warnings_kept() as told:
+        with capture_warnings() as told:
             yield
     except InputError:
         told = ()

@@ -11,16 +11,18 @@ from rppg.errors import InputError
 
 def synthesize(
     domain: Annotated[str, typer.Option(help="A synthetic domain, see `rppg datasets`.")],
-    out: Annotated[
-        Path, typer.Option(help="The video, ground truth beside it; or the dataset's folder.")
-    ],
-    subject: Annotated[int, typer.Option(min=0, help="Which person; or the first of them.")] = 0,
+    out: Annotated[Path, typer.Option(help="The video file, or the dataset's folder.")],
+    subject: Annotated[
+        int, typer.Option(min=0, help="Number of the person, or of the first one.")
+    ] = 0,
     subjects: Annotated[
-        int | None, typer.Option(min=1, help="How many people: writes a dataset.")
+        int | None, typer.Option(min=1, help="Number of people; writes a dataset.")
     ] = None,
     layout: Annotated[
         str | None,
-        typer.Option(help="Of the dataset: ubfc-rppg, pure, ...; by default what it mirrors."),
+        typer.Option(
+            help="Layout of the dataset: ubfc-rppg, pure, ...; by default the one that it mirrors."
+        ),
     ] = None,
     duration: Annotated[float, typer.Option(min=5, max=600, help="Length in seconds.")] = 20.0,
     force: Annotated[bool, typer.Option("--force", help="Replace files that exist.")] = False,
@@ -49,9 +51,9 @@ def synthesize(
 def _write_scene(domain: str, subject: int, out: Path, duration_s: float, *, force: bool) -> None:
     from rppg.synthetic.scene import truth_path, write_scene
 
-    there = [file for file in (out, truth_path(out)) if file.is_file()]
-    if there and not force:
-        names = " and ".join(map(str, there))
+    existing = [file for file in (out, truth_path(out)) if file.is_file()]
+    if existing and not force:
+        names = " and ".join(map(str, existing))
         raise InputError(f"{names}: exists already; choose another --out, or replace with --force")
     scene = write_scene(domain, subject, out, duration_s=duration_s)
     box = ",".join(map(str, scene.box))

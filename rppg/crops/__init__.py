@@ -1,1 +1,1 @@
-"""Face crops on disk: their files, their keys and the cache."""
+"""The cache of face crops: its files, their keys, and the functions that fill and read it."""

@@ -1,1 +1,1 @@
-"""Datasets by name: from a SPEC on the command line to records."""
+"""Datasets: opened by a SPEC, listed as recordings, checked, and written."""

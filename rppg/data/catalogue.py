@@ -1,4 +1,4 @@
-"""The datasets that a SPEC can name: the one list of them."""
+"""The list of datasets that a SPEC can name."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -27,10 +27,10 @@ class Dataset:
 
     Attributes:
         title: its name in the literature.
-        layout: where its files lie under the path of a SPEC.
-        recordings: lists the recordings under a path.
+        layout: its files under the path of a SPEC; drawn in full in `rppg.data.layouts`.
+        recordings: a function that lists the recordings under a path.
         filters: keys of the metadata that a SPEC can filter by.
-        note: what else there is to know.
+        note: anything else that users should know.
     """
 
     title: str
@@ -49,8 +49,8 @@ DATASETS: Mapping[str, Dataset] = {
         "subjectN/pN_K.mat",
         mmpd.recordings,
         tuple(mmpd.KEYS.values()),
-        "a file of the full release is read whole, 2 to 4 GB; in the mini release the whole "
-        "picture is the face",
+        "a file of the full release is read as a whole, 2 to 4 GB; in the mini release the whole "
+        "frame is the face",
     ),
     "vipl-hr": Dataset(
         "VIPL-HR",
@@ -65,7 +65,7 @@ DATASETS: Mapping[str, Dataset] = {
         "SCAMPS",
         "{Train,Val,Test}/P*.mat",
         scamps.recordings,
-        note="splits of its own; the whole picture is the face",
+        note="splits of its own; the whole frame is the face",
     ),
     "ibvp": Dataset("iBVP", "pNN_x/{pNN_x_rgb/*.bmp,pNN_x_bvp.csv}", ibvp.recordings, ("session",)),
     "buaa-mihr": Dataset(

@@ -1,4 +1,4 @@
-"""What is wrong with a record, found before a night of training rather than after."""
+"""Checks of a recording, which find its defects before a long training rather than after."""
 
 import hashlib
 from collections.abc import Callable, Iterator, Sequence
@@ -9,7 +9,7 @@ from typing import Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.captured_warnings import warnings_kept
+from rppg.captured_warnings import capture_warnings
 from rppg.errors import InputError, TruncatedError
 from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.crop import HOLE_S, LEAST_S
@@ -18,13 +18,13 @@ Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths"
                "clock", "rate", "damaged"]  # fmt: skip
 
 APART_S, APART_SHARE = 0.5, 0.02
-"""Video and ground truth that end further apart than both of these disagree in length."""
+"""The lengths of video and ground truth disagree if they differ by more than both of these."""
 DRIFT = 0.01
-"""Two clocks that count the same samples and differ by more than this share drift."""
+"""Two clocks drift if they count the same samples and differ by more than this share."""
 STILL_S = 2.0
-"""A wave that stays on one value for longer than this is flat there: the sensor was off."""
+"""A wave that keeps one value for longer than this is flat there: the sensor was off."""
 SLOWEST_HZ = 8.0
-"""A wave sampled more slowly cannot hold a pulse of 200 bpm with its harmonics."""
+"""A wave sampled more slowly cannot represent a pulse of 200 bpm with its harmonics."""
 RATES_BPM = (30.0, 240.0)
 UNUSABLE_NAN = 0.5
 
@@ -33,16 +33,16 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Defect:
-    """One thing that is wrong with a record.
+    """A defect of a recording.
 
     Attributes:
-        dataset, record: whose it is.
-        kind: missing, empty, unreadable, truncated: the file; short, lengths: how much there is;
-            nan, flat: the wave's or the picture's values; clock: times; rate: the heart rate given
-            beside the wave; damaged: what the reader left out.
-        message: one line, which names the file where there is one.
-        fatal: whether the record can't be used for training or evaluation; else it is used as far
-            as it goes.
+        dataset, record: the dataset's and the recording's name.
+        kind: missing, empty, unreadable, truncated: the file; short, lengths: durations; nan,
+            flat: the values of the wave or the frames; clock: times; rate: the heart rate that the
+            dataset provides; damaged: parts that the reader left out.
+        message: one line, which names the file if there is one.
+        fatal: True if the recording can't be used for training or evaluation. Otherwise the intact
+            part of it is used.
     """
 
     dataset: str
@@ -53,15 +53,15 @@ class Defect:
 
 
 @dataclass(frozen=True)
-class _Pictures:
-    """Times of the frames `(T,)`, and whether any two pictures differ."""
+class _Frames:
+    """The times of a video's frames `(T,)`, and whether any two frames differ."""
 
     times_s: Array
-    moving: bool
+    differ: bool
 
     @property
     def end_s(self) -> float:
-        """When the last frame's own time ends."""
+        """End of the last frame's display time."""
         return _end_s(self.times_s)
 
 
@@ -71,40 +71,40 @@ Result = TypeVar("Result")
 
 
 def check_recording(recording: Recording) -> list[Defect]:
-    """Read a record from beginning to end and tell all that is wrong with it.
+    """Read a recording from beginning to end and list its defects.
 
-    Every frame is decoded, no face is looked for. A record without ground truth is checked for its
-    pictures only. What reading warns of is a defect too.
+    All frames are decoded, but no face is detected. If there is no ground truth, only the frames
+    are checked. Warnings logged while reading count as defects.
     """
-    findings = [*_about_files(recording.files)]
-    gone = tuple(message.partition(": ")[0] for _, message, _ in findings)
-    label = str(recording.files[-1]) if recording.files else recording.name
-    pictures, told = _attempt(lambda: _look(recording))
-    findings += told
-    if pictures is not None:
-        findings += _about_pictures(
-            pictures, recording.video.name if recording.video else recording.name
+    findings = [*_check_files(recording.files)]
+    unusable_files = tuple(message.partition(": ")[0] for _, message, _ in findings)
+    truth_name = str(recording.files[-1]) if recording.files else recording.name
+    frames, problems = _attempt(lambda: _read_frames(recording))
+    findings += problems
+    if frames is not None:
+        findings += _check_frames(
+            frames, recording.video.name if recording.video else recording.name
         )
     if recording.load_truth is not None:
-        truth, told = _attempt(recording.load_truth)
-        findings += told
+        truth, problems = _attempt(recording.load_truth)
+        findings += problems
         if truth is not None:
-            findings += _about_wave(truth, label)
-            if pictures is not None:
-                findings += _about_both(pictures, truth, label, recording.per_frame)
+            findings += _check_wave(truth, truth_name)
+            if frames is not None:
+                findings += _check_alignment(frames, truth, truth_name, recording.per_frame)
     if recording.load_rate is not None:
-        rate, told = _attempt(recording.load_rate)
-        findings += told
+        rate, problems = _attempt(recording.load_rate)
+        findings += problems
         if rate is not None:
-            findings += _about_rate(rate, label)
+            findings += _check_rate(rate, truth_name)
     return [
         Defect(recording.dataset, recording.name, kind, message, fatal)
         for kind, message, fatal in dict.fromkeys(findings)
-        if kind != "unreadable" or not message.startswith(gone)
+        if kind != "unreadable" or not message.startswith(unusable_files)
     ]
 
 
-def _about_files(files: Sequence[Path]) -> Iterator[Finding]:
+def _check_files(files: Sequence[Path]) -> Iterator[Finding]:
     for path in files:
         if not path.exists():
             yield "missing", f"{path}: no such file or folder; copy the dataset again", True
@@ -112,47 +112,47 @@ def _about_files(files: Sequence[Path]) -> Iterator[Finding]:
             yield "empty", f"{path}: the file is empty (0 bytes); copy it again", True
 
 
-def _attempt(reading: Callable[[], Result]) -> tuple[Result | None, list[Finding]]:
-    """What a reader gives, None where it fails; and what it warned of or failed with."""
+def _attempt(read: Callable[[], Result]) -> tuple[Result | None, list[Finding]]:
+    """Return a reader's result, None if it fails, and its warnings and error as findings."""
     findings: list[Finding] = []
     result = None
-    with warnings_kept() as told:
+    with capture_warnings() as logged:
         try:
-            result = reading()
+            result = read()
         except TruncatedError as error:
             findings.append(("truncated", str(error), True))
         except InputError as error:
             findings.append(("unreadable", str(error), True))
-    for entry in told:
+    for entry in logged:
         kind: Kind = "lengths" if getattr(entry, "kind", "") == "lengths" else "damaged"
         findings.append((kind, entry.getMessage(), False))
     return result, findings
 
 
-def _look(recording: Recording) -> _Pictures:
+def _read_frames(recording: Recording) -> _Frames:
     if recording.video is None:
         crops = recording.load_crops()
-        moving = bool(np.any(crops.frames[1:] != crops.frames[:-1]))
-        return _Pictures(crops.times_s, moving)
+        differ = bool(np.any(crops.frames[1:] != crops.frames[:-1]))
+        return _Frames(crops.times_s, differ)
     times = []
-    seen: set[bytes] = set()
+    digests: set[bytes] = set()
     for frame in recording.video.frames():
         times.append(frame.time_s)
-        if len(seen) < 2:
-            seen.add(hashlib.sha256(frame.rgb[::4, ::4].tobytes()).digest())
-    return _Pictures(np.array(times), len(seen) > 1)
+        if len(digests) < 2:
+            digests.add(hashlib.sha256(frame.rgb[::4, ::4].tobytes()).digest())
+    return _Frames(np.array(times), len(digests) > 1)
 
 
-def _about_pictures(pictures: _Pictures, where: str) -> Iterator[Finding]:
-    times = pictures.times_s
-    if pictures.end_s < LEAST_S - 1e-3:
-        yield "short", f"{where}: {pictures.end_s:.1f} s of video; {LEAST_S:g} s are needed", True
-    yield from _holes(times, f"{where}: no frames")
-    if not pictures.moving:
-        yield "flat", f"{where}: all {len(times)} pictures are the same; record it again", True
+def _check_frames(frames: _Frames, where: str) -> Iterator[Finding]:
+    times = frames.times_s
+    if frames.end_s < LEAST_S - 1e-3:
+        yield "short", f"{where}: {frames.end_s:.1f} s of video; {LEAST_S:g} s are needed", True
+    yield from _check_holes(times, f"{where}: no frames")
+    if not frames.differ:
+        yield "flat", f"{where}: all {len(times)} frames are the same; record it again", True
 
 
-def _about_wave(truth: Pulse, where: str) -> Iterator[Finding]:
+def _check_wave(truth: Pulse, where: str) -> Iterator[Finding]:
     count = len(truth.bvp)
     bad = int(np.sum(~np.isfinite(truth.bvp)))
     if bad:
@@ -163,35 +163,39 @@ def _about_wave(truth: Pulse, where: str) -> Iterator[Finding]:
             bad > UNUSABLE_NAN * count,
         )
     times = truth.times_s
-    lost = int(np.sum(~np.isfinite(times)))
-    if lost:
-        yield "clock", f"{where}: {lost} of {count} times are not numbers; they are left out", False
+    not_finite = int(np.sum(~np.isfinite(times)))
+    if not_finite:
+        yield (
+            "clock",
+            f"{where}: {not_finite} of {count} times are not numbers; they are left out",
+            False,
+        )
     keep = np.isfinite(truth.bvp) & np.isfinite(times)
     times, bvp = times[keep], truth.bvp[keep]
     if len(times) < 2:
         return
-    back = int(np.sum(np.diff(times) <= 0))
-    if back:
-        at = int(np.argmax(np.diff(times) <= 0))
+    backward = int(np.sum(np.diff(times) <= 0))
+    if backward:
+        first = int(np.argmax(np.diff(times) <= 0))
         yield (
             "clock",
-            f"{where}: the clock stands still or runs backwards {back} times, first after "
-            f"{times[at]:.3f} s; those values are left out",
+            f"{where}: the clock stands still or runs backwards {backward} times, first after "
+            f"{times[first]:.3f} s; those values are left out",
             False,
         )
-        onward = np.concatenate([[True], times[1:] > np.maximum.accumulate(times)[:-1]])
-        times, bvp = times[onward], bvp[onward]
+        increasing = np.concatenate([[True], times[1:] > np.maximum.accumulate(times)[:-1]])
+        times, bvp = times[increasing], bvp[increasing]
         if len(times) < 2:
             return
     step_s = float(np.median(np.diff(times)))
     if step_s * SLOWEST_HZ > 1:
         yield "clock", f"{where}: a value every {step_s:.3g} s; are the times in seconds?", True
     else:
-        yield from _holes(times, f"{where}: no values")
+        yield from _check_holes(times, f"{where}: no values")
     if np.ptp(bvp) == 0:
         yield "flat", f"{where}: the wave is flat, all of its values are {bvp[0]:g}", True
         return
-    start, length = _longest_still(times, bvp)
+    start, length = _longest_constant(times, bvp)
     if length > STILL_S:
         yield (
             "flat",
@@ -201,15 +205,15 @@ def _about_wave(truth: Pulse, where: str) -> Iterator[Finding]:
         )
 
 
-def _about_both(
-    pictures: _Pictures, truth: Pulse, where: str, per_frame: bool
+def _check_alignment(
+    video: _Frames, truth: Pulse, where: str, per_frame: bool
 ) -> Iterator[Finding]:
     finite = truth.times_s[np.isfinite(truth.times_s)]
     if len(finite) < 2:
         yield "short", f"{where}: {len(finite)} usable values; copy the file again", True
         return
-    frames, values = len(pictures.times_s), len(truth.times_s)
-    video_s, truth_s = pictures.end_s, _end_s(np.sort(finite))
+    frames, values = len(video.times_s), len(truth.times_s)
+    video_s, truth_s = video.end_s, _end_s(np.sort(finite))
     shared = min(video_s, truth_s) - max(0.0, float(finite.min()))
     lengths = f"the video has {video_s:.2f} s ({frames} frames), the ground truth {truth_s:.2f} s"
     apart = max(abs(video_s - truth_s), float(finite.min()))
@@ -238,34 +242,34 @@ def _about_both(
         yield "lengths", f"{where}: {lengths}; used as far as both go", False
 
 
-def _about_rate(rate: HeartRate, where: str) -> Iterator[Finding]:
+def _check_rate(rate: HeartRate, where: str) -> Iterator[Finding]:
     finite = np.isfinite(rate.bpm)
     low, high = RATES_BPM
-    odd = int(np.sum((rate.bpm[finite] < low) | (rate.bpm[finite] > high)) + np.sum(~finite))
-    if odd:
+    unusual = int(np.sum((rate.bpm[finite] < low) | (rate.bpm[finite] > high)) + np.sum(~finite))
+    if unusual:
         yield (
             "rate",
-            f"{where}: {odd} of {len(rate.bpm)} heart rates are missing or outside of {low:g} to "
-            f"{high:g} bpm; only the wave is used",
+            f"{where}: {unusual} of {len(rate.bpm)} heart rates are missing or outside "
+            f"{low:g} to {high:g} bpm; only the wave is used",
             False,
         )
 
 
-def _holes(times: Array, what: str) -> Iterator[Finding]:
+def _check_holes(times: Array, what: str) -> Iterator[Finding]:
     steps = np.diff(times)
     holes = np.flatnonzero(steps > HOLE_S)
     if len(holes):
-        at = int(holes[0])
+        first = int(holes[0])
         more = f" and {len(holes) - 1} more holes" if len(holes) > 1 else ""
         yield (
             "clock",
-            f"{what} from {times[at]:.2f} s to {times[at + 1]:.2f} s{more}; left out",
+            f"{what} from {times[first]:.2f} s to {times[first + 1]:.2f} s{more}; left out",
             False,
         )
 
 
-def _longest_still(times: Array, bvp: Array) -> tuple[float, float]:
-    """Start and length, in seconds, of the longest stretch of one value."""
+def _longest_constant(times: Array, bvp: Array) -> tuple[float, float]:
+    """Return start and length in seconds of the longest stretch with one value."""
     edges = np.flatnonzero(np.concatenate([[True], np.diff(bvp) != 0]))
     ends = np.append(edges[1:], len(bvp)) - 1
     longest = int(np.argmax(times[ends] - times[edges]))

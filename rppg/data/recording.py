@@ -1,4 +1,4 @@
-"""How every layout makes a recording out of a video and its ground truth."""
+"""The constructor of recordings with a video, shared by all layouts."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -19,10 +19,10 @@ def video_recording(
     per_frame: bool = False,
     face: FaceRegion | None = None,
 ) -> Recording:
-    """Return a recording whose crops are cut from `video` when they are asked for.
+    """Return a recording whose crops are cut from `video` when they are loaded.
 
     Args:
-        face: where the layout says the face is; None: it is detected.
+        face: where the face is, if the layout defines it; None to detect it.
         truth, rate, metadata, files, per_frame: see `Recording`.
     """
     return Recording(

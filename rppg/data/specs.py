@@ -1,8 +1,9 @@
-"""From a SPEC to records: `synthetic:DOMAIN`, `NAME:PATH?KEY=VALUE`, a folder, a video.
+"""SPECs, the names of data on the command line, and the recordings that they open.
 
-`mmpd:/data/MMPD?motion=Walking&skin=5,6&split=test`: the test subjects' recordings whose `motion`
-is Walking and whose `skin_type` is 5 or 6. A key may be cut at an underscore; %XX stands for a
-character that has a meaning of its own (`%2C` for a comma, `%26` for &).
+A SPEC is `synthetic:DOMAIN`, `NAME:PATH?KEY=VALUE`, a folder, or a video. For example,
+`mmpd:/data/MMPD?motion=Walking&skin=5,6&split=test` opens the test subjects' recordings whose
+`motion` is Walking and whose `skin_type` is 5 or 6. A key may be shortened at an underscore. %XX
+encodes a special character (`%2C` a comma, `%26` an &).
 """
 
 import difflib
@@ -19,46 +20,53 @@ from rppg.types import Recording
 from rppg.video.crop import FaceRegion, VideoCrops
 
 SPLIT, FACE = "split", "face"
-"""Keys of a query that are no metadata."""
+"""Keys of a query that aren't metadata."""
 
 
 @dataclass(frozen=True)
 class Spec:
-    """A SPEC in its parts: dataset, path or domain, and the values asked for by key."""
+    """A parsed SPEC.
+
+    Attributes:
+        text: the SPEC as given.
+        dataset: a name of `DATASETS`, or `synthetic`.
+        location: the path, or the domain if `dataset` is `synthetic`.
+        query: the requested values by key.
+    """
 
     text: str
     dataset: str
-    place: str
+    location: str
     query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
 
 def parse_spec(text: str) -> Spec:
-    """A SPEC in its parts. A path that exists is taken as it is, whatever it holds.
+    """Parse a SPEC. A path that exists is used as it is, whatever characters it has.
 
     Raises:
         InputError: an unknown dataset, a path that doesn't exist, a malformed query.
     """
-    if not text.strip():  # which would be the folder where one happens to be
+    if not text.strip():  # Path("") is the current folder
         raise InputError(f"SPEC {text!r} is empty; give a dataset or a path (. for this folder)")
     if Path(text).exists():
         return Spec(text, _kind(Path(text)), text)
     body, _, query = text.partition("?")
-    name, colon, place = body.partition(":")
-    asked = _parse_query(text, query)
+    name, colon, location = body.partition(":")
+    requested = _parse_query(text, query)
     dataset = name.lower()
-    if dataset == "synthetic" and place:
-        return Spec(text, dataset, place, asked)
+    if dataset == "synthetic" and location:
+        return Spec(text, dataset, location, requested)
     if colon and dataset in DATASETS:
-        if not place or not Path(place).exists():
+        if not location or not Path(location).exists():
             raise InputError(
-                f"{text}: no such file or folder {place!r}; give {dataset}:PATH with "
+                f"{text}: no such file or folder {location!r}; give {dataset}:PATH with "
                 f"{DATASETS[dataset].layout} in it"
             )
-        return Spec(text, dataset, place, asked)
+        return Spec(text, dataset, location, requested)
     if Path(body).exists():
-        return Spec(text, _kind(Path(body)), body, asked)
-    near = difflib.get_close_matches(dataset, DATASETS, 1) if colon and place else []
-    hint = f"did you mean {near[0]}:{place}? " if near else ""
+        return Spec(text, _kind(Path(body)), body, requested)
+    similar = difflib.get_close_matches(dataset, DATASETS, 1) if colon and location else []
+    hint = f"did you mean {similar[0]}:{location}? " if similar else ""
     raise InputError(
         f"{text}: neither a dataset nor a path; {hint}give synthetic:DOMAIN, NAME:PATH with one "
         f"of {', '.join(DATASETS)} (see `rppg datasets`), a folder of videos, or a video"
@@ -70,70 +78,70 @@ def _kind(path: Path) -> str:
 
 
 def _parse_query(text: str, query: str) -> dict[str, tuple[str, ...]]:
-    asked: dict[str, tuple[str, ...]] = {}
+    requested: dict[str, tuple[str, ...]] = {}
     for part in query.split("&") if query else []:
         key, equals, values = part.partition("=")
         chosen = tuple(unquote(value).strip() for value in values.split(","))
         if not (key and equals) or "" in chosen:
             raise InputError(f"{text}: {part!r} is no filter; give KEY=VALUE or KEY=VALUE,VALUE")
-        if key in asked:
-            raise InputError(f"{text}: {key} stands there twice; give {key}=VALUE,VALUE")
-        asked[unquote(key)] = chosen
-    return asked
+        if key in requested:
+            raise InputError(f"{text}: {key} appears twice; give {key}=VALUE,VALUE")
+        requested[unquote(key)] = chosen
+    return requested
 
 
 def open_dataset(
     spec: str, *, split: str, subjects: int, progress: Progress | None = None
 ) -> list[Recording]:
-    """Records of a dataset, sorted naturally; nothing is decoded yet.
+    """List a dataset's recordings in natural order. Nothing is decoded yet.
 
     Args:
-        spec: see the module. A `split` in its query wins over the argument.
-        split: of a synthetic domain: `train`, `validation` or `test`. Of other datasets all
-            subjects are given unless the SPEC asks for a split.
-        subjects: of a synthetic domain: how many.
+        spec: see the module. A `split` in its query overrides the argument.
+        split: `train`, `validation` or `test`, for synthetic domains only. Of other datasets all
+            subjects are opened unless the SPEC has a split.
+        subjects: number of subjects, for synthetic domains only.
         progress: called with the number of recordings ready and their total.
 
     Raises:
-        InputError: an unknown dataset, key or value, a folder without the dataset in it, or no
-            record that matches.
+        InputError: an unknown dataset, key or value, a folder that doesn't contain the dataset, or
+            no recording that matches.
     """
     parsed = parse_spec(spec)
-    asked = {key: value for key, value in parsed.query.items() if key not in (SPLIT, FACE)}
+    filters = {key: value for key, value in parsed.query.items() if key not in (SPLIT, FACE)}
     chosen = _chosen_split(parsed)
     if parsed.dataset == "synthetic":
         if FACE in parsed.query:
             raise InputError(f"{spec}: synthetic recordings are crops already; leave out {FACE}")
         recordings = synthetic_recordings(
-            parsed.place, chosen or split, subjects, progress=progress
+            parsed.location, chosen or split, subjects, progress=progress
         )  # fmt: skip
-        return _filtered(spec, _found_by(spec, chosen or split, recordings), asked)
+        return _filter(spec, _with_origin(recordings, spec, chosen or split), filters)
     found = _recordings(parsed)
     if chosen:
-        found = _of_split(spec, found, chosen)
+        found = _select_split(spec, found, chosen)
     face = _face(parsed)
-    label = _label(parsed)
-    recordings = [_of_dataset(recording, label, face) for recording in found]
-    return _filtered(spec, _found_by(spec, chosen or "all", recordings), asked)
+    name = _dataset_name(parsed)
+    recordings = [_with_dataset(recording, name, face) for recording in found]
+    return _filter(spec, _with_origin(recordings, spec, chosen or "all"), filters)
 
 
-def _found_by(spec: str, split: str, recordings: Sequence[Recording]) -> list[Recording]:
+def _with_origin(recordings: Sequence[Recording], spec: str, split: str) -> list[Recording]:
     return [replace(recording, spec=spec, split=split) for recording in recordings]
 
 
 def open_datasets(
     specs: Sequence[str], *, split: str, subjects: int, progress: Progress | None = None
 ) -> list[Recording]:
-    """Records of several datasets; two that would bear the same name are told apart by SPEC.
+    """List the recordings of several datasets. Datasets of the same name are named by their SPEC.
 
     `rppg.crops.cache.cached` keeps their crops on disk.
     """
     opened = [
         open_dataset(spec, split=split, subjects=subjects, progress=progress) for spec in specs
     ]
-    labels = [recordings[0].dataset for recordings in opened]
+    names = [recordings[0].dataset for recordings in opened]
     return [
-        replace(recording, dataset=spec) if labels.count(recording.dataset) > 1 else recording
+        replace(recording, dataset=spec) if names.count(recording.dataset) > 1 else recording
         for spec, recordings in zip(specs, opened, strict=True)
         for recording in recordings
     ]
@@ -147,36 +155,36 @@ def open_shard(
     subjects: int,
     progress: Progress | None = None,
 ) -> list[Recording]:
-    """One of n parts of several datasets, so that n machines share the work: `1/3` to `3/3`.
+    """List one of n shards of several datasets, so that n machines share the work: `1/3` to `3/3`.
 
-    Every n-th record, in the order of `open_datasets`. Synthetic domains, which are rendered when
-    opened, belong to the first part.
+    A shard has every n-th recording in the order of `open_datasets`. Synthetic domains, which are
+    rendered when opened, belong to the first shard.
     """
     try:
-        place, count = (int(number) for number in shard.split("/"))
+        number, count = (int(part) for part in shard.split("/"))
     except ValueError:
-        place = count = 0
-    if not 1 <= place <= count:
+        number = count = 0
+    if not 1 <= number <= count:
         raise InputError(f"--shard {shard}: give I/N, such as 1/3, 2/3 and 3/3 on three machines")
-    filmed = [spec for spec in specs if parse_spec(spec).dataset != "synthetic"]
-    rendered = [spec for spec in specs if spec not in filmed] if place == 1 else []
-    recordings = open_datasets(filmed, split=split, subjects=subjects, progress=progress)
-    made = open_datasets(rendered, split=split, subjects=subjects, progress=progress)
-    return recordings[place - 1 :: count] + made
+    real = [spec for spec in specs if parse_spec(spec).dataset != "synthetic"]
+    synthetic = [spec for spec in specs if spec not in real] if number == 1 else []
+    recordings = open_datasets(real, split=split, subjects=subjects, progress=progress)
+    rendered = open_datasets(synthetic, split=split, subjects=subjects, progress=progress)
+    return recordings[number - 1 :: count] + rendered
 
 
 def _recordings(spec: Spec) -> list[Recording]:
-    """Of the folder named, or of the one folder in it that has any (`UBFC/DATASET_2`)."""
-    dataset, root = DATASETS[spec.dataset], Path(spec.place)
+    """List the recordings in the folder, or in the only subfolder that has any (`DATASET_2`)."""
+    dataset, root = DATASETS[spec.dataset], Path(spec.location)
     if spec.dataset in ("folder", "manifest"):
         return dataset.recordings(root)
     if not root.is_dir():
         raise InputError(f"{spec.text}: {root} is a file; give the folder with {dataset.layout}")
     found = dataset.recordings(root)
     if not found:
-        below = [dataset.recordings(path) for path in sorted(root.iterdir()) if path.is_dir()]
-        several = [recordings for recordings in below if recordings]
-        found = several[0] if len(several) == 1 else []
+        subfolders = [dataset.recordings(path) for path in sorted(root.iterdir()) if path.is_dir()]
+        with_recordings = [recordings for recordings in subfolders if recordings]
+        found = with_recordings[0] if len(with_recordings) == 1 else []
     if not found:
         raise InputError(
             f"{root}: no recording of {dataset.title} in this folder; looked for {dataset.layout}"
@@ -184,9 +192,9 @@ def _recordings(spec: Spec) -> list[Recording]:
     return found
 
 
-def _label(spec: Spec) -> str:
-    """How reports name the dataset: with its query, without its path where it has a name."""
-    name = spec.place if spec.dataset in ("folder", "manifest") else spec.dataset
+def _dataset_name(spec: Spec) -> str:
+    """Return the name for reports: with the query, and with the path only if there is no name."""
+    name = spec.location if spec.dataset in ("folder", "manifest") else spec.dataset
     query = spec.text.partition("?")[2] if spec.query else ""
     return f"{name}?{query}" if query else name
 
@@ -202,21 +210,24 @@ def _chosen_split(spec: Spec) -> str | None:
     return values[0]
 
 
-def _of_split(spec: str, found: Sequence[Recording], chosen: str) -> list[Recording]:
-    """The dataset's own split where it has one; all subjects are split before any filter."""
-    if all(SPLIT in recording.metadata for recording in found):
-        kept = [r for r in found if r.metadata[SPLIT] == chosen]
+def _select_split(spec: str, recordings: Sequence[Recording], chosen: str) -> list[Recording]:
+    """Return a split's recordings: of the dataset's own split if it has one.
+
+    The subjects are split before any filter, so that filters don't move subjects between splits.
+    """
+    if all(SPLIT in recording.metadata for recording in recordings):
+        kept = [r for r in recordings if r.metadata[SPLIT] == chosen]
     else:
-        of = split_subjects(recording.subject for recording in found)
-        kept = [r for r in found if of[r.subject] == chosen]
+        splits = split_subjects(recording.subject for recording in recordings)
+        kept = [r for r in recordings if splits[r.subject] == chosen]
     if not kept:
-        count = len({recording.subject for recording in found})
+        count = len({recording.subject for recording in recordings})
         raise InputError(f"{spec}: no subject of {count} is in split {chosen}; leave {SPLIT} out")
     return kept
 
 
 def _face(spec: Spec) -> FaceRegion | None:
-    """`face=detect`, `face=full`, `face=x,y,w,h`; None: as the layout says."""
+    """Parse `face=detect`, `face=full` or `face=x,y,w,h`; None to keep the layout's default."""
     values = spec.query.get(FACE)
     if values is None:
         return None
@@ -233,43 +244,46 @@ def _face(spec: Spec) -> FaceRegion | None:
     return FaceRegion(box=(x, y, width, height))
 
 
-def _of_dataset(recording: Recording, label: str, face: FaceRegion | None) -> Recording:
-    """Name the dataset; `face` takes the place of what the layout says."""
+def _with_dataset(recording: Recording, name: str, face: FaceRegion | None) -> Recording:
+    """Return the recording with the dataset's name, and with `face` unless it is None."""
     crops = recording.load_crops
     if face is not None and isinstance(crops, VideoCrops):
         crops = replace(crops, face=face)
-    return replace(recording, dataset=label, load_crops=crops)
+    return replace(recording, dataset=name, load_crops=crops)
 
 
-def _filtered(
-    spec: str, recordings: list[Recording], asked: Mapping[str, tuple[str, ...]]
+def _filter(
+    spec: str, recordings: list[Recording], filters: Mapping[str, tuple[str, ...]]
 ) -> list[Recording]:
     kept = recordings
-    for short, values in asked.items():
-        key = _full_key(spec, short, recordings)
-        there = sorted(
+    for short_key, values in filters.items():
+        key = _full_key(spec, short_key, recordings)
+        existing = sorted(
             {recording.metadata[key] for recording in recordings if key in recording.metadata}
         )
         wanted = {value.lower() for value in values}
-        unknown = [value for value in values if value.lower() not in map(str.lower, there)]
+        unknown = [value for value in values if value.lower() not in map(str.lower, existing)]
         if unknown:
             raise InputError(
-                f"{spec}: no recording has {key}={','.join(unknown)}; there are {', '.join(there)}"
+                f"{spec}: no recording has {key}={','.join(unknown)}; there are "
+                f"{', '.join(existing)}"
             )
         kept = [
             recording for recording in kept if recording.metadata.get(key, "").lower() in wanted
         ]
     if not kept:
-        raise InputError(f"{spec}: none of {len(recordings)} recordings matches all; ask for less")
+        raise InputError(
+            f"{spec}: none of {len(recordings)} recordings matches all filters; use fewer"
+        )
     return kept
 
 
-def _full_key(spec: str, short: str, recordings: Sequence[Recording]) -> str:
+def _full_key(spec: str, short_key: str, recordings: Sequence[Recording]) -> str:
     keys = list(dict.fromkeys(key for recording in recordings for key in recording.metadata))
-    if short in keys:
-        return short
-    matching = [key for key in keys if key.partition("_")[0] == short]
+    if short_key in keys:
+        return short_key
+    matching = [key for key in keys if key.partition("_")[0] == short_key]
     if len(matching) == 1:
         return matching[0]
-    there = ", ".join([*(key for key in keys if key != SPLIT), SPLIT, FACE])
-    raise InputError(f"{spec}: no key {short!r}; there are {there}")
+    existing = ", ".join([*(key for key in keys if key != SPLIT), SPLIT, FACE])
+    raise InputError(f"{spec}: no key {short_key!r}; there are {existing}")

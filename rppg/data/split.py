@@ -1,4 +1,4 @@
-"""Splits by subject: the same on every machine, and no subject in two of them."""
+"""Splits by subject: the same on every machine, each subject in one of them."""
 
 import hashlib
 from collections.abc import Iterable
@@ -7,14 +7,14 @@ FRACTIONS = {"train": 0.6, "validation": 0.2, "test": 0.2}
 
 
 def split_subjects(subjects: Iterable[str]) -> dict[str, str]:
-    """Each subject's split.
+    """Return each subject's split.
 
-    Subjects are put into the order of their names' hashes, and the order is cut by `FRACTIONS`: no
-    split is empty from three subjects on, and the order of files doesn't matter.
+    Subjects are sorted by a hash of their names and divided according to `FRACTIONS`. With three
+    subjects or more, no split is empty. The order of the files doesn't matter.
 
     Example:
-        >>> found = split_subjects(f"subject{n}" for n in range(1, 11))
-        >>> [sum(split == name for split in found.values()) for name in FRACTIONS]
+        >>> splits = split_subjects(f"subject{n}" for n in range(1, 11))
+        >>> [sum(split == name for split in splits.values()) for name in FRACTIONS]
         [6, 2, 2]
     """
     order = sorted(set(subjects), key=lambda name: hashlib.sha256(name.encode()).digest())

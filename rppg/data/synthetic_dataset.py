@@ -1,4 +1,4 @@
-"""Synthetic people as a public dataset: rendered videos in its layout, read back as downloaded."""
+"""Synthetic people written to disk in the layout of a public dataset."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
@@ -17,8 +17,8 @@ from rppg.errors import InputError
 from rppg.signals import bandpass, rate_series, resample
 from rppg.synthetic.cache import Progress, find_domain
 from rppg.synthetic.scene import render_scene
-from rppg.synthetic.subjects import Subject, draw_subject
-from rppg.synthetic.time_courses import Courses
+from rppg.synthetic.subjects import SyntheticSubject, draw_subject
+from rppg.synthetic.time_series import TimeSeries
 from rppg.types import Pulse
 from rppg.video.encode import roundtrip
 
@@ -29,15 +29,15 @@ UBFC_FPS, PURE_FPS, COHFACE_FPS = 30.0, 30.0, 20.0
 PURE_START_NS = 1392643993642815000
 PURE_SETUPS = {"talking": "02", "translation": "03", "rotation": "05"}
 COHFACE_QSCALE = 2
-"""How hard COHFACE's videos are compressed, for domains without a codec of their own."""
+"""Quantiser of COHFACE's videos, for domains without a codec of their own."""
 MMPD_MOTIONS = {"after exercise": "Stationary (after exercise)"}
 VIPL_SCENARIOS = {"large": "2", "periodic": "2", "talking": "3"}
 VIPL_SOURCES = 2
-"""Cameras that film at once; the second has no `time.txt`, as in the dataset."""
+"""Number of simultaneous cameras. The second has no `time.txt`, as in the dataset."""
 
 
 def default_layout(domain: str) -> str:
-    """The layout of the dataset that a domain mirrors."""
+    """Return the layout of the dataset that a domain mirrors."""
     mirrored = find_domain(domain).mirrors
     return next(name for name in LAYOUTS if DATASETS[name].title == mirrored)
 
@@ -54,155 +54,158 @@ def write_dataset(
 ) -> str:
     """Render subjects of a domain to a folder in the layout of a public dataset.
 
-    Frames are taken at the layout's own rate, the ground truth at the sensor's. The folder appears
-    whole or not at all.
+    Frames have the frame rate of the layout, the ground truth that of its sensor. The folder
+    appears complete or not at all.
 
     Args:
-        domain: a synthetic domain, `webcam`.
+        domain: a synthetic domain, such as `webcam`.
         out: the folder, which must not exist.
         layout: one of `LAYOUTS`; by default that of the dataset that the domain mirrors.
-        subjects: how many people, `first` and those after it.
-        progress: called with the number of people filmed, and their total.
+        subjects: number of people, `first` and those after it.
+        progress: called with the number of people written and their total.
 
     Returns:
-        The SPEC of what was written, `ubfc-rppg:FOLDER`.
+        The SPEC of the dataset, such as `ubfc-rppg:FOLDER`.
 
     Raises:
-        InputError: an unknown domain or layout, a folder that exists.
+        InputError: an unknown domain or layout, or a folder that exists.
     """
-    found = find_domain(domain)
+    known_domain = find_domain(domain)
     layout = layout or default_layout(domain)
     if layout not in LAYOUTS:
         raise InputError(f"no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
     with atomic_folder(out) as folder:
-        for place in range(subjects):
-            subject = draw_subject(found, first + place, duration_s)
-            LAYOUTS[layout](folder, place + 1, subject)
+        for number in range(1, subjects + 1):
+            subject = draw_subject(known_domain, first + number - 1, duration_s)
+            LAYOUTS[layout](folder, number, subject)
             if progress:
-                progress(place + 1, subjects)
+                progress(number, subjects)
     return f"{layout}:{out}"
 
 
 @dataclass(frozen=True)
-class _Truth:
-    """The contact sensor's pulse and heart rate at any time."""
+class _Sensor:
+    """A contact sensor, read at any times."""
 
     pulse: Pulse
 
     def bvp(self, times_s: Array) -> Array:
+        """Return the BVP at these times."""
         return resample(self.pulse.bvp, self.pulse.times_s, times_s)
 
     def bpm(self, times_s: Array) -> Array:
-        """Of windows of `RATE_WINDOW_S`, joined by straight lines between their middles."""
+        """Return heart rates of windows of `RATE_WINDOW_S`, interpolated between their centres."""
         fps = 1 / float(np.median(np.diff(self.pulse.times_s)))
-        course = rate_series(bandpass(self.pulse.bvp, fps), fps, length_s=RATE_WINDOW_S)
-        return np.interp(times_s, (course.start_s + course.end_s) / 2, course.hr_bpm)
+        rates = rate_series(bandpass(self.pulse.bvp, fps), fps, length_s=RATE_WINDOW_S)
+        return np.interp(times_s, (rates.start_s + rates.end_s) / 2, rates.hr_bpm)
 
 
-def _regular(subject: Subject, fps: float) -> Array:
-    """A camera's clock of constant rate over a subject's recording."""
-    return np.arange(int(subject.courses.times_s[-1] * fps + 1e-6) + 1) / fps
+def _regular_times(subject: SyntheticSubject, fps: float) -> Array:
+    """Return times of constant rate that cover a subject's recording."""
+    return np.arange(int(subject.series.times_s[-1] * fps + 1e-6) + 1) / fps
 
 
-def _film(subject: Subject, times_s: Array) -> writers.Frames:
-    """The subject as a camera sees it at these times."""
-    old = subject.courses
-    moved = {
-        field.name: np.interp(times_s, old.times_s, getattr(old, field.name))
-        for field in fields(Courses)
+def _render_at(subject: SyntheticSubject, times_s: Array) -> writers.Frames:
+    """Render the frames that a camera records at these times."""
+    series = subject.series
+    resampled = {
+        field.name: np.interp(times_s, series.times_s, getattr(series, field.name))
+        for field in fields(TimeSeries)
         if field.name != "times_s"
     }
-    return render_scene(replace(subject, courses=Courses(times_s=times_s, **moved)))
+    return render_scene(replace(subject, series=TimeSeries(times_s=times_s, **resampled)))
 
 
-def _recorded(subject: Subject, times_s: Array) -> writers.Frames:
-    """What the camera sees as it comes back from the domain's codec, where it has one."""
-    frames, codec = _film(subject, times_s), subject.casting.domain.codec
+def _record_at(subject: SyntheticSubject, times_s: Array) -> writers.Frames:
+    """Render the frames at these times, and compress them if the domain has a codec."""
+    frames, codec = _render_at(subject, times_s), subject.profile.domain.codec
     if codec is None:
         return frames
     fps = (len(times_s) - 1) / float(times_s[-1] - times_s[0])
     return roundtrip(frames, fps, codec.name, crf=codec.crf, qscale=codec.qscale)
 
 
-def _ubfc_rppg(root: Path, place: int, subject: Subject) -> None:
-    times, truth = _regular(subject, UBFC_FPS), _Truth(subject.truth)
+def _ubfc_rppg(root: Path, number: int, subject: SyntheticSubject) -> None:
+    times, sensor = _regular_times(subject, UBFC_FPS), _Sensor(subject.truth)
     writers.write_ubfc_rppg(
-        root / f"subject{place}", _recorded(subject, times), Pulse(times, truth.bvp(times)),
-        truth.bpm(times), fps=UBFC_FPS,
+        root / f"subject{number}", _record_at(subject, times), Pulse(times, sensor.bvp(times)),
+        sensor.bpm(times), fps=UBFC_FPS,
     )  # fmt: skip
 
 
-def _pure(root: Path, place: int, subject: Subject) -> None:
-    times, truth = _regular(subject, PURE_FPS), _Truth(subject.truth)
+def _pure(root: Path, number: int, subject: SyntheticSubject) -> None:
+    times, sensor = _regular_times(subject, PURE_FPS), _Sensor(subject.truth)
     times[1:] += np.random.default_rng(subject.noise_seed).uniform(0, 1e-3, len(times) - 1)
     contact = subject.truth.times_s
     writers.write_pure(
-        root / f"{place:02d}-{PURE_SETUPS.get(subject.casting.motion.name, '01')}",
-        _recorded(subject, times),
+        root / f"{number:02d}-{PURE_SETUPS.get(subject.profile.motion.name, '01')}",
+        _record_at(subject, times),
         [PURE_START_NS + round(1e9 * time_s) for time_s in times],
         [PURE_START_NS + round(1e9 * time_s) for time_s in contact],
         subject.truth.bvp,
-        truth.bpm(contact),
+        sensor.bpm(contact),
     )
 
 
-def _cohface(root: Path, place: int, subject: Subject) -> None:
-    times, truth = _regular(subject, COHFACE_FPS), _Truth(subject.truth)
-    contact = _regular(subject, COHFACE_HZ)
-    codec = subject.casting.domain.codec
+def _cohface(root: Path, number: int, subject: SyntheticSubject) -> None:
+    times, sensor = _regular_times(subject, COHFACE_FPS), _Sensor(subject.truth)
+    contact = _regular_times(subject, COHFACE_HZ)
+    codec = subject.profile.domain.codec
     qscale = codec.qscale if codec and codec.qscale else COHFACE_QSCALE
     writers.write_cohface(
-        root / str(place) / "0", _film(subject, times), Pulse(contact, truth.bvp(contact)),
+        root / str(number) / "0", _render_at(subject, times), Pulse(contact, sensor.bvp(contact)),
         fps=COHFACE_FPS, qscale=qscale,
     )  # fmt: skip
 
 
-def _mmpd(root: Path, place: int, subject: Subject) -> None:
-    times, casting = _regular(subject, MMPD_FPS), subject.casting
-    about = {
-        "light": casting.light.name,
-        "motion": MMPD_MOTIONS.get(casting.motion.name, casting.motion.name.capitalize()),
-        "exercise": str(casting.motion.hr_bpm is not None),
-        "skin_color": casting.skin_type,
+def _mmpd(root: Path, number: int, subject: SyntheticSubject) -> None:
+    times, profile = _regular_times(subject, MMPD_FPS), subject.profile
+    variables = {
+        "light": profile.light.name,
+        "motion": MMPD_MOTIONS.get(profile.motion.name, profile.motion.name.capitalize()),
+        "exercise": str(profile.motion.hr_bpm is not None),
+        "skin_color": profile.skin_type,
         "gender": "unknown",
         "glasser": "False",
         "hair_cover": "False",
         "makeup": "False",
     }
-    path = root / f"subject{place}" / f"p{place}_0.mat"
-    writers.write_mmpd(path, _recorded(subject, times), _Truth(subject.truth).bvp(times), about)
+    path = root / f"subject{number}" / f"p{number}_0.mat"
+    writers.write_mmpd(
+        path, _record_at(subject, times), _Sensor(subject.truth).bvp(times), variables
+    )
 
 
-def _vipl_hr(root: Path, place: int, subject: Subject) -> None:
-    """The same moments through several cameras; the first is the one that was cast."""
-    casting, truth = subject.casting, _Truth(subject.truth)
-    scene = root / f"p{place}" / f"v{VIPL_SCENARIOS.get(casting.motion.name, '1')}"
-    cameras = casting.domain.cameras
+def _vipl_hr(root: Path, number: int, subject: SyntheticSubject) -> None:
+    """Write the same scene as recorded by several cameras, first the one of the profile."""
+    profile, sensor = subject.profile, _Sensor(subject.truth)
+    scene = root / f"p{number}" / f"v{VIPL_SCENARIOS.get(profile.motion.name, '1')}"
+    cameras = profile.domain.cameras
     for source in range(1, 1 + VIPL_SOURCES):
-        camera = cameras[(cameras.index(casting.camera) + source - 1) % len(cameras)]
-        seen = replace(
+        camera = cameras[(cameras.index(profile.camera) + source - 1) % len(cameras)]
+        other_view = replace(
             subject,
-            casting=replace(casting, camera=camera),
+            profile=replace(profile, camera=camera),
             noise_seed=subject.noise_seed + source,
         )
-        own_clock = source > 1
-        fps = casting.domain.fps
-        times = _regular(subject, fps) if own_clock else subject.courses.times_s.round(3)
+        file_clock = source > 1
+        fps = profile.domain.fps
+        times = _regular_times(subject, fps) if file_clock else subject.series.times_s.round(3)
         writers.write_vipl_hr(
             scene / f"source{source}",
-            _recorded(seen, times),
-            None if own_clock else times,
-            truth.bvp(_regular(subject, WAVE_HZ)),
-            truth.bpm(_regular(subject, 1.0)),
+            _record_at(other_view, times),
+            None if file_clock else times,
+            sensor.bvp(_regular_times(subject, WAVE_HZ)),
+            sensor.bpm(_regular_times(subject, 1.0)),
             fps=fps,
         )
 
 
-LAYOUTS: Mapping[str, Callable[[Path, int, Subject], None]] = {
+LAYOUTS: Mapping[str, Callable[[Path, int, SyntheticSubject], None]] = {
     "ubfc-rppg": _ubfc_rppg,
     "pure": _pure,
     "cohface": _cohface,
     "mmpd": _mmpd,
     "vipl-hr": _vipl_hr,
 }
-"""From a name to what films a person, the dataset's n-th, into a folder."""
+"""From a layout's name to a function `(root, number, subject)` that writes one subject."""

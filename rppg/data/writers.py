@@ -1,7 +1,8 @@
-"""One recording as the files of a public dataset: the writers to the loaders here.
+"""Writers of single recordings in the layouts of public datasets.
 
-Each takes what its layout stores, at the layout's own rates, and writes it in the layout's real
-containers. Lists of folders, splits and people are the caller's.
+Each writer takes what its layout stores, at the layout's own rates, and writes real containers:
+AVI, PNG, HDF5, MATLAB. The caller chooses folders, splits and people. `rppg.data.layouts` draws the
+trees and reads them.
 """
 
 import json
@@ -24,15 +25,15 @@ Frames = NDArray[np.uint8]
 """`(T, H, W, 3)` RGB."""
 
 SATURATION = 98
-"""Oxygen saturation in percent, where a layout has a place for it: nobody reads it here."""
+"""Oxygen saturation in percent, for layouts that store it. This package doesn't read it."""
 
 
 def write_ubfc_rppg(folder: Path, frames: Frames, truth: Pulse, bpm: Array, *, fps: float) -> None:
-    """`vid.avi`, uncompressed, and `ground_truth.txt` in a folder `subjectN`.
+    """Write `vid.avi`, uncompressed, and `ground_truth.txt` to a folder `subjectN`.
 
     Args:
-        truth: one value for each frame, at times of the sensor's own.
-        bpm: heart rate, one for each frame.
+        truth: one value per frame, at the sensor's own times.
+        bpm: heart rate, one per frame.
     """
     folder.mkdir(parents=True)
     write_raw_avi(folder / "vid.avi", frames, fps)
@@ -45,11 +46,11 @@ def write_pure(
     folder: Path, frames: Frames, frame_ns: Sequence[int], truth_ns: Sequence[int], bvp: Array,
     bpm: Array,
 ) -> None:  # fmt: skip
-    """`01-01/Image<ns>.png` and `01-01.json` in a folder `01-01`.
+    """Write `01-01/Image<ns>.png` and `01-01.json` to a folder `01-01`.
 
     Args:
-        frame_ns: when each picture was taken, in nanoseconds of the clock that both share.
-        truth_ns: when the oximeter measured each value of `bvp` and `bpm`.
+        frame_ns: time of each frame, in nanoseconds of the clock that both share.
+        truth_ns: time of each value of `bvp` and `bpm`.
     """
     inner = folder / folder.name
     inner.mkdir(parents=True)
@@ -74,11 +75,11 @@ def write_cohface(
     folder: Path, frames: Frames, truth: Pulse, *, fps: float, qscale: int | None = None,
     bit_rate: int | None = None,
 ) -> None:  # fmt: skip
-    """`data.avi`, in MPEG-4, and `data.hdf5` in a folder `S/K`.
+    """Write `data.avi`, in MPEG-4, and `data.hdf5` to a folder `S/K`.
 
     Args:
-        truth: at a constant rate; the dataset's is 256 Hz.
-        qscale, bit_rate: how hard the video is compressed, see `rppg.video.write_video`.
+        truth: at a constant rate, in the dataset 256 Hz.
+        qscale, bit_rate: strength of the compression, see `rppg.video.write_video`.
     """
     folder.mkdir(parents=True)
     write_video(
@@ -91,19 +92,19 @@ def write_cohface(
 
 
 def write_mmpd(
-    path: Path, frames: Frames, bvp: Array, about: Mapping[str, Any], *, compressed: bool = False
+    path: Path, frames: Frames, bvp: Array, others: Mapping[str, Any], *, compressed: bool = False
 ) -> None:
-    """A file `pN_K.mat` in a folder `subjectN`.
+    """Write a file `pN_K.mat` to a folder `subjectN`.
 
     Args:
-        bvp: one value for each frame.
-        about: the file's other variables, `light`, `motion` and so on.
-        compressed: pack the variables.
+        bvp: one value per frame.
+        others: the file's other variables, `light`, `motion` and so on.
+        compressed: whether to compress the variables.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     video = np.empty(frames.shape, dtype=np.float32)
     np.divide(frames, 255, out=video, casting="same_kind")
-    variables = {"video": video, "GT_ppg": bvp[None], **about}
+    variables = {"video": video, "GT_ppg": bvp[None], **others}
     scipy.io.savemat(path, variables, do_compression=compressed)
 
 
@@ -111,13 +112,13 @@ def write_vipl_hr(
     folder: Path, frames: Frames, times_s: Array | None, bvp: Array, bpm: Array, *, fps: float,
     qscale: int = 1,
 ) -> None:  # fmt: skip
-    """`video.avi`, `wave.csv`, `gt_HR.csv`, `gt_SpO2.csv` and `time.txt` in `pN/vM/sourceK`.
+    """Write `video.avi`, `wave.csv`, `gt_HR.csv`, `gt_SpO2.csv` and `time.txt` to `pN/vM/sourceK`.
 
     Args:
-        times_s: when each frame was taken, kept to the millisecond; None writes no `time.txt`.
+        times_s: time of each frame, written in milliseconds; None writes no `time.txt`.
         bvp: 60 values a second.
         bpm: one value a second.
-        fps: what the video's header says.
+        fps: frame rate in the video's header.
     """
     folder.mkdir(parents=True)
     write_video(folder / "video.avi", frames, fps=fps, codec="mjpeg", qscale=qscale)
@@ -133,7 +134,7 @@ def _column(words: Iterable[str]) -> str:
 
 
 def write_raw_avi(path: Path, frames: Frames, fps: float) -> None:
-    """Uncompressed pictures, as UBFC-rPPG and BUAA-MIHR have them."""
+    """Write an uncompressed AVI file, as UBFC-rPPG and BUAA-MIHR contain."""
     with av.open(str(path), "w") as container:
         rate = Fraction(fps).limit_denominator(1001)
         stream = cast("av.VideoStream", container.add_stream("rawvideo", rate=rate))
@@ -149,5 +150,5 @@ def _png(rgb: Frames) -> bytes:
     encoder.height, encoder.width = rgb.shape[:2]
     encoder.pix_fmt, encoder.time_base = "rgb24", Fraction(1)
     encoder.options = {"compression_level": "1"}
-    picture = av.VideoFrame.from_ndarray(rgb, "rgb24")
-    return b"".join(bytes(packet) for packet in [*encoder.encode(picture), *encoder.encode()])
+    frame = av.VideoFrame.from_ndarray(rgb, "rgb24")
+    return b"".join(bytes(packet) for packet in [*encoder.encode(frame), *encoder.encode()])

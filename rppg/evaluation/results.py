@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.data.provenance import Used
+from rppg.data.provenance import DatasetProvenance
 from rppg.errors import InputError
 from rppg.evaluation import metrics
 from rppg.evaluation.metrics import BlandAltman, Statistic
@@ -172,7 +172,7 @@ class Evaluation:
     clips: tuple[Row, ...]
     waveforms: tuple[Waveform, ...] = ()
     failures: tuple[Failure, ...] = ()
-    data: tuple[Used, ...] = ()
+    data: tuple[DatasetProvenance, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:

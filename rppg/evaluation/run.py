@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.data.provenance import used
+from rppg.data.provenance import data_provenance
 from rppg.errors import InputError
 from rppg.estimators.classical import ConstantGuess, Estimator
 from rppg.evaluation.journal import Journal
@@ -92,7 +92,7 @@ def evaluate(
         clips=tuple(row for outcome in outcomes for row in outcome.clips),
         waveforms=tuple(wave for outcome in outcomes for wave in outcome.waveforms),
         failures=failures,
-        data=used(seen, {(f.dataset, f.record) for f in failures if f.method is None}),
+        data=data_provenance(seen, {(f.dataset, f.record) for f in failures if f.method is None}),
     )
 
 

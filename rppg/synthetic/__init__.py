@@ -1,1 +1,1 @@
-"""Synthetic domains: face video from physiology up, with ground truth, made on the spot."""
+"""Synthetic face video with ground truth: drawn people, rendered by a physical model."""

@@ -1,8 +1,8 @@
-"""Synthetic recordings on disk: rendered once, in parallel, and read back when asked for.
+"""The cache of synthetic recordings on disk, rendered once and in parallel.
 
-Pictures and ground truth lie in files of their own, so that whoever is given only the pictures
-cannot reach a label. A file's key covers the domain, the subject, the duration and the source code
-that renders it: a stale file is never read.
+Crops and ground truth are in separate files, so that code that receives only the crops cannot reach
+a label. A file's path covers the domain, the subject, the duration and the code that renders it, so
+that a stale file is never read.
 """
 
 import functools
@@ -18,18 +18,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+import rppg
 from rppg.atomic import atomic_path
-from rppg.cache_folder import cache_folder
-from rppg.errors import InputError
+from rppg.cache_folder import cache_folder, describe_stale
+from rppg.code_digest import digest_code
+from rppg.errors import InputError, one_line
 from rppg.synthetic.domains import DOMAINS, Domain
-from rppg.synthetic.subjects import cast_subject, draw_subject, render_crops
+from rppg.synthetic.subjects import draw_profile, draw_subject, render_crops
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
-from rppg.video import encode
 
 logger = logging.getLogger(__name__)
 
 SPLITS = {"train": 0, "validation": 100_000, "test": 200_000}
-"""First subject number of each split; the ranges never meet."""
+"""First subject number of each split. The ranges don't overlap."""
 
 DAMAGED = (
     zipfile.BadZipFile,
@@ -37,16 +38,23 @@ DAMAGED = (
     EOFError,
     KeyError,
     OSError,
-    RuntimeError,  # compressed or encrypted in ways that it never is
+    RuntimeError,  # an unsupported compression or encryption
     ValueError,
 )
-"""What reading raises where a file was cut, changed or replaced since it was written."""
+"""Exceptions raised by reading a file that was cut off, changed or replaced."""
+
+CODE = ("synthetic", "video/encode.py", "video/resize.py")
+"""The code that recordings depend on: files, and folders with all of their modules."""
 
 Progress = Callable[[int, int], None]
 
 
 def find_domain(name: str) -> Domain:
-    """The domain called `name`, with or without its version (`webcam`, `webcam@1`)."""
+    """Return the domain called `name`, with or without its version (`webcam`, `webcam@1`).
+
+    Raises:
+        InputError: an unknown name or version.
+    """
     domain = DOMAINS.get(name.partition("@")[0])
     if domain is None or ("@" in name and domain.key != name):
         known = ", ".join(d.key for d in DOMAINS.values())
@@ -63,11 +71,11 @@ def synthetic_recordings(
     workers: int = 2,
     progress: Progress | None = None,
 ) -> list[Recording]:
-    """Records of the first `count` subjects of a domain's split, rendering what is missing.
+    """List recordings of the first `count` subjects of a domain's split; render missing ones.
 
     Args:
-        name: a domain, `webcam`.
-        split: `train`, `validation` or `test`: disjoint subjects.
+        name: a domain, such as `webcam`.
+        split: `train`, `validation` or `test`, which have disjoint subjects.
         progress: called with the number of recordings ready and their total.
     """
     domain = find_domain(name)
@@ -78,8 +86,10 @@ def synthetic_recordings(
     missing = [n for n in numbers if not _complete(files[n])]
     if missing:
         logger.info("rendering %d recordings of %s", len(missing), domain.key)
+        for line in stale_recordings() if logger.isEnabledFor(logging.INFO) else []:
+            logger.info("%s", line)
         _render_all(domain, missing, duration_s, files, workers, progress)
-    return [_record(domain, n, duration_s, files[n]) for n in numbers]
+    return [_recording(domain, n, duration_s, files[n]) for n in numbers]
 
 
 def _render_all(
@@ -90,7 +100,7 @@ def _render_all(
     workers: int,
     progress: Progress | None,
 ) -> None:
-    # Threads serve: NumPy and torch leave the interpreter's lock while they render.
+    # Threads suffice, since NumPy and torch release the interpreter's lock while rendering.
     with ThreadPoolExecutor(workers) as pool:
         jobs = [pool.submit(_render_one, domain, n, duration_s, files[n]) for n in numbers]
         try:
@@ -98,7 +108,7 @@ def _render_all(
                 job.result()
                 if progress:
                     progress(done, len(numbers))
-        except BaseException:  # an interrupt, too, does not wait for what has not begun
+        except BaseException:  # also after an interrupt, don't start the remaining jobs
             pool.shutdown(wait=False, cancel_futures=True)
             raise
 
@@ -106,20 +116,20 @@ def _render_all(
 def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> None:
     subject = draw_subject(domain, number, duration_s)
     crops = render_crops(subject)
-    with atomic_path(_truth(file)) as temporary:
+    with atomic_path(_truth_file(file)) as temporary:
         np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
     with atomic_path(file) as temporary:
         np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
 
 
-def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Recording:
+def _recording(domain: Domain, number: int, duration_s: float, file: Path) -> Recording:
     def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
         try:
             return _read(path, names)
-        except FileNotFoundError:  # who was given the pictures alone has no truth
+        except FileNotFoundError:  # the ground truth may have been removed deliberately
             raise
         except DAMAGED as error:
-            reason = " ".join(str(error).split())
+            reason = one_line(error, limit=400)
             logger.warning("%s: can't be used (%s); it is rendered again", path, reason)
             _render_one(domain, number, duration_s, file)
             return _read(path, names)
@@ -128,7 +138,7 @@ def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Recor
         return FaceCrops(*arrays(file, "frames", "times_s", "valid"))
 
     def load_truth() -> Pulse:
-        return Pulse(*arrays(_truth(file), "times_s", "bvp"))
+        return Pulse(*arrays(_truth_file(file), "times_s", "bvp"))
 
     return Recording(
         name=f"{domain.name}-{number}",
@@ -136,7 +146,7 @@ def _record(domain: Domain, number: int, duration_s: float, file: Path) -> Recor
         subject=str(number),
         load_crops=load_crops,
         load_truth=load_truth,
-        metadata=cast_subject(domain, number).metadata,
+        metadata=draw_profile(domain, number).metadata,
     )
 
 
@@ -145,22 +155,37 @@ def _read(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         return [stored[name] for name in names]
 
 
+def synthetic_folder() -> Path:
+    """Return the folder of the cached synthetic recordings."""
+    return cache_folder() / "synthetic"
+
+
+def version_name() -> str:
+    """Return the name of the folder for the recordings of this version of the code."""
+    return _code_digest()[:12]
+
+
+def stale_recordings() -> list[str]:
+    """Describe the recordings of other versions of this package, one line for each folder."""
+    return describe_stale(synthetic_folder(), version_name())
+
+
 def _file(domain: Domain, number: int, duration_s: float) -> Path:
     key = hashlib.sha256(f"{_code_digest()}/{domain!r}/{duration_s}".encode()).hexdigest()[:12]
-    return cache_folder() / "synthetic" / f"{domain.key}-{key}" / f"{number:06d}.npz"
+    return synthetic_folder() / version_name() / f"{domain.key}-{key}" / f"{number:06d}.npz"
 
 
-def _truth(file: Path) -> Path:
+def _truth_file(file: Path) -> Path:
     return file.with_name(f"{file.stem}.truth.npz")
 
 
 def _complete(file: Path) -> bool:
-    return file.exists() and _truth(file).exists()
+    return file.exists() and _truth_file(file).exists()
 
 
 @functools.cache
 def _code_digest() -> str:
-    video = Path(encode.__file__).parent
-    sources = [*sorted(Path(__file__).parent.glob("*.py")), video / "area.py", video / "encode.py"]
-    code = b"".join(source.read_bytes() for source in sources)
-    return hashlib.sha256(code + str(CROP_TO_FACE).encode()).hexdigest()
+    """Return a digest of the code that renders recordings."""
+    package = Path(rppg.__file__).parent
+    code = digest_code([package / part for part in CODE], root=package)
+    return hashlib.sha256(f"{CROP_TO_FACE} {code}".encode()).hexdigest()

@@ -1,7 +1,7 @@
-"""What makes each synthetic domain what it is: people, motion, light, camera.
+"""The synthetic domains: ranges of people, motion, light and camera.
 
-A domain is data. Changing any number of a published domain means a new version: `version` is part
-of the random seed, of the cache's key and of every checkpoint and result.
+A domain is data. A change of any number in a published domain requires a new version: `version` is
+part of the random seed, of the cache's key and of every checkpoint and result.
 """
 
 from dataclasses import dataclass
@@ -11,15 +11,15 @@ Rgb = tuple[float, float, float]
 
 @dataclass(frozen=True)
 class Camera:
-    """A camera: how it sees blood, mixes channels, and maps light to bytes.
+    """A camera: its response to blood, its colour mixing, and its tone curve.
 
     Attributes:
         signature: relative pulse amplitude (AC/DC) of R, G, B in linear light: the absorption of
-            haemoglobin seen through this camera's filters.
-        crosstalk: share of its neighbours' light that leaks into a channel.
-        gamma: the bytes are light to the power `1 / gamma`.
+            haemoglobin through this camera's filters.
+        crosstalk: share of the neighbouring channels' light that leaks into a channel.
+        gamma: pixel values are light to the power `1 / gamma`.
         exposure: linear level of white skin in full light, 1 is the white point.
-        auto_exposure: share of a change of brightness that the camera takes back, with 1 s delay.
+        auto_exposure: share of a change of brightness that the camera compensates, with 1 s delay.
         noise_levels: deviation of the noise of one crop pixel at mid grey, in 8-bit levels.
     """
 
@@ -33,14 +33,14 @@ class Camera:
 
 @dataclass(frozen=True)
 class Codec:
-    """How a camera compresses what it films, `rppg.video.encode`.
+    """A camera's video compression, see `rppg.video.encode`.
 
     Attributes:
         name: the encoder.
         crf: quality of libx264, 0 (best) to 51.
         qscale: quantiser of mpeg4, 1 (best) to 31.
-        side: pixels along each side of the square picture.
-        face: pixels of the face box in it.
+        side: side of the square frame in pixels.
+        face: side of the face box in it, in pixels.
     """
 
     name: str
@@ -52,18 +52,18 @@ class Codec:
 
 @dataclass(frozen=True)
 class Light:
-    """Light: a key lamp, ambient light, and a second lamp of another colour that changes.
+    """Light: a key lamp, ambient light, and a second lamp of another colour that varies.
 
     Attributes:
-        name: the light's name, told in the metadata where a domain has several.
+        name: the light's name, in the metadata if a domain has several.
         key_rgb: colour of the key lamp.
         ambient: ambient light as a share of the key lamp.
         drift: deviation of the key lamp's slow drift.
         second_rgb: colour of the second lamp (a screen, a fluorescent tube).
         second: mean of the second lamp as a share of the key lamp.
-        cuts: deviation of the second lamp's jumps, as a share of its mean (film cuts on a screen).
+        cuts: deviation of the second lamp's jumps, as a share of its mean (scene cuts on a screen).
         flicker: range of amplitudes of its periodic flicker in the pulse band, likewise.
-        spill: range of how much of the second lamp falls on the background, against the face.
+        spill: range of the second lamp's share on the background, relative to the face.
     """
 
     name: str = "room"
@@ -79,17 +79,17 @@ class Light:
 
 @dataclass(frozen=True)
 class Motion:
-    """Head motion of one setup. Shifts are in face sides, angles in radians (deviations).
+    """Head motion. Shifts are in face sides, angles in radians; both are standard deviations.
 
     Attributes:
-        name: the setup's name, told in the metadata.
-        sway: slow wandering of the position.
+        name: the motion's name, in the metadata.
+        sway: slow drift of the position.
         jerk: quick motion (up to 2 Hz) of the position.
-        turn: slow turning (yaw, pitch).
-        shake: quick turning (up to 3 Hz).
+        turn: slow rotation (yaw, pitch).
+        shake: quick rotation (up to 3 Hz).
         talk: opening of the mouth.
         periodic: range of amplitudes of a periodic nod and sway in the pulse band.
-        hr_bpm: heart rates in this setup, where they are not the domain's.
+        hr_bpm: range of heart rates with this motion, if it isn't the domain's.
     """
 
     name: str
@@ -104,10 +104,21 @@ class Motion:
 
 @dataclass(frozen=True)
 class Domain:
-    """A synthetic domain: everything a recording of it is drawn from.
+    """A synthetic domain: the ranges that its recordings are drawn from.
 
-    With a `codec`, the crops are cut from a picture that went through it; without, they are
-    rendered as they are.
+    With a `codec`, crops are cut from a compressed video. Without one, they are rendered directly.
+
+    Attributes:
+        name, version: together they form the domain's key.
+        mirrors: the public dataset that the domain imitates.
+        hr_bpm: range of heart rates.
+        pulse: range of pulse amplitudes in AC/DC units at the camera's strongest channel.
+        skin_types: Fitzpatrick skin types.
+        motions, lights, cameras: one of each is drawn per subject.
+        fps: frame rate in Hz.
+        jitter_s: deviation of the frames' times in seconds.
+        crop_size: side of the crops in pixels.
+        codec: the video compression; None for none.
     """
 
     name: str
@@ -126,7 +137,7 @@ class Domain:
 
     @property
     def key(self) -> str:
-        """Name with version, `webcam@1`."""
+        """The name with the version, `webcam@1`."""
         return f"{self.name}@{self.version}"
 
 

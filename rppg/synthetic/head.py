@@ -1,4 +1,4 @@
-"""Maps of a head and of the wall behind it, drawn once a subject.
+"""Maps of a head and of the wall behind it, drawn once per subject.
 
 Head coordinates are in units of the face box's side, origin at its centre, x right, y down. The
 maps cover `EXTENT` in each direction.
@@ -18,9 +18,10 @@ WALL_SIZE = 192
 
 Array = NDArray[np.float64]
 
-# Relative optical density of melanin in R, G, B, and reflectance of skin without any.
 MELANIN_RGB = np.array([0.55, 0.95, 1.35])
+"""Relative optical density of melanin."""
 BARE_SKIN_RGB = np.array([0.78, 0.56, 0.46])
+"""Reflectance of skin without melanin."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,7 @@ class Head:
     """Maps of a head, each `(SIZE, SIZE)` or `(3, SIZE, SIZE)`.
 
     Attributes:
-        alpha: 1 on the head, 0 beside it.
+        alpha: 1 on the head, 0 outside.
         albedo: linear reflectance in R, G, B below the surface.
         perfusion: relative pulse amplitude; 0 on hair, eyes and brows.
         normal: unit surface normals x, y, z (z towards the camera).
@@ -45,13 +46,13 @@ class Head:
 
 
 def _ellipse(x: Array, y: Array, cx: float, cy: float, ax: float, ay: float, soft: float) -> Array:
-    """Soft-edged ellipse, 1 inside."""
+    """Return a mask of an ellipse with a soft edge, 1 inside."""
     radius = np.sqrt(((x - cx) / ax) ** 2 + ((y - cy) / ay) ** 2)
     return np.asarray(np.clip((1 - radius) * min(ax, ay) / soft + 0.5, 0, 1))
 
 
 def draw_head(rng: np.random.Generator, skin_type: int) -> Head:
-    """Draw the maps of a person of Fitzpatrick skin type 1–6 before a random wall."""
+    """Draw the maps of a person of Fitzpatrick skin type 1–6 in front of a random wall."""
     axis = (np.arange(SIZE) + 0.5) / SIZE * 2 * EXTENT - EXTENT
     y, x = np.meshgrid(axis, axis, indexing="ij")
     half_width = rng.uniform(0.34, 0.40)
@@ -115,7 +116,7 @@ def draw_head(rng: np.random.Generator, skin_type: int) -> Head:
 
 
 def _draw_wall(rng: np.random.Generator) -> Array:
-    """A wall with a few boards of other colours and some texture."""
+    """Draw a wall with a few rectangles of other colours and some texture."""
     wall = np.empty((3, WALL_SIZE, WALL_SIZE))
     wall[:] = rng.uniform(0.25, 0.7) * rng.uniform(0.85, 1.15, (3, 1, 1))
     for _ in range(rng.integers(3, 9)):

@@ -1,4 +1,4 @@
-"""Smooth random time courses and textures."""
+"""Smooth random time series and textures."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,35 +7,35 @@ from scipy.ndimage import gaussian_filter, gaussian_filter1d
 Array = NDArray[np.float64]
 
 
-def smooth_course(rng: np.random.Generator, times_s: Array, cutoff_hz: float) -> Array:
-    """Zero-mean, unit-deviation random course `(T,)` with little power above `cutoff_hz`.
+def smooth_noise(rng: np.random.Generator, times_s: Array, cutoff_hz: float) -> Array:
+    """Draw a random series `(T,)` of zero mean, unit deviation and little power above `cutoff_hz`.
 
-    Drawn on a fixed fine grid and then read at `times_s`, so that the course does not depend on
-    the frame rate at which it is looked at.
+    It is drawn on a fixed fine grid and interpolated at `times_s`, so that it doesn't depend on the
+    frame rate.
     """
     fine_hz = 60.0
     pad_s = 2.0 / cutoff_hz
     count = int((times_s[-1] - times_s[0] + 2 * pad_s) * fine_hz) + 2
     # A Gaussian of deviation s has its half-power frequency at 0.1325 / s.
-    course = gaussian_filter1d(rng.standard_normal(count), 0.1325 / cutoff_hz * fine_hz)
-    course = (course - course.mean()) / max(course.std(), 1e-12)
-    return np.interp(times_s, times_s[0] - pad_s + np.arange(count) / fine_hz, course)
+    series = gaussian_filter1d(rng.standard_normal(count), 0.1325 / cutoff_hz * fine_hz)
+    series = (series - series.mean()) / max(series.std(), 1e-12)
+    return np.interp(times_s, times_s[0] - pad_s + np.arange(count) / fine_hz, series)
 
 
-def steps_course(
+def step_noise(
     rng: np.random.Generator, times_s: Array, mean_interval_s: float, rise_s: float
 ) -> Array:
-    """Zero-mean, unit-deviation course `(T,)` that jumps at random times, as cuts in a film do."""
+    """Draw a series `(T,)` of zero mean and unit deviation that jumps at random times."""
     fine_hz = 60.0
     count = int((times_s[-1] - times_s[0]) * fine_hz) + 2
     jumps = np.cumsum(rng.random(count) < 1.0 / (mean_interval_s * fine_hz))
     levels = rng.standard_normal(int(jumps[-1]) + 1)[jumps]
-    course = gaussian_filter1d(levels, rise_s * fine_hz / 2)
-    course = (course - course.mean()) / max(course.std(), 1e-3)
-    return np.interp(times_s, times_s[0] + np.arange(count) / fine_hz, course)
+    series = gaussian_filter1d(levels, rise_s * fine_hz / 2)
+    series = (series - series.mean()) / max(series.std(), 1e-3)
+    return np.interp(times_s, times_s[0] + np.arange(count) / fine_hz, series)
 
 
 def texture(rng: np.random.Generator, size: int, grain: float) -> Array:
-    """Zero-mean, unit-deviation texture `(size, size)` with spots about `grain` pixels wide."""
+    """Draw a texture `(size, size)` of zero mean, unit deviation and grains of `grain` pixels."""
     field = gaussian_filter(rng.standard_normal((size, size)), grain, mode="wrap")
     return np.asarray((field - field.mean()) / max(field.std(), 1e-12))

@@ -1,4 +1,4 @@
-"""One synthetic subject as a video file: a head in a room, through a real codec."""
+"""A synthetic subject as a video file: a head in a room, compressed by a real codec."""
 
 import csv
 from dataclasses import dataclass
@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from rppg.atomic import atomic_path
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import Codec
-from rppg.synthetic.render import View, render
-from rppg.synthetic.subjects import Subject, draw_subject
+from rppg.synthetic.render import Viewport, render
+from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.video.encode import write_video
 
 WIDTH, HEIGHT, FACE = 320, 240, 110
 CRF = 4
-"""Quality of libx264 for domains without compression."""
+"""Quality of libx264 for domains without a codec."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """What was written: the video, its ground truth, and where the face is on average.
+    """A written video, its ground truth, and the face box.
 
     Attributes:
         video: the video file.
-        truth: CSV with columns `time_s,bvp`, 60 Hz.
+        truth: the CSV file with columns `time_s,bvp`, 60 Hz.
         box: x, y, width, height of the face at rest, in pixels.
     """
 
@@ -34,10 +34,10 @@ class Scene:
     box: tuple[int, int, int, int]
 
 
-def render_scene(subject: Subject) -> NDArray[np.uint8]:
-    """The whole picture `(T, HEIGHT, WIDTH, 3)` that a camera at rest sees."""
-    count = len(subject.courses.times_s)
-    view = View(
+def render_scene(subject: SyntheticSubject) -> NDArray[np.uint8]:
+    """Render the full frames `(T, HEIGHT, WIDTH, 3)` of a camera at rest."""
+    count = len(subject.series.times_s)
+    viewport = Viewport(
         x=np.zeros(count),
         y=np.zeros(count),
         width=WIDTH,
@@ -45,40 +45,40 @@ def render_scene(subject: Subject) -> NDArray[np.uint8]:
         pixels_per_face=FACE,
     )
     return render(
-        subject.setting,
-        view,
+        subject.scene_setup,
+        viewport,
         seed=subject.noise_seed,
         chunk=8,
-        noise_gain=3.0,  # a pixel of the scene is a ninth of a pixel of a crop
+        noise_gain=3.0,  # a pixel of the scene has a ninth of the area of a crop's pixel
     )
 
 
 def truth_path(video: Path) -> Path:
-    """Where the ground truth of a written video lies."""
+    """Return the path of a written video's ground truth."""
     return video.with_suffix(".csv")
 
 
 def write_scene(
     domain: str, number: int, out: Path, *, duration_s: float = 20.0, crf: int | None = None
 ) -> Scene:
-    """Render a subject as a 320×240 video with its ground truth beside it.
+    """Render a subject as a 320×240 video, with a file of its ground truth.
 
     Args:
-        domain: a synthetic domain, `webcam`.
+        domain: a synthetic domain, such as `webcam`.
         number: the subject.
-        out: the video; its suffix chooses the container. The CSV has the same name.
-        crf: quality of libx264, 0 (lossless) to 51; compression costs the pulse first. If None,
-            the domain's own codec compresses, or libx264 at `CRF` where the domain has none.
+        out: the video; its suffix chooses the container. The CSV file has the same stem.
+        crf: quality of libx264, 0 (lossless) to 51; compression removes the pulse first. If None,
+            the domain's own codec is used, or libx264 at `CRF` if the domain has none.
     """
     subject = draw_subject(find_domain(domain), number, duration_s)
     frames = render_scene(subject)
-    codec = subject.casting.domain.codec
+    codec = subject.profile.domain.codec
     if crf is not None or codec is None:
         codec = Codec("libx264", crf=CRF if crf is None else crf)
     write_video(
         out,
         frames,
-        times_s=subject.courses.times_s,
+        times_s=subject.series.times_s,
         codec=codec.name,
         crf=codec.crf,
         qscale=codec.qscale,

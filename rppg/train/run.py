@@ -15,7 +15,7 @@ from pydantic import BaseModel
 import rppg
 from rppg.atomic import atomic_path
 from rppg.crops.cache import cached, checked_elsewhere, store
-from rppg.data.provenance import used
+from rppg.data.provenance import data_provenance
 from rppg.data.specs import open_datasets
 from rppg.devices import find_device
 from rppg.errors import InputError
@@ -223,7 +223,7 @@ def how_made(
         records: all that there were.
         reasons: why, by dataset and name, some of them could not be used.
     """
-    data = used(recordings, reasons)
+    data = data_provenance(recordings, reasons)
     return {
         "config": config.model_dump(mode="json"),
         "rppg": rppg.__version__,

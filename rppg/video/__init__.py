@@ -1,11 +1,11 @@
-"""Video files: decoding by timestamps, the face, its track, and crops that follow it."""
+"""Video: decoding with timestamps, face detection, tracking, and crops that follow the face."""
 
 from rppg.types import Frame, Video, VideoInfo
 from rppg.video.blazeface import Face, detect
 from rppg.video.crop import read_crops
 from rppg.video.decode import probe, read_frames
 from rppg.video.encode import CODECS, roundtrip, write_video
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.video_file import VideoFile
 
 __all__ = [
     "CODECS",

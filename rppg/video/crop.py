@@ -1,4 +1,4 @@
-"""From a video to face crops, in one pass and in bounded memory."""
+"""Face crops of a video, read in one pass and in bounded memory."""
 
 import logging
 from collections import deque
@@ -12,29 +12,29 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.types import CROP_TO_FACE, FaceCrops, Frame, Video, VideoInfo
-from rppg.video.prefetch import ahead
-from rppg.video.resize import Box, cut_bytes
-from rppg.video.sources.source import VideoFile
+from rppg.video.prefetch import prefetch
+from rppg.video.resize import Box, resample_box_uint8
+from rppg.video.sources.video_file import VideoFile
 from rppg.video.threads import one_thread
 from rppg.video.track import LOOKAHEAD_S, FaceTrack
 
 log = logging.getLogger(__name__)
 
 CROP_SIZE = 48
-"""Side of a crop in pixels, unless another is asked for."""
+"""Default side of a crop in pixels."""
 LEAST_S = 5.0
-"""Shortest video: a few beats, and a resolution of 0.2 Hz."""
+"""Shortest video: a few beats, and a frequency resolution of 0.2 Hz."""
 HOLE_S = 0.5
-"""Frames on both sides of a longer hole between timestamps are invalid."""
+"""Frames on both sides of a longer gap between timestamps are invalid."""
 LARGEST_BOX = 10
-"""A face box may reach beyond the picture, but not to so many times its size."""
+"""A face box may reach beyond the frame, but its sides are at most so many times the frame's."""
 BUFFER_BYTES = 256e6
-"""Pictures that wait for their box take no more than this; they are reduced where they would."""
+"""Limit for frames that wait for their box. Larger frames are reduced to stay below it."""
 
 
 @dataclass(frozen=True)
 class FaceRegion:
-    """Where the face is: detected, unless a box is given or the whole frame is the face."""
+    """The face's location: a given box, the full frame, or (by default) to be detected."""
 
     box: Box | None = None
     full_frame: bool = False
@@ -42,7 +42,7 @@ class FaceRegion:
 
 @dataclass(frozen=True)
 class VideoCrops:
-    """Crops to be cut from a video: all that they depend on. When called, it reads them."""
+    """Crops to be cut from a video, with everything that they depend on. Call it to read them."""
 
     video: Video
     face: FaceRegion = FaceRegion()
@@ -66,29 +66,29 @@ def read_crops(
 ) -> FaceCrops:
     """Read a video and cut out the face.
 
-    The face is looked for several times a second and its box smoothed over a second or so, see
-    `rppg.video.track`. The crop is `CROP_TO_FACE` times the face box, resampled by area at
-    sub-pixel places; outside of the picture its edge is continued. Frames before the face is
-    first seen repeat the first crop and are marked invalid, as are those where it was lost.
+    The face is detected several times a second and its box is smoothed over about a second, see
+    `rppg.video.track`. The crop is `CROP_TO_FACE` times the face box, resampled by area with
+    sub-pixel precision; outside the frame, edge pixels are repeated. Frames before the first
+    detection repeat the first crop and are marked invalid, as are frames where the face was lost.
 
-    Where the pictures of the few seconds that a box takes to settle don't fit into
-    `BUFFER_BYTES` (larger than 720p at 30 Hz), they are reduced by a whole number while decoding.
+    A box is final after a few seconds. If the frames of that time don't fit into `BUFFER_BYTES`
+    (larger than 720p at 30 Hz), frames are reduced by a whole number while decoding.
 
     Args:
-        video: the path of a video file, or another source of pictures.
+        video: the path of a video file, or another source of frames.
         size: side of the crops in pixels.
-        box: x, y, width, height of the face, forehead to chin, in pixels of the displayed
-            picture; then no face is looked for.
-        full_frame: the crop is the whole picture, brought to a square; no face is looked for.
-        start_s, duration_s: which part to read, in seconds; to the end if `duration_s` is None.
+        box: x, y, width, height of the face, forehead to chin, in pixels of the displayed frame.
+            No face is detected then.
+        full_frame: the crop is the whole frame, resized to a square. No face is detected then.
+        start_s, duration_s: the part to read, in seconds; to the end if `duration_s` is None.
 
     Returns:
         Crops with times in seconds from the first frame read, and crop boxes in pixels of the
-        displayed picture.
+        displayed frame.
 
     Raises:
-        InputError: a file that can't be read, less than `LEAST_S` of video, no face in it, a
-            box that is empty or outside of the picture, a size below 2.
+        InputError: a file that can't be read, less than `LEAST_S` of video, no face, a box that is
+            empty or outside the frame, or a size below 2.
     """
     (crops,) = crop_pieces(
         video,
@@ -112,60 +112,62 @@ def crop_pieces(
     start_s: float = 0.0,
     duration_s: float | None = None,
 ) -> Iterator[FaceCrops]:
-    """The crops of `read_crops` piece by piece, so that memory doesn't grow with the length.
+    """Yield the crops of `read_crops` in pieces, so that memory doesn't grow with the length.
 
     Args:
-        piece_s: length of a piece in seconds; the last is shorter. The clock goes on from piece
-            to piece.
+        piece_s: length of a piece in seconds; the last is shorter. Times continue from piece to
+            piece.
 
     Raises:
-        InputError: as `read_crops` does; that a video is too short is known at its end.
+        InputError: as `read_crops` does. A video that is too short is reported at its end.
     """
     source = VideoFile(Path(video)) if isinstance(video, str | Path) else video
     path = source.name
     if size < 2:
         raise InputError(f"{path}: crops of {size} pixels; give a size of 2 or more")
     if box is not None and full_frame:
-        raise InputError(f"{path}: both a box and the full frame asked for; choose one")
+        raise InputError(f"{path}: both a box and the full frame are given; choose one")
     info = source.probe()
     if box is not None or full_frame:
         crop = (0.0, 0.0, float(info.width), float(info.height))
         if box is not None:
-            crop = _around(_checked(path, box, info))
-        cuts = _fixed(ahead(source.frames(start_s, duration_s)), crop, size)
+            crop = _crop_box(_check_box(path, box, info))
+        crops = _fixed_crops(prefetch(source.frames(start_s, duration_s)), crop, size)
     else:
-        frames = ahead(source.frames(start_s, duration_s, reduce=reduction(info)))
-        cuts = _followed(path, frames, info, size)
-    return _gather(path, _marked(path, cuts), size, piece_s)
+        frames = prefetch(source.frames(start_s, duration_s, reduce=reduction(info)))
+        crops = _tracked_crops(path, frames, info, size)
+    return _collect(path, _invalidate_holes(path, crops), size, piece_s)
 
 
-Cut = tuple[float, NDArray[np.uint8], Box, bool]
-"""Time, crop, crop box in pixels of the file, validity."""
+Crop = tuple[float, NDArray[np.uint8], Box, bool]
+"""Time, pixels, crop box in pixels of the file, validity."""
 
 
-def _fixed(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Cut]:
+def _fixed_crops(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Crop]:
     for frame in frames:
-        yield frame.time_s, _cut(frame.rgb, crop, size), crop, True
+        yield frame.time_s, _resample(frame.rgb, crop, size), crop, True
 
 
-def _followed(path: str, frames: Iterator[Frame], info: VideoInfo, size: int) -> Iterator[Cut]:
-    """Crops of the tracked face, each as soon as its box has settled."""
+def _tracked_crops(
+    path: str, frames: Iterator[Frame], info: VideoInfo, size: int
+) -> Iterator[Crop]:
+    """Yield crops of the tracked face, each as soon as its box is final."""
     track = FaceTrack()
     waiting: deque[Frame] = deque()
-    early: list[float] = []  # times before the face is first seen
+    early: list[float] = []  # times before the first detection
     for frame in chain(frames, [None]):
         if frame is not None:
-            track.see(frame)
+            track.add_frame(frame)
             waiting.append(frame)
         else:
             track.finish()
             if not track.found:
                 raise InputError(
-                    f"{path}: no face found; say where it is with --box x,y,w,h, or use "
-                    "--full-frame if the picture shows little else"
+                    f"{path}: no face found; give its box with --box x,y,w,h, or use "
+                    "--full-frame if the video shows little else"
                 )
-        while waiting and track.settled(waiting[0].time_s):
-            tracked = _tracked(track, waiting[0], info, size)
+        while waiting and track.is_final(waiting[0].time_s):
+            tracked = _tracked_crop(track, waiting[0], info, size)
             time_s = waiting.popleft().time_s
             if tracked is None:
                 early.append(time_s)
@@ -176,53 +178,56 @@ def _followed(path: str, frames: Iterator[Frame], info: VideoInfo, size: int) ->
             yield time_s, *tracked
 
 
-def _tracked(
+def _tracked_crop(
     track: FaceTrack, frame: Frame, info: VideoInfo, size: int
 ) -> tuple[NDArray[np.uint8], Box, bool] | None:
-    known = track.at(frame.time_s)
-    if known is None:
+    tracked = track.box_at(frame.time_s)
+    if tracked is None:
         return None
-    x, y, width, height = _around(known[0])
+    box, valid = tracked
+    x, y, width, height = _crop_box(box)
     rgb = frame.rgb
-    across, down = info.width / rgb.shape[1], info.height / rgb.shape[0]
-    crop = _cut(rgb, (x, y, width, height), size)
-    return crop, (x * across, y * down, width * across, height * down), known[1]
+    scale_x, scale_y = info.width / rgb.shape[1], info.height / rgb.shape[0]
+    crop = _resample(rgb, (x, y, width, height), size)
+    return crop, (x * scale_x, y * scale_y, width * scale_x, height * scale_y), valid
 
 
-def _marked(path: str, cuts: Iterator[Cut]) -> Iterator[Cut]:
-    """The same, with the frames on both sides of a hole between timestamps invalid."""
-    last: Cut | None = None
-    for cut_now in cuts:
+def _invalidate_holes(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
+    """Mark the crops on both sides of a gap between timestamps as invalid."""
+    last: Crop | None = None
+    for crop in crops:
+        current = crop
         if last is not None:
-            if cut_now[0] - last[0] > HOLE_S:
-                log.warning("%s: no frames from %.1f s to %.1f s", path, last[0], cut_now[0])
-                last, cut_now = (*last[:3], False), (*cut_now[:3], False)  # noqa: PLW2901
+            if current[0] - last[0] > HOLE_S:
+                log.warning("%s: no frames from %.1f s to %.1f s", path, last[0], current[0])
+                last, current = (*last[:3], False), (*current[:3], False)
             yield last
-        last = cut_now
+        last = current
     if last is not None:
         yield last
 
 
-def _gather(path: str, cuts: Iterator[Cut], size: int, piece_s: float) -> Iterator[FaceCrops]:
-    count, seen = 0, 0
+def _collect(path: str, crops: Iterator[Crop], size: int, piece_s: float) -> Iterator[FaceCrops]:
+    """Join crops to pieces of `piece_s`."""
+    count, valid_count = 0, 0
     time_s = 0.0
     more = True
     while more:
         times: list[float] = []
         boxes: list[Box] = []
         valid: list[bool] = []
-        pixels = bytearray()  # grows in place, where many small arrays would leave gaps in memory
-        for time_s, crop, box, there in cuts:
+        pixels = bytearray()  # grows in place; many small arrays would fragment the memory
+        for time_s, crop, box, is_valid in crops:
             times.append(time_s)
             boxes.append(box)
-            valid.append(there)
+            valid.append(is_valid)
             pixels += crop.tobytes()
             if time_s - times[0] >= piece_s:
                 break
         else:
             more = False
         count += len(times)
-        seen += sum(valid)
+        valid_count += sum(valid)
         if not more:
             length_s = time_s * count / max(count - 1, 1)
             if length_s < LEAST_S - 1e-3:
@@ -233,36 +238,37 @@ def _gather(path: str, cuts: Iterator[Cut], size: int, piece_s: float) -> Iterat
         if times:
             frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
             yield FaceCrops(frames, np.array(times), np.array(valid), np.array(boxes))
-    if seen < count:
-        log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * (1 - seen / count))
+    if valid_count < count:
+        lost = 100 * (1 - valid_count / count)
+        log.warning("%s: the face is lost in %.0f %% of the frames", path, lost)
 
 
-def _around(face: Box) -> Box:
-    """The crop around a face box: the same centre, `CROP_TO_FACE` times the longer side."""
+def _crop_box(face: Box) -> Box:
+    """Return the crop around a face box: the same centre, `CROP_TO_FACE` times the longer side."""
     x, y, width, height = face
     side = CROP_TO_FACE * max(width, height)
     return x + (width - side) / 2, y + (height - side) / 2, side, side
 
 
-def _cut(rgb: NDArray[np.uint8], crop: Box, size: int) -> NDArray[np.uint8]:
+def _resample(rgb: NDArray[np.uint8], crop: Box, size: int) -> NDArray[np.uint8]:
     with one_thread():
-        return cut_bytes(rgb, crop, size)
+        return resample_box_uint8(rgb, crop, size)
 
 
 def reduction(info: VideoInfo) -> int:
-    """By which whole number pictures are reduced so that the waiting ones fit."""
+    """Return the whole number by which frames are reduced so that the waiting ones fit."""
     waiting = max(1.0, min(info.fps, 240.0) * LOOKAHEAD_S)
     needed = info.width * info.height * 3 * waiting
     return max(1, int(np.ceil(np.sqrt(needed / BUFFER_BYTES))))
 
 
-def _checked(path: str, box: Box, info: VideoInfo) -> Box:
+def _check_box(path: str, box: Box, info: VideoInfo) -> Box:
     x, y, width, height = box
     inside = x < info.width and y < info.height and x + width > 0 and y + height > 0
     fits = width <= LARGEST_BOX * info.width and height <= LARGEST_BOX * info.height
     if not (np.all(np.isfinite(box)) and width > 0 and height > 0 and inside and fits):
         raise InputError(
-            f"{path}: the box {','.join(f'{v:g}' for v in box)} is not in the picture of "
+            f"{path}: the box {','.join(f'{v:g}' for v in box)} is not in the frame of "
             f"{info.width}x{info.height} pixels; give x,y,w,h of the face in pixels"
         )
     return box

@@ -1,4 +1,4 @@
-"""Frames to video files, and through a codec and back."""
+"""Encoding of frames to video files, and a round trip through a codec."""
 
 import errno
 import io
@@ -19,10 +19,10 @@ from rppg.errors import InputError
 
 CODECS = ("libx264", "mpeg4", "mjpeg", "ffv1")
 DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
-"""What the encoder fails with where the disk is full or can't be written to."""
+"""Errors of the encoder if the disk is full or not writable."""
 TICKS = 60_000
-"""Clock ticks per second in files with times of their own: 24, 25, 29.97, 30, 50, 60 fit exactly,
-and MPEG-4 allows no more than 65535."""
+"""Clock ticks per second in files with a time per frame. Rates of 24, 25, 29.97, 30, 50 and 60 are
+exact, and MPEG-4 allows no more than 65535."""
 
 
 def write_video(
@@ -37,25 +37,25 @@ def write_video(
     bit_rate: int | None = None,
     pixel_format: str | None = None,
 ) -> None:
-    """Encode frames to a file, which appears whole or not at all.
+    """Encode frames to a file, which appears complete or not at all.
 
     Args:
         path: its suffix chooses the container (`.mp4`, `.mkv`, `.avi`, `.mov`).
         frames: `(H, W, 3)` uint8 RGB, all of one size; read one at a time.
         fps: constant frame rate in Hz. Exactly one of `fps` and `times_s` is given.
         times_s: time of each frame in seconds, strictly increasing; the first is taken as 0.
-            Not for AVI, which has no place for them.
+            Not for AVI, which can't store them.
         codec: one of `CODECS`; `ffv1` is lossless.
         crf: quality of libx264, 0 (best) to 51; 23 if neither it nor `bit_rate` is given.
         qscale: quantiser of mpeg4 and mjpeg, 1 (best) to 31.
-        bit_rate: bits per second to aim at; short clips miss it.
-        pixel_format: what the codec stores; by default 4:2:0 (4:4:4 for libx264 where a side is
-            odd), and RGB for ffv1.
+        bit_rate: target in bits per second; short clips don't reach it.
+        pixel_format: format that the codec stores; by default 4:2:0 (4:4:4 for libx264 if a side
+            is odd), and RGB for ffv1.
 
     Raises:
-        InputError: no frame, frames of other shapes, times that don't increase, an unknown
+        InputError: no frame, frames of different shapes, times that don't increase, an unknown
             codec, or a container that can't hold it.
-        WriteError: the disk is full, or can't be written to there.
+        WriteError: the disk is full or the location is not writable.
     """
     path = Path(path)
     if (fps is None) == (times_s is None):
@@ -66,7 +66,7 @@ def write_video(
     if clock is not None and not (len(clock) > 0 and np.all(np.diff(np.rint(clock * TICKS)) > 0)):
         raise InputError(f"{path}: the {len(clock)} times must increase by at least 1/{TICKS} s")
     if clock is not None and path.suffix.lower() == ".avi":
-        raise InputError(f"{path}: AVI holds no times of frames; choose .mp4 or .mkv, or give fps")
+        raise InputError(f"{path}: AVI stores no frame times; choose .mp4 or .mkv, or give fps")
     options = _options(codec, crf, qscale)
     with atomic_path(path) as temporary:
         _encode(str(temporary), frames, fps, clock, codec, options, bit_rate, pixel_format)
@@ -82,10 +82,10 @@ def roundtrip(
     bit_rate: int | None = None,
     pixel_format: str | None = None,
 ) -> NDArray[np.uint8]:
-    """Frames as they come back from a codec, in memory: `(T, H, W, 3)` uint8 → the same shape.
+    """Encode and decode frames `(T, H, W, 3)` uint8 in memory, and return the decoded frames.
 
-    One thread encodes and decodes, so that the same frames give the same bytes. Arguments and
-    errors as in `write_video`.
+    One thread encodes and decodes, so that the result is deterministic. Arguments and errors as in
+    `write_video`.
     """
     file = io.BytesIO()
     options = _options(codec, crf, qscale)
@@ -99,8 +99,8 @@ def roundtrip(
         stream = container.streams.video[0]
         stream.codec_context.thread_count = 1
         reformatter = VideoReformatter()
-        for picture in container.decode(stream):
-            out[count] = reformatter.reformat(picture, format="rgb24", threads=1).to_ndarray()
+        for frame in container.decode(stream):
+            out[count] = reformatter.reformat(frame, format="rgb24", threads=1).to_ndarray()
             count += 1
     if count != len(frames):
         raise RuntimeError(f"{codec} returned {count} of {len(frames)} frames")
@@ -117,7 +117,7 @@ def _options(codec: str, crf: int | None, qscale: int | None) -> dict[str, str]:
     if qscale is not None and codec not in ("mpeg4", "mjpeg"):
         raise InputError(f"qscale is an option of mpeg4 and mjpeg; give {codec} something else")
     options = {} if crf is None else {"crf": str(crf)}
-    if codec == "libx264":  # its vector code looks beyond the picture's edge otherwise
+    if codec == "libx264":  # its vector code reads beyond the frame's edge otherwise
         options["x264-params"] = "cpu-independent=1"
     return options if qscale is None else options | {"qmin": str(qscale), "qmax": str(qscale)}
 
@@ -133,8 +133,8 @@ def _encode(
     pixel_format: str | None,
     threads: int = 0,
 ) -> None:
-    pictures = iter(frames)
-    first = next(pictures, None)
+    remaining = iter(frames)
+    first = next(remaining, None)
     if first is None:
         raise InputError("no frames to encode; give at least one")
     height, width = first.shape[:2]
@@ -146,14 +146,14 @@ def _encode(
     else:
         rate, ticks = Fraction(fps).limit_denominator(1001), None
     kind = "Matroska" if isinstance(target, io.BytesIO) else f"{Path(target).suffix} files"
-    mend = f"can't write {width}x{height} pictures to {kind}; choose another container or codec"
+    problem = f"can't write {width}x{height} frames to {kind}; choose another container or codec"
     try:
         container = av.open(
             target, "w", format="matroska" if isinstance(target, io.BytesIO) else None
         )
     except (av.error.FFmpegError, ValueError) as error:
-        raise InputError(f"{codec} {mend} ({error})") from error
-    reformatter = VideoReformatter()  # one for all frames: each sets up tables of its own
+        raise InputError(f"{codec} {problem} ({error})") from error
+    reformatter = VideoReformatter()  # one for all frames, as each sets up its own tables
     count = 0
     try:
         with container:
@@ -165,25 +165,25 @@ def _encode(
             stream.codec_context.thread_count = threads
             if ticks is not None:
                 stream.codec_context.time_base = Fraction(1, TICKS)
-            for count, rgb in enumerate(chain([first], pictures), start=1):
+            for count, rgb in enumerate(chain([first], remaining), start=1):
                 _check(rgb, count, (height, width), ticks)
-                picture = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
-                picture = reformatter.reformat(picture, format=stream.pix_fmt, threads=1)
-                picture.pts = count - 1 if ticks is None else int(ticks[count - 1])
-                picture.time_base = 1 / rate if ticks is None else Fraction(1, TICKS)
-                container.mux(stream.encode(picture))
+                frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(rgb), format="rgb24")
+                frame = reformatter.reformat(frame, format=stream.pix_fmt, threads=1)
+                frame.pts = count - 1 if ticks is None else int(ticks[count - 1])
+                frame.time_base = 1 / rate if ticks is None else Fraction(1, TICKS)
+                container.mux(stream.encode(frame))
             container.mux(stream.encode())
     except av.error.FFmpegError as error:
         if error.errno in DISK:
             raise OSError(error.errno, error.strerror) from error
-        raise InputError(f"{codec} {mend} ({error.strerror})") from error
+        raise InputError(f"{codec} {problem} ({error.strerror})") from error
     if ticks is not None and count < len(ticks):
         raise InputError(f"{len(ticks)} times but {count} frames; give a time per frame")
 
 
 def _pixel_format(codec: str, width: int, height: int) -> str:
     if codec == "libx264" and (width % 2 or height % 2):
-        return "yuv444p"  # 4:2:0 needs even sides there
+        return "yuv444p"  # its 4:2:0 needs even sides
     return {"mjpeg": "yuvj420p", "ffv1": "bgr0"}.get(codec, "yuv420p")
 
 

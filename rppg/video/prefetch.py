@@ -1,4 +1,4 @@
-"""Reading ahead: a stream's next items are made in another thread while the last ones are used."""
+"""Prefetching: a thread prepares a stream's next items while the current ones are used."""
 
 from collections.abc import Iterator
 from queue import Full, Queue
@@ -8,14 +8,14 @@ from typing import TypeVar
 T = TypeVar("T")
 
 FRAMES = 8
-"""Frames decoded ahead: as many as pass while a batch of faces is looked for."""
+"""Frames decoded ahead: about as many as pass during the detection of a batch of faces."""
 
 
-def ahead(items: Iterator[T], count: int = FRAMES) -> Iterator[T]:
-    """The same items in the same order, up to `count` of them made before they are asked for.
+def prefetch(items: Iterator[T], count: int = FRAMES) -> Iterator[T]:
+    """Yield the same items in the same order, up to `count` of them prepared in advance.
 
-    An error in making an item is raised where the item would have come. When the iterator is
-    closed, or left behind, the thread ends and `items` is closed with it.
+    An error in an item is raised in the item's turn. When this iterator is closed or garbage
+    collected, the thread ends and `items` is closed.
     """
     ready: Queue[T | _End] = Queue(count)
     stop = Event()
@@ -32,7 +32,7 @@ def ahead(items: Iterator[T], count: int = FRAMES) -> Iterator[T]:
 
 
 class _End:
-    """Stands after the last item."""
+    """The marker after the last item, with the error that ended the stream if there was one."""
 
     def __init__(self, error: BaseException | None) -> None:
         self.error = error
@@ -44,7 +44,7 @@ def _fill(items: Iterator[T], ready: "Queue[T | _End]", stop: Event) -> None:
         for item in items:
             if not _put(item, ready, stop):
                 break
-    except BaseException as caught:  # noqa: BLE001  it belongs to the thread that reads
+    except BaseException as caught:  # noqa: BLE001  raised in the consuming thread
         error = caught
     finally:
         if close := getattr(items, "close", None):
@@ -53,7 +53,7 @@ def _fill(items: Iterator[T], ready: "Queue[T | _End]", stop: Event) -> None:
 
 
 def _put(item: "T | _End", ready: "Queue[T | _End]", stop: Event) -> bool:
-    """Whether the item could be handed over before the reader stopped."""
+    """Queue an item. Return False if the consumer stopped first."""
     while not stop.is_set():
         try:
             ready.put(item, timeout=0.05)

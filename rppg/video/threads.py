@@ -1,4 +1,4 @@
-"""One torch thread for work in small pieces."""
+"""A context with one torch thread, for many small operations."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,10 +8,10 @@ import torch
 
 @contextmanager
 def one_thread() -> Iterator[None]:
-    """Torch uses one thread inside, and as many as before afterwards.
+    """Let torch use one thread inside, and as many as before afterwards.
 
-    Pieces of a millisecond gain nothing from threads, and lose much to them where the video decoder
-    keeps the other cores busy.
+    Operations of a millisecond gain nothing from threads, and lose much if the video decoder keeps
+    the other cores busy.
     """
     threads = torch.get_num_threads()
     if threads == 1:

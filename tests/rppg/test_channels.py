@@ -13,7 +13,7 @@ from rppg.predict import find_estimator, predict, predict_crops
 from rppg.signals import resample_frames
 from rppg.types import FaceCrops
 from rppg.video import write_video
-from rppg.video.resize import cut
+from rppg.video.resize import resample_box
 
 NEAR_INFRARED = (0.33, 0.77, 0.53, 0.25)
 
@@ -43,7 +43,7 @@ def test_frames_of_any_channels_are_resampled(channels):
         alone = resample_frames(given.frames[..., c : c + 1], given.times_s, grid)
         np.testing.assert_array_equal(even[..., c : c + 1], alone)
     rgba = given.frames[0]
-    assert cut(rgba, (3.2, 4.1, 20, 20), 8).shape == (8, 8, channels)
+    assert resample_box(rgba, (3.2, 4.1, 20, 20), 8).shape == (8, 8, channels)
 
 
 @pytest.mark.parametrize("signature", [NEAR_INFRARED[1::2], NEAR_INFRARED[:3], NEAR_INFRARED])

@@ -1,1 +1,1 @@
-"""The on-disk layouts of the public datasets, one module each."""
+"""The on-disk layouts of the datasets, one module each, with its tree drawn in the docstring."""

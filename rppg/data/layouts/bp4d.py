@@ -1,43 +1,58 @@
-"""BP4D+: `2D+3D/F001.zip` with `F001/T1/*.jpg`; `Physiology/F001/T1/BP_mmHg.txt`.
+"""BP4D+, 25 frames a second.
+
+    ROOT/
+        2D+3D/
+            F001.zip                     one archive per subject, F or M and a number
+                F001/T1/*.jpg            frames of task T1, numbered
+                F001/T2/*.jpg
+            M001.zip
+        Physiology/
+            F001/
+                T1/
+                    BP_mmHg.txt          blood pressure wave, 1000 Hz, one value per line
+                    Pulse Rate_BPM.txt   pulse rate, 1000 Hz, one value per line; optional
+                T2/
+
+Frames are read from the ZIP file one by one.
 
 Zhang, Girard, Wu, Zhang, Liu, Ciftci, Canavan, Reale, Horowitz, Yang, Cohn, Ji and Yin, Multimodal
-spontaneous emotion corpus for human behavior analysis, CVPR 2016. 25 pictures a second; the blood
-pressure wave at 1000 Hz, one value a line. Pictures are read out of the ZIP file one by one.
+spontaneous emotion corpus for human behavior analysis, CVPR 2016.
 """
 
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import files, folders, log, natural, read_column, regular
+from rppg.data.reading import list_files, list_folders, log, natural_key, read_column, regular_times
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
-from rppg.video.sources.image_sequence import Pictures, number_clock, open_zip
+from rppg.video.sources.image_sequence import ImageSequence, number_clock, open_zip
 
 FPS = 25.0
 RATE_HZ = 1000.0
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds `2D+3D` and `Physiology`."""
-    found = []
-    for archive, match in files(root / "2D+3D", r"([FM]\d+)\.zip"):
+    """List the recordings in the folder that contains `2D+3D` and `Physiology`."""
+    found: list[Recording] = []
+    for archive, match in list_files(root / "2D+3D", r"([FM]\d+)\.zip"):
         subject = match[1]
-        tasks = {f.name for f, _ in folders(root / "Physiology" / subject, r"T\d+")} if (
-            root / "Physiology" / subject
-        ).is_dir() else set()  # fmt: skip
+        physiology = root / "Physiology" / subject
+        tasks = _tasks_in_archive(archive, subject)
+        if physiology.is_dir():
+            tasks |= {folder.name for folder, _ in list_folders(physiology, r"T\d+")}
         found += [
-            _recording(root, archive, subject, task)
-            for task in sorted(tasks | _tasks(archive, subject), key=natural)
+            _recording(root, archive, subject, task) for task in sorted(tasks, key=natural_key)
         ]
     return found
 
 
-def _tasks(archive: Path, subject: str) -> set[str]:
+def _tasks_in_archive(archive: Path, subject: str) -> set[str]:
     try:
         with open_zip(archive) as content:
             paths = [name.split("/") for name in content.namelist()]
-    except InputError as error:  # what the physiology knows is listed: the check will tell
+    except InputError as error:
+        # Tasks with physiology are listed all the same, and `rppg check` reports the archive.
         log.warning("%s", error)
         return set()
     return {parts[1] for parts in paths if len(parts) > 2 and parts[0] == subject}
@@ -49,7 +64,7 @@ def _recording(root: Path, archive: Path, subject: str, task: str) -> Recording:
     return video_recording(
         name=f"{subject}/{task}",
         subject=subject,
-        video=Pictures(archive, number_clock(FPS), inside=f"{subject}/{task}"),
+        video=ImageSequence(archive, number_clock(FPS), inside=f"{subject}/{task}"),
         truth=partial(read_truth, truth),
         rate=partial(read_rate, rate) if rate.exists() else None,
         metadata={"task": task, "gender": "female" if subject.startswith("F") else "male"},
@@ -58,12 +73,12 @@ def _recording(root: Path, archive: Path, subject: str, task: str) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The blood pressure wave of a `BP_mmHg.txt`."""
+    """Read the blood pressure wave from a `BP_mmHg.txt`."""
     bvp = read_column(path)
-    return Pulse(regular(len(bvp), RATE_HZ), bvp)
+    return Pulse(regular_times(len(bvp), RATE_HZ), bvp)
 
 
 def read_rate(path: Path) -> HeartRate:
-    """The pulse rate of a `Pulse Rate_BPM.txt`."""
+    """Read the pulse rate from a `Pulse Rate_BPM.txt`."""
     bpm = read_column(path)
-    return HeartRate(regular(len(bpm), RATE_HZ), bpm)
+    return HeartRate(regular_times(len(bpm), RATE_HZ), bpm)

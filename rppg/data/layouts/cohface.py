@@ -1,4 +1,12 @@
-"""COHFACE: `S/K/data.avi`, `S/K/data.hdf5`, subjects 1 to 40, clips 0 to 3.
+"""COHFACE, 20 frames a second.
+
+    ROOT/
+        1/                 subject, 1 to 40
+            0/             clip: 0 and 1 in studio light, 2 and 3 in natural light
+                data.avi
+                data.hdf5  pulse (256 Hz), time, respiration; attribute sample-rate-hz
+            1/
+        2/
 
 Heusch, Anjos and Marcel, A reproducible study on remote heart rate measurement, arXiv 1709.00962.
 """
@@ -10,28 +18,28 @@ import h5py
 
 from rppg.data.reading import (
     as_row,
-    folders,
-    from_first,
+    damage_as_input_error,
+    from_first_time,
+    list_folders,
     log,
-    readable,
-    regular,
+    regular_times,
     stored_values,
 )
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Pulse, Recording
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.video_file import VideoFile
 
 RATE_HZ = 256.0
-"""Of the pulse, where the file has neither times nor a rate."""
+"""Rate of the pulse if the file has neither times nor a rate."""
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds the subjects' folders `1` to `40`."""
+    """List the recordings in the folder that contains the subjects' folders `1` to `40`."""
     return [
         _recording(clip, subject.name)
-        for subject, _ in folders(root, r"\d+")
-        for clip, _ in folders(subject, r"\d+")
+        for subject, _ in list_folders(root, r"\d+")
+        for clip, _ in list_folders(subject, r"\d+")
     ]
 
 
@@ -48,8 +56,8 @@ def _recording(clip: Path, subject: str) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The pulse of a `data.hdf5`, on its own times, or at its own rate."""
-    with readable(path, "HDF5 file"), h5py.File(path, "r") as file:
+    """Read the pulse from a `data.hdf5`, with the times or the rate given in it."""
+    with damage_as_input_error(path, "HDF5 file"), h5py.File(path, "r") as file:
         if "pulse" not in file:
             raise InputError(f"{path}: no dataset 'pulse'; found {', '.join(file) or 'none'}")
         bvp = as_row(stored_values(file["pulse"]), f"{path}, pulse")
@@ -57,12 +65,12 @@ def read_truth(path: Path) -> Pulse:
         if not 0 < hz < 1e6:
             raise InputError(f"{path}: sample-rate-hz is {hz}; expected a positive rate")
         if "time" not in file:
-            return Pulse(regular(len(bvp), hz), bvp)
+            return Pulse(regular_times(len(bvp), hz), bvp)
         times = as_row(stored_values(file["time"]), f"{path}, time")
         if len(times) != len(bvp):
             log.warning(
                 "%s: %d values of pulse and %d of time; the rate of %g Hz is used",
                 path, len(bvp), len(times), hz, extra={"kind": "lengths"},
             )  # fmt: skip
-            return Pulse(regular(len(bvp), hz), bvp)
-        return Pulse(from_first(times, path), bvp)
+            return Pulse(regular_times(len(bvp), hz), bvp)
+        return Pulse(from_first_time(times, path), bvp)

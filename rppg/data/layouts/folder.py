@@ -1,12 +1,18 @@
-"""A plain folder of videos: no ground truth, each video a subject of its own."""
+"""A folder of videos without ground truth. Each video counts as a subject.
+
+ROOT/            or a single video file
+    *.mp4        any name, any suffix of `VIDEO_SUFFIXES`
+    any/depth/
+        *.avi
+"""
 
 from pathlib import Path
 
-from rppg.data.reading import natural
+from rppg.data.reading import natural_key
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Recording
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.video_file import VideoFile
 
 VIDEO_SUFFIXES = frozenset(
     {".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv"}
@@ -14,14 +20,14 @@ VIDEO_SUFFIXES = frozenset(
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Every video in a folder, searched recursively, or the one video that `root` is."""
+    """List the videos in a folder, searched recursively, or `root` alone if it is a file."""
     if not root.is_dir():
         return [_recording(root, root.name)]
     found = [path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
     if not found:
-        known = " ".join(sorted(VIDEO_SUFFIXES))
-        raise InputError(f"{root}: no video in this folder; looked for files ending in {known}")
-    names = sorted((str(path.relative_to(root)) for path in found), key=natural)
+        suffixes = " ".join(sorted(VIDEO_SUFFIXES))
+        raise InputError(f"{root}: no video in this folder; looked for files ending in {suffixes}")
+    names = sorted((str(path.relative_to(root)) for path in found), key=natural_key)
     return [_recording(root / name, name) for name in names]
 
 

@@ -1,10 +1,18 @@
-"""A CSV manifest: any videos with any ground truth, one a row.
+"""A CSV manifest: any videos with any ground truth, one recording per row.
 
-Columns `video`, `ground_truth`, `subject`, and `format` if wanted; every other column is metadata.
-Paths are relative to the manifest and stay in its folder, so that the folder can be moved and
-shared as it is; data elsewhere is linked into it. Ground truth may be left empty; it is a CSV file
-with columns `time_s`, `bvp` and, where known, `hr_bpm`, or of the `format` named. A video is a
-file, or a folder of pictures whose names end in nanoseconds.
+    ROOT/
+        study.csv          the manifest: video,ground_truth,subject[,format][,...]
+        anna.mp4           a video file
+        ben/               or a folder of images whose names end in nanoseconds
+            Image1392643993642815000.png
+        anna.csv           ground truth: time_s,bvp[,hr_bpm]
+        any/depth/
+
+Columns: `video`, `ground_truth`, `subject`, and optionally `format`, the dataset in whose format
+the ground truth is. All other columns are metadata. `ground_truth` may be empty.
+
+Paths are relative to the manifest and must stay in its folder, so that the folder can be moved and
+shared. Link data from elsewhere into it.
 """
 
 import unicodedata
@@ -28,29 +36,31 @@ from rppg.data.reading import column, read_table
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording, Video
-from rppg.video.sources.image_sequence import Pictures, nanosecond_clock
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.image_sequence import ImageSequence, nanosecond_clock
+from rppg.video.sources.video_file import VideoFile
 
 REQUIRED = ("video", "ground_truth", "subject")
-OWN = "csv"
-MOST_LETTERS = 400
-"""Of a value: it stands in messages, tables and reports."""
+OWN_FORMAT = "csv"
+MAX_LETTERS = 400
+"""The longest value. Values appear in messages, tables and reports."""
+TEXT_DIRECTION = frozenset({"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"})
+"""Classes of letters that change the direction of the text after them."""
 
 
 def read_truth(path: Path) -> Pulse:
-    """BVP and times of a CSV file with columns `time_s` and `bvp`."""
+    """Read BVP and times from a CSV file with columns `time_s` and `bvp`."""
     table = read_table(path)
     return Pulse(column(table, "time_s", path), column(table, "bvp", path))
 
 
 def read_rate(path: Path) -> HeartRate:
-    """Heart rate and times of a CSV file with columns `time_s` and `hr_bpm`."""
+    """Read heart rate and times from a CSV file with columns `time_s` and `hr_bpm`."""
     table = read_table(path)
     return HeartRate(column(table, "time_s", path), column(table, "hr_bpm", path))
 
 
 FORMATS: Mapping[str, Callable[[Path], Pulse]] = {
-    OWN: read_truth,
+    OWN_FORMAT: read_truth,
     "bp4d": bp4d.read_truth,
     "buaa-mihr": buaa_mihr.read_truth,
     "cohface": cohface.read_truth,
@@ -65,17 +75,17 @@ FORMATS: Mapping[str, Callable[[Path], Pulse]] = {
 
 
 def recordings(path: Path) -> list[Recording]:
-    """Recordings of a manifest, in the order of its rows.
+    """List the recordings of a manifest, in the order of its rows.
 
     Raises:
-        InputError: a file that can't be read, a column missing, a row that can't be used.
+        InputError: an unreadable file, a missing column, or an invalid row.
     """
     table = read_table(path)
     missing = [name for name in REQUIRED if name not in table]
     if missing:
         raise InputError(
-            f"{path}: no column {', '.join(missing)}; a manifest has {','.join(REQUIRED)}, and "
-            f"format if wanted; found {','.join(table)}"
+            f"{path}: no column {', '.join(missing)}; a manifest has {','.join(REQUIRED)} and "
+            f"optionally format; found {','.join(table)}"
         )
     count = len(table["video"])
     rows = [{name: words[k].strip() for name, words in table.items()} for k in range(count)]
@@ -83,9 +93,7 @@ def recordings(path: Path) -> list[Recording]:
     seen: set[str] = set()
     for recording in found:
         if recording.name in seen:
-            raise InputError(
-                f"{path}: the video {recording.name} stands in two rows; leave one out"
-            )
+            raise InputError(f"{path}: the video {recording.name} is in two rows; remove one")
         seen.add(recording.name)
     return found
 
@@ -93,31 +101,34 @@ def recordings(path: Path) -> list[Recording]:
 def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     where = f"{manifest}, row {number}"
     for name, text in row.items():
-        if any(map(_commands, text + name)):
+        if any(map(_controls_terminal, text + name)):
             raise InputError(
-                f"{where}: {name[:40]!a} {text[:80]!a} holds what can't be printed; rename it"
+                f"{where}: {name[:40]!a} {text[:80]!a} holds letters that can't be printed; "
+                "rename it"
             )
-        if len(text) > MOST_LETTERS:
+        if len(text) > MAX_LETTERS:
             raise InputError(
-                f"{where}: {name[:40]} is {len(text)} letters long; expected {MOST_LETTERS} at most"
+                f"{where}: {name[:40]} is {len(text)} letters long; expected {MAX_LETTERS} at most"
             )
     path = _inside(manifest, row["video"], where, "video")
     video: Video = VideoFile(path)
     if path.is_dir():
-        video = Pictures(path, nanosecond_clock)
+        video = ImageSequence(path, nanosecond_clock)
     if not row["subject"]:
-        raise InputError(f"{where}: no subject; name who is seen, so that splits keep them apart")
-    form = row.get("format") or OWN
-    if form not in FORMATS:
-        raise InputError(f"{where}: no format {form!r}; choose one of {', '.join(FORMATS)}")
+        raise InputError(
+            f"{where}: no subject; name the person, so that splits can separate people"
+        )
+    file_format = row.get("format") or OWN_FORMAT
+    if file_format not in FORMATS:
+        raise InputError(f"{where}: no format {file_format!r}; choose one of {', '.join(FORMATS)}")
     truth, rate = None, None
     files: tuple[Path, ...] = (path,)
     if row["ground_truth"]:
-        label = _inside(manifest, row["ground_truth"], where, "ground_truth")
-        truth = partial(FORMATS[form], label)
-        if form == OWN and _has_rate(label):
-            rate = partial(read_rate, label)
-        files = (path, label)
+        truth_path = _inside(manifest, row["ground_truth"], where, "ground_truth")
+        truth = partial(FORMATS[file_format], truth_path)
+        if file_format == OWN_FORMAT and _has_rate(truth_path):
+            rate = partial(read_rate, truth_path)
+        files = (path, truth_path)
     return video_recording(
         name=row["video"],
         subject=row["subject"],
@@ -131,27 +142,31 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     )
 
 
-def _commands(letter: str) -> bool:
-    """Whether a letter would command a terminal: break its line, move, colour, turn the order."""
-    turns = unicodedata.bidirectional(letter) in {"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"}
+def _controls_terminal(letter: str) -> bool:
+    """Return whether a letter controls a terminal: lines, cursor, colours or text direction."""
+    turns = unicodedata.bidirectional(letter) in TEXT_DIRECTION
     return turns or unicodedata.category(letter) in {"Cc", "Cs", "Zl", "Zp"}
 
 
 def _inside(manifest: Path, text: str, where: str, name: str) -> Path:
     if not text:
         raise InputError(f"{where}: the column {name} is empty; give a path")
-    given = PurePosixPath(text.replace("\\", "/"))
-    if given.is_absolute() or Path(text).is_absolute() or ".." in given.parts or ":" in text[:2]:
+    relative = PurePosixPath(text.replace("\\", "/"))
+    absolute = relative.is_absolute() or Path(text).is_absolute() or ":" in text[:2]
+    if absolute or ".." in relative.parts:
         raise InputError(
             f"{where}: {name} {text} leads out of the manifest's folder; give a path in it, and "
-            "link data that lies elsewhere into it"
+            "link data from elsewhere into it"
         )
-    return manifest.parent / given
+    return manifest.parent / relative
 
 
 def _has_rate(path: Path) -> bool:
-    """Whether the header names a heart rate; a file that can't be read is told of when it is."""
-    if not path.is_file():  # a pipe would be waited for
+    """Return whether the header names a heart rate; False if the file can't be read.
+
+    Reading the ground truth raises the reason later.
+    """
+    if not path.is_file():  # reading a pipe would block
         return False
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:

@@ -1,12 +1,20 @@
-"""MMPD, full and mini: `subjectN/pN_K.mat`, subjects 1 to 33, clips 0 to 19, 30 frames a second.
+"""MMPD, full and mini release, 30 frames a second.
+
+    ROOT/
+        subject1/          1 to 33
+            p1_0.mat       clip, 0 to 19
+            p1_1.mat
+        subject2/
+
+Variables of a file: `video`, frames `(T, H, W, 3)` in 0..1; `GT_ppg`, one BVP value per frame;
+`light`, `motion`, `exercise`, `skin_color`, `gender`, `glasser`, `hair_cover`, `makeup`.
+
+SciPy can only read an array as a whole: a full recording of 1800 frames of 320×240 takes 1.7 GB
+in single precision, 3.3 GB in double. Frames of the mini release have 80×60 pixels, too few for
+face detection, so the whole frame is the crop.
 
 Tang, Chen, Wang, Shi, Patel, McDuff and Liu, MMPD: multi-domain mobile video physiology dataset,
-EMBC 2023. A file holds the video as an array `(frames, height, width, 3)` in 0..1, one BVP value a
-frame, and what is known about the recording.
-
-SciPy reads an array whole or not at all: a full recording of 1800 frames of 320×240 takes 1.7 GB
-in single precision, 3.3 GB in double. In the mini release a picture has 80×60 pixels, too few to
-look for a face in; there the whole picture is taken.
+EMBC 2023.
 """
 
 import functools
@@ -20,7 +28,15 @@ import numpy as np
 import scipy.io
 
 from rppg.data.matlab5 import check_structure
-from rppg.data.reading import files, folders, log, read_mat, readable, regular, variable
+from rppg.data.reading import (
+    damage_as_input_error,
+    find_variable,
+    list_files,
+    list_folders,
+    log,
+    read_mat,
+    regular_times,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Pulse, Recording
@@ -29,7 +45,7 @@ from rppg.video.sources.array_file import ArrayVideo, Block
 
 FPS = 30.0
 MINI_PIXELS = 100
-"""Pictures with a side below this are of the mini release."""
+"""Frames with a side below this are of the mini release."""
 KEYS = {
     "light": "light",
     "motion": "motion",
@@ -40,26 +56,26 @@ KEYS = {
     "hair_cover": "hair_cover",
     "makeup": "makeup",
 }
-"""From the variables of a file to keys of the metadata."""
+"""From a file's variables to the keys of the metadata."""
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds `subject1` to `subject33`."""
+    """List the recordings in the folder that contains `subject1` to `subject33`."""
     return [
         _recording(file, subject.name)
-        for subject, _ in folders(root, r"subject\d+")
-        for file, _ in files(subject, r"p\d+_\d+\.mat")
+        for subject, _ in list_folders(root, r"subject\d+")
+        for file, _ in list_files(subject, r"p\d+_\d+\.mat")
     ]
 
 
 def _recording(file: Path, subject: str) -> Recording:
     try:
-        known = read_mat(file, list(KEYS))
+        variables = read_mat(file, list(KEYS))
         small = min(_shape(file)[1:3]) < MINI_PIXELS
-    except InputError as error:  # listed all the same: it is for the check to tell
+    except InputError as error:  # still listed; `rppg check` reports it
         log.warning("%s", error)
-        known, small = {}, False
-    metadata = {key: _text(known[name]) for name, key in KEYS.items() if name in known}
+        variables, small = {}, False
+    metadata = {key: _text(variables[name]) for name, key in KEYS.items() if name in variables}
     return video_recording(
         name=file.stem,
         subject=subject,
@@ -73,24 +89,24 @@ def _recording(file: Path, subject: str) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The BVP of a file."""
-    bvp = variable(read_mat(path, ["GT_ppg"]), ["GT_ppg"], path)
-    return Pulse(regular(len(bvp), FPS), bvp)
+    """Read the BVP from a file."""
+    bvp = find_variable(read_mat(path, ["GT_ppg"]), ["GT_ppg"], path)
+    return Pulse(regular_times(len(bvp), FPS), bvp)
 
 
 def _text(value: Any) -> str:
-    """`array([[5]])`, `array(['Walking'])`, `'Walking'` → `5`, `Walking`, `Walking`."""
-    found = np.asarray(value)
-    while found.dtype == object and found.size == 1:
-        found = np.asarray(found.item())
-    item = found.reshape(-1)[0] if found.size else ""
+    """Convert a variable to text: `array([[5]])`, `array(['Walking'])` → `5`, `Walking`."""
+    array = np.asarray(value)
+    while array.dtype == object and array.size == 1:
+        array = np.asarray(array.item())
+    item = array.reshape(-1)[0] if array.size else ""
     if isinstance(item, np.floating) and float(item).is_integer():
         item = int(item)
     return str(item).strip()
 
 
 @functools.lru_cache(maxsize=1024)
-def _stored_shape(path: Path, _changed_ns: int) -> tuple[int, ...]:
+def _stored_shape(path: Path, _modified_ns: int) -> tuple[int, ...]:
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
             return tuple(file["video"].shape[::-1]) if "video" in file else ()
@@ -99,7 +115,7 @@ def _stored_shape(path: Path, _changed_ns: int) -> tuple[int, ...]:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    with readable(path, "MATLAB file"):
+    with damage_as_input_error(path, "MATLAB file"):
         shape = _stored_shape(path, path.stat().st_mtime_ns)
     if len(shape) != 4:
         raise InputError(
@@ -110,7 +126,7 @@ def _shape(path: Path) -> tuple[int, ...]:
 
 
 def _blocks(path: Path) -> Iterator[Block]:
-    with readable(path, "MATLAB file"):
+    with damage_as_input_error(path, "MATLAB file"):
         if not h5py.is_hdf5(path):
             check_structure(path)
             video = scipy.io.loadmat(path, variable_names=["video"])["video"]
@@ -120,12 +136,12 @@ def _blocks(path: Path) -> Iterator[Block]:
     yield from matlab_blocks(path, "video")
 
 
-def matlab_blocks(path: Path, name: str, at_once: int = 32) -> Iterator[Block]:
-    """Frames of a MATLAB 7.3 array `(T, H, W, 3)`, which HDF5 holds as `(3, W, H, T)`."""
-    with readable(path, "MATLAB file"), h5py.File(path, "r") as file:
+def matlab_blocks(path: Path, name: str, block_frames: int = 32) -> Iterator[Block]:
+    """Yield the frames of a MATLAB 7.3 array `(T, H, W, 3)`, stored in HDF5 as `(3, W, H, T)`."""
+    with damage_as_input_error(path, "MATLAB file"), h5py.File(path, "r") as file:
         stored = file[name]
         count = stored.shape[-1]
-        if stored.chunks:  # whole chunks, each unpacked once
-            at_once = -(-at_once // stored.chunks[-1]) * stored.chunks[-1]
-        for start in range(0, count, at_once):
-            yield np.asarray(stored[..., start : start + at_once]).transpose()
+        if stored.chunks:  # whole chunks, so that each is unpacked once
+            block_frames = -(-block_frames // stored.chunks[-1]) * stored.chunks[-1]
+        for start in range(0, count, block_frames):
+            yield np.asarray(stored[..., start : start + block_frames]).transpose()

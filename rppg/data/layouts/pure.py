@@ -1,7 +1,16 @@
-"""PURE: `01-01/01-01/Image<ns>.png` and `01-01/01-01.json` (or both in `01-01`), to `10-06`.
+"""PURE, about 30 frames a second.
+
+    ROOT/
+        01-01/                                      subject and setup, to 10-06
+            01-01/
+                Image1392643993642815000.png        frames, named by their time in nanoseconds
+            01-01.json                              /FullPackage: samples of the oximeter, 60 Hz
+        01-02/                                      /Image: times of the frames
+
+The frames may also be directly in the outer folder. Camera and oximeter share a clock.
 
 Stricker, Müller and Gross, Non-contact video-based pulse rate measurement on a mobile service
-robot, RO-MAN 2014. Pictures and pulse oximeter share a clock in nanoseconds.
+robot, RO-MAN 2014.
 """
 
 import json
@@ -11,11 +20,11 @@ from typing import Any
 
 import numpy as np
 
-from rppg.data.reading import folders, read_text, readable
+from rppg.data.reading import damage_as_input_error, list_folders, read_text
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
-from rppg.video.sources.image_sequence import SUFFIXES, Pictures, nanosecond_clock
+from rppg.video.sources.image_sequence import SUFFIXES, ImageSequence, nanosecond_clock
 
 SETUPS = {
     "01": "steady",
@@ -28,8 +37,10 @@ SETUPS = {
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds `01-01` and so on."""
-    return [_recording(folder, *match.groups()) for folder, match in folders(root, r"(\d+)-(\d+)")]
+    """List the recordings in the folder that contains `01-01` and so on."""
+    return [
+        _recording(folder, *match.groups()) for folder, match in list_folders(root, r"(\d+)-(\d+)")
+    ]
 
 
 def _recording(folder: Path, subject: str, setup: str) -> Recording:
@@ -41,7 +52,7 @@ def _recording(folder: Path, subject: str, setup: str) -> Recording:
     return video_recording(
         name=name,
         subject=subject,
-        video=Pictures(inner, nanosecond_clock),
+        video=ImageSequence(inner, nanosecond_clock),
         truth=partial(read_truth, truth),
         rate=partial(read_rate, truth),
         metadata={"motion": SETUPS.get(setup, f"setup {setup}")},
@@ -50,20 +61,20 @@ def _recording(folder: Path, subject: str, setup: str) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The BVP of a recording's JSON file, from its first picture on."""
+    """Read the BVP from a recording's JSON file, with times from the first frame."""
     stamps, waves = _samples(path, "waveform")
     return Pulse(stamps, waves)
 
 
 def read_rate(path: Path) -> HeartRate:
-    """The pulse rate that the oximeter showed."""
+    """Read the pulse rate that the oximeter showed."""
     stamps, rates = _samples(path, "pulseRate")
     return HeartRate(stamps, rates)
 
 
 def _samples(path: Path, key: str) -> tuple[Any, Any]:
     text = read_text(path)
-    with readable(path, "PURE ground truth"):
+    with damage_as_input_error(path, "PURE ground truth"):
         try:
             content = json.loads(text)
         except (json.JSONDecodeError, RecursionError) as error:

@@ -1,8 +1,18 @@
-"""SCAMPS: `Train/P000001.mat` and on, `Val`, `Test`; synthetic people, 600 frames at 30 Hz.
+"""SCAMPS: synthetic people, 600 frames at 30 Hz.
+
+    ROOT/
+        Train/
+            P000001.mat    MATLAB 7.3, one subject per file
+            P000002.mat
+        Val/
+        Test/
+
+Variables of a file: `RawFrames` or `Xsub`, frames `(T, 72, 72, 3)`; `d_ppg`, one BVP value per
+frame; `d_br`, breathing. The frames show little more than the face, so the whole frame is the
+crop. They are read in blocks, in bounded memory.
 
 McDuff, Wander, Liu, Hill, Hernandez, Lester and Baltrusaitis, SCAMPS: synthetics for camera
-measurement of physiological signals, NeurIPS 2022. Pictures are of 72×72 pixels and show little but
-the face: the whole picture is taken, no face is looked for. Read in blocks, in bounded memory.
+measurement of physiological signals, NeurIPS 2022.
 """
 
 from collections.abc import Iterator
@@ -12,7 +22,14 @@ from pathlib import Path
 import h5py
 
 from rppg.data.layouts.mmpd import matlab_blocks
-from rppg.data.reading import files, folders, read_mat, readable, regular, variable
+from rppg.data.reading import (
+    damage_as_input_error,
+    find_variable,
+    list_files,
+    list_folders,
+    read_mat,
+    regular_times,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Pulse, Recording
@@ -20,16 +37,16 @@ from rppg.video.crop import FaceRegion
 from rppg.video.sources.array_file import ArrayVideo, Block
 
 FPS = 30.0
-PICTURES = ("RawFrames", "Xsub")
+FRAME_VARIABLES = ("RawFrames", "Xsub")
 SPLITS = {"train": "train", "val": "validation", "validation": "validation", "test": "test"}
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds `Train`, `Val` and `Test`."""
+    """List the recordings in the folder that contains `Train`, `Val` and `Test`."""
     return [
         _recording(file, SPLITS[split.name.lower()])
-        for split, _ in folders(root, r"(?i:train|val|validation|test)")
-        for file, _ in files(split, r"P\d+\.mat")
+        for split, _ in list_folders(root, r"(?i:train|val|validation|test)")
+        for file, _ in list_files(split, r"P\d+\.mat")
     ]
 
 
@@ -47,24 +64,24 @@ def _recording(file: Path, split: str) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The BVP of a file."""
-    bvp = variable(read_mat(path, ["d_ppg"]), ["d_ppg"], path)
-    return Pulse(regular(len(bvp), FPS), bvp)
+    """Read the BVP from a file."""
+    bvp = find_variable(read_mat(path, ["d_ppg"]), ["d_ppg"], path)
+    return Pulse(regular_times(len(bvp), FPS), bvp)
 
 
-def _pictures(file: h5py.File, path: Path) -> str:
-    name = next((name for name in PICTURES if name in file), None)
+def _frame_variable(file: h5py.File, path: Path) -> str:
+    name = next((name for name in FRAME_VARIABLES if name in file), None)
     if name is None:
-        raise InputError(f"{path}: no pictures; looked for {' and '.join(PICTURES)}")
+        raise InputError(f"{path}: no frames; looked for {' and '.join(FRAME_VARIABLES)}")
     return name
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    with readable(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
-        return tuple(file[_pictures(file, path)].shape[::-1])
+    with damage_as_input_error(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
+        return tuple(file[_frame_variable(file, path)].shape[::-1])
 
 
 def _blocks(path: Path) -> Iterator[Block]:
-    with readable(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
-        name = _pictures(file, path)
+    with damage_as_input_error(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
+        name = _frame_variable(file, path)
     yield from matlab_blocks(path, name)

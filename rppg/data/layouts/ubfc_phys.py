@@ -1,29 +1,36 @@
-"""UBFC-Phys: `sN/vid_sN_TM.avi`, `sN/bvp_sN_TM.csv`, subjects 1 to 56, tasks T1 to T3.
+"""UBFC-Phys, 35 frames a second.
+
+    ROOT/
+        s1/                  subject, s1 to s56
+            vid_s1_T1.avi    task T1 rest, T2 speech, T3 arithmetic
+            bvp_s1_T1.csv    BVP, 64 Hz, one value per line
+            vid_s1_T2.avi
+            bvp_s1_T2.csv
+        s2/
 
 Sabour, Benezeth, De Oliveira, Chappé and Yang, UBFC-Phys: a multimodal database for psychophysio-
-logical studies of social stress, IEEE Transactions on Affective Computing 2021. BVP at 64 Hz, one
-value a line.
+logical studies of social stress, IEEE Transactions on Affective Computing 2021.
 """
 
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import files, folders, read_column, regular
+from rppg.data.reading import list_files, list_folders, read_column, regular_times
 from rppg.data.recording import video_recording
 from rppg.types import Pulse, Recording
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.video_file import VideoFile
 
 RATE_HZ = 64.0
 TASKS = {"1": "rest", "2": "speech", "3": "arithmetic"}
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds `s1` to `s56`."""
-    found = []
-    for folder, _ in folders(root, r"s\d+"):
+    """List the recordings in the folder that contains `s1` to `s56`."""
+    found: list[Recording] = []
+    for folder, _ in list_folders(root, r"s\d+"):
         subject = folder.name
         pattern = rf"(?:vid_{subject}_T(\d)\.avi|bvp_{subject}_T(\d)\.csv)"
-        tasks = sorted({match[1] or match[2] for _, match in files(folder, pattern)})
+        tasks = sorted({match[1] or match[2] for _, match in list_files(folder, pattern)})
         found += [_recording(folder, task) for task in tasks]
     return found
 
@@ -42,6 +49,6 @@ def _recording(folder: Path, task: str) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The BVP of a `bvp_sN_TM.csv`."""
+    """Read the BVP from a `bvp_sN_TM.csv`."""
     bvp = read_column(path)
-    return Pulse(regular(len(bvp), RATE_HZ), bvp)
+    return Pulse(regular_times(len(bvp), RATE_HZ), bvp)

@@ -1,23 +1,30 @@
-"""UBFC-rPPG, its second part: `subjectN/vid.avi`, `subjectN/ground_truth.txt`.
+"""UBFC-rPPG, its second part (`DATASET_2`), about 30 frames a second.
+
+    ROOT/
+        subject1/               42 subjects, numbered to 49
+            vid.avi             uncompressed RGB, 640×480
+            ground_truth.txt    three lines: BVP, heart rate in bpm, time in seconds
+        subject3/
+
+Each line of the ground truth has one value per frame.
 
 Bobbia, Macwan, Benezeth, Mansouri and Dubois, Unsupervised skin tissue segmentation for remote
-photoplethysmography, Pattern Recognition Letters 2019. The ground truth has three lines: BVP, heart
-rate in bpm, time in seconds; one value a frame.
+photoplethysmography, Pattern Recognition Letters 2019.
 """
 
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import Array, folders, parse_numbers, read_text, together
+from rppg.data.reading import Array, cut_to_shortest, list_folders, parse_numbers, read_text
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.video_file import VideoFile
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder `DATASET_2`."""
-    return [_recording(folder) for folder, _ in folders(root, r"subject\d+")]
+    """List the recordings in the folder `DATASET_2`."""
+    return [_recording(folder) for folder, _ in list_folders(root, r"subject\d+")]
 
 
 def _recording(folder: Path) -> Recording:
@@ -34,16 +41,16 @@ def _recording(folder: Path) -> Recording:
 
 
 def read_truth(path: Path) -> Pulse:
-    """The BVP of a `ground_truth.txt`."""
+    """Read the BVP from a `ground_truth.txt`."""
     bvp, _, times = _lines(path)
-    bvp, times = together(path, values=bvp, times=times)
+    bvp, times = cut_to_shortest(path, values=bvp, times=times)
     return Pulse(times, bvp)
 
 
 def read_rate(path: Path) -> HeartRate:
-    """The heart rate of a `ground_truth.txt`."""
+    """Read the heart rate from a `ground_truth.txt`."""
     _, bpm, times = _lines(path)
-    bpm, times = together(path, rates=bpm, times=times)
+    bpm, times = cut_to_shortest(path, rates=bpm, times=times)
     return HeartRate(times, bpm)
 
 

@@ -1,10 +1,21 @@
-"""VIPL-HR: `pN/vM/sourceK/{video.avi, gt_HR.csv, wave.csv, time.txt}`; `data` above them or not.
+"""VIPL-HR: several cameras, 15 to 30 frames a second, variable.
+
+    ROOT/                          or ROOT/data/
+        p1/                        subject, p1 to p107
+            v1/                    scenario, v1 to v9; v1-2 is a second part of v1
+                source1/           camera: webcam, phone, RealSense, near infrared
+                    video.avi
+                    time.txt       time of each frame in ms; missing for some cameras
+                    wave.csv       column Wave: BVP, 60 Hz, no times
+                    gt_HR.csv      column HR: heart rate, 1 Hz; optional
+                    gt_SpO2.csv    not read
+                source2/
+
+Without `time.txt` the video file's own timestamps are used. Lengths often disagree: only the time
+that all files cover is used, and `rppg check` reports the rest.
 
 Niu, Han, Shan and Chen, VIPL-HR: a multi-modal database for pulse estimation from less-constrained
-face video, ACCV 2018. `wave.csv` has no times: 60 values a second from the first frame on, as the
-oximeter records; `gt_HR.csv` has one value a second. `time.txt` tells the milliseconds of each
-frame, where it is there; else the file's own clock holds. Lengths often disagree: what lies outside
-of the span that all share is told by the check, and not used.
+face video, ACCV 2018.
 """
 
 from functools import partial
@@ -12,12 +23,12 @@ from pathlib import Path
 
 import numpy as np
 
-from rppg.data.reading import Array, column, folders, read_column, read_table, regular
+from rppg.data.reading import Array, column, list_folders, read_column, read_table, regular_times
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording, Video
-from rppg.video.sources.source import VideoFile
-from rppg.video.sources.timestamped_file import TimedVideo
+from rppg.video.sources.timestamped_file import TimestampedVideo
+from rppg.video.sources.video_file import VideoFile
 
 WAVE_HZ = 60.0
 SCENARIOS = {
@@ -28,14 +39,14 @@ CAMERAS = {"1": "webcam", "2": "phone", "3": "RealSense", "4": "near infrared"}
 
 
 def recordings(root: Path) -> list[Recording]:
-    """Recordings in the folder that holds `p1` to `p107`, or in its folder `data`."""
-    if not folders(root, r"p\d+") and (root / "data").is_dir():
+    """List the recordings in the folder that contains `p1` to `p107`, or in its folder `data`."""
+    if not list_folders(root, r"p\d+") and (root / "data").is_dir():
         root = root / "data"
     return [
         _recording(source, subject.name, version[1], version[2], camera[1])
-        for subject, _ in folders(root, r"p\d+")
-        for scene, version in folders(subject, r"v(\d+)(-\d+)?")
-        for source, camera in folders(scene, r"source(\d)")
+        for subject, _ in list_folders(root, r"p\d+")
+        for scene, version in list_folders(subject, r"v(\d+)(-\d+)?")
+        for source, camera in list_folders(scene, r"source(\d)")
     ]
 
 
@@ -46,7 +57,7 @@ def _recording(
     clock = folder / "time.txt"
     video: Video = VideoFile(path)
     if clock.exists():
-        video = TimedVideo(path, clock, read_times)
+        video = TimestampedVideo(path, clock, read_times)
     return video_recording(
         name=f"{subject}/v{scenario}{part or ''}/source{camera}",
         subject=subject,
@@ -62,19 +73,19 @@ def _recording(
 
 
 def read_truth(path: Path) -> Pulse:
-    """The BVP of a `wave.csv`."""
+    """Read the BVP from a `wave.csv`."""
     bvp = column(read_table(path), "Wave", path)
-    return Pulse(regular(len(bvp), WAVE_HZ), bvp)
+    return Pulse(regular_times(len(bvp), WAVE_HZ), bvp)
 
 
 def read_rate(path: Path) -> HeartRate:
-    """The heart rate of a `gt_HR.csv`."""
+    """Read the heart rate from a `gt_HR.csv`."""
     bpm = column(read_table(path), "HR", path)
-    return HeartRate(regular(len(bpm), 1.0), bpm)
+    return HeartRate(regular_times(len(bpm), 1.0), bpm)
 
 
 def read_times(path: Path) -> Array:
-    """The frames' times of a `time.txt`, in seconds."""
+    """Read the frames' times from a `time.txt`, in seconds."""
     times = read_column(path) / 1000
     if not np.all(np.isfinite(times)):
         raise InputError(f"{path}: times that are not finite; copy it again")

@@ -1,1 +1,1 @@
-"""Sources of frames: a video file, an image sequence, an array file, memory."""
+"""Sources of frames, one a module. Each implements `rppg.types.Video`."""

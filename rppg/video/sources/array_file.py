@@ -1,4 +1,4 @@
-"""Pictures in the arrays of a file, read whole or block by block."""
+"""Frames in the arrays of a file, read as a whole or block by block."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,20 +9,22 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
-from rppg.video.sources.source import call_name, reduced, span
+from rppg.video.resize import reduce_image
+from rppg.video.sources.identity import describe_function
+from rppg.video.time_range import select_time_range
 
 Block = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
 class ArrayVideo:
-    """Frames at a documented rate, given as blocks `(N, H, W, 3)` of 0–1 floats or of uint8.
+    """Frames at a documented rate, in blocks `(N, H, W, 3)` of 0–1 floats or of uint8.
 
     Attributes:
-        path: the file that holds them.
+        path: the file.
         fps: frame rate in Hz.
-        shape: from the file's header: `(T, H, W, 3)`.
-        blocks: the file's frames in blocks of any length.
+        shape: a function that reads `(T, H, W, 3)` from the file's header.
+        blocks: a function that yields the file's frames in blocks of any length.
     """
 
     path: Path
@@ -40,7 +42,7 @@ class ArrayVideo:
 
     @property
     def reading(self) -> str:
-        return f"arrays, {call_name(self.blocks)}, {self.fps} Hz"
+        return f"arrays, {describe_function(self.blocks)}, {self.fps} Hz"
 
     def probe(self) -> VideoInfo:
         count, height, width = self._shape()
@@ -49,35 +51,35 @@ class ArrayVideo:
     def frames(
         self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
     ) -> Iterator[Frame]:
-        return span(self.name, self._all(reduce), start_s, duration_s)
+        return select_time_range(self.name, self._all_frames(reduce), start_s, duration_s)
 
-    def _all(self, reduce: int) -> Iterator[Frame]:
+    def _all_frames(self, reduce: int) -> Iterator[Frame]:
         self._shape()
-        number = 0
+        index = 0
         for block in self.blocks(self.path):
-            for picture in block:
-                rgb = to_bytes(picture, f"{self.name}, frame {number}")
-                yield Frame(number / self.fps, reduced(rgb, reduce))
-                number += 1
+            for values in block:
+                rgb = to_bytes(values, f"{self.name}, frame {index}")
+                yield Frame(index / self.fps, reduce_image(rgb, reduce))
+                index += 1
 
     def _shape(self) -> tuple[int, int, int]:
         shape = self.shape(self.path)
         if len(shape) != 4 or shape[3] != 3 or 0 in shape:
             raise InputError(
-                f"{self.name}: pictures of shape {shape}; expected (frames, height, width, 3)"
+                f"{self.name}: frames of shape {shape}; expected (frames, height, width, 3)"
             )
         return shape[0], shape[1], shape[2]
 
 
-def to_bytes(picture: Block, name: str) -> NDArray[np.uint8]:
-    """A picture of 0–1 floats, or of 0–255 numbers, as uint8.
+def to_bytes(frame: Block, name: str) -> NDArray[np.uint8]:
+    """Convert a frame of 0–1 floats or of 0–255 numbers to uint8.
 
     Raises:
-        InputError: values that are not finite, or outside of both ranges.
+        InputError: values that are not finite, or outside both ranges.
     """
-    if picture.dtype == np.uint8:
-        return np.ascontiguousarray(picture)
-    values = picture.astype(np.float32)
+    if frame.dtype == np.uint8:
+        return np.ascontiguousarray(frame)
+    values = frame.astype(np.float32)
     low, high = float(values.min()), float(values.max())
     if not (np.isfinite(low) and np.isfinite(high)):
         raise InputError(f"{name}: values that are not finite; copy the file again")

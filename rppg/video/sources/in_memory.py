@@ -1,4 +1,4 @@
-"""Pictures in memory, each with the time it was taken."""
+"""Frames in memory, each with its time."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,14 +10,15 @@ from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
-from rppg.video.sources.source import reduced, span
+from rppg.video.resize import reduce_image
+from rppg.video.time_range import select_time_range
 
 
 @dataclass(frozen=True)
-class TimedFrames:
-    """Frames `(T, H, W, 3)` uint8 RGB with their times `(T,)` in seconds, as a source of pictures.
+class InMemoryVideo:
+    """Frames `(T, H, W, 3)` uint8 RGB with their times `(T,)` in seconds.
 
-    Made by `timed_frames`, which checks them. Times may be uneven and start anywhere.
+    Created by `in_memory_video`, which checks them. Times may be irregular and start anywhere.
     """
 
     rgb: NDArray[np.uint8]
@@ -35,19 +36,21 @@ class TimedFrames:
         self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
     ) -> Iterator[Frame]:
         first = self.times_s[0]
-        each = (
-            Frame(float(time_s - first), reduced(rgb, reduce))
+        frames = (
+            Frame(float(time_s - first), reduce_image(rgb, reduce))
             for time_s, rgb in zip(self.times_s, self.rgb, strict=True)
         )
-        return span(self.name, each, start_s, duration_s)
+        return select_time_range(self.name, frames, start_s, duration_s)
 
 
-def timed_frames(rgb: NDArray[Any], times_s: ArrayLike) -> TimedFrames:
-    """Frames `(T, H, W, 3)` uint8 RGB and their times `(T,)` in seconds; nothing is copied.
+def in_memory_video(rgb: NDArray[Any], times_s: ArrayLike) -> InMemoryVideo:
+    """Return a video of frames `(T, H, W, 3)` uint8 RGB and their times `(T,)` in seconds.
+
+    The frames are not copied.
 
     Raises:
-        InputError: another shape or type; fewer than two frames; times that are not one for each
-            frame, not finite, or not increasing.
+        InputError: another shape or type; fewer than two frames; a different number of times than
+            frames; times that are not finite or not increasing.
     """
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or 0 in rgb.shape:
         raise InputError(
@@ -64,14 +67,14 @@ def timed_frames(rgb: NDArray[Any], times_s: ArrayLike) -> TimedFrames:
         raise InputError(f"timestamps are not numbers ({error}); expected seconds") from error
     if times.shape != (len(rgb),) or len(rgb) < 2:
         raise InputError(
-            f"{len(rgb)} frames but timestamps of shape {times.shape}; expected one for each of at "
-            "least two frames"
+            f"{len(rgb)} frames but timestamps of shape {times.shape}; expected one per frame and "
+            "at least two frames"
         )
-    rising = np.diff(times) > 0
-    if not (np.all(np.isfinite(times)) and np.all(rising)):
-        at = int(np.argmin(rising & np.isfinite(times[1:])))
+    increasing = np.diff(times) > 0
+    if not (np.all(np.isfinite(times)) and np.all(increasing)):
+        index = int(np.argmin(increasing & np.isfinite(times[1:])))
         raise InputError(
-            f"timestamps must be finite and increase, but {times[at]} s is followed by "
-            f"{times[at + 1]} s (number {at + 1}); sort the frames and drop repeated ones"
+            f"timestamps must be finite and increase, but {times[index]} s is followed by "
+            f"{times[index + 1]} s (number {index + 1}); sort the frames and drop repeated ones"
         )
-    return TimedFrames(rgb, times)
+    return InMemoryVideo(rgb, times)

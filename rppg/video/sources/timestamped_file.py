@@ -1,4 +1,4 @@
-"""A video file whose frame times lie in a file of their own."""
+"""A video file whose frame times are in a second file."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -10,17 +10,18 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
 from rppg.video.decode import log, probe, read_frames
-from rppg.video.sources.source import call_name, span
+from rppg.video.sources.identity import describe_function
+from rppg.video.time_range import select_time_range
 
 
 @dataclass(frozen=True)
-class TimedVideo:
-    """A video file of nominally constant rate, with the times at which frames were really taken.
+class TimestampedVideo:
+    """A video file of nominally constant rate, with the true times of its frames.
 
     Attributes:
         path: the video file.
         clock: the file with the times.
-        read_times: reads from it the time of each frame, in seconds.
+        read_times: a function that reads the time of each frame from `clock`, in seconds.
     """
 
     path: Path
@@ -37,7 +38,7 @@ class TimedVideo:
 
     @property
     def reading(self) -> str:
-        return f"video file, {call_name(self.read_times)}"
+        return f"video file, {describe_function(self.read_times)}"
 
     def probe(self) -> VideoInfo:
         return probe(self.path)
@@ -45,16 +46,16 @@ class TimedVideo:
     def frames(
         self, start_s: float = 0.0, duration_s: float | None = None, *, reduce: int = 1
     ) -> Iterator[Frame]:
-        return span(self.name, self._timed(reduce), start_s, duration_s)
+        return select_time_range(self.name, self._timed_frames(reduce), start_s, duration_s)
 
-    def _timed(self, reduce: int) -> Iterator[Frame]:
+    def _timed_frames(self, reduce: int) -> Iterator[Frame]:
         fps = probe(self.path).fps
         if fps <= 0:
-            raise InputError(f"{self.path}: the file tells no frame rate; copy it again")
+            raise InputError(f"{self.path}: the file has no frame rate; copy it again")
         times = self.read_times(self.clock)
         count = 0
         for frame in read_frames(self.path, reduce=reduce):
-            count = round(frame.time_s * fps) + 1  # where the decoder left one out, its time goes
+            count = round(frame.time_s * fps) + 1  # a frame that was left out keeps its time
             if count <= len(times):
                 yield replace(frame, time_s=float(times[count - 1] - times[0]))
         if count != len(times):

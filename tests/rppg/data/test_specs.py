@@ -110,7 +110,7 @@ def test_filters_by_metadata(dataset, cohface: Path) -> None:
         ("cohface:{}?light=dim", r"no recording has light=dim; there are natural, studio"),
         ("cohface:{}?light", r"'light' is no filter; give KEY=VALUE"),
         ("cohface:{}?light=", r"is no filter"),
-        ("cohface:{}?light=natural&light=studio", r"light stands there twice"),
+        ("cohface:{}?light=natural&light=studio", r"light appears twice"),
         ("cohface:{}?split=dev", r"no split 'dev'; choose one of train, validation, test"),
         ("cohface:{}?split=train,test", r"no split 'train,test'"),
         ("cohface:{}?face=left", r"face=left; give detect, full, or x,y,w,h"),
@@ -247,8 +247,8 @@ def test_a_manifest_mixes_formats_pictures_and_videos_without_truth(dataset, tmp
         ("video,ground_truth,subject\nC:\\a.mp4,,x\n", r"leads out of the manifest's folder"),
         ("video,ground_truth,subject\na.mp4,../a.csv,x\n", r"row 2: ground_truth ../a.csv leads"),
         ("video,ground_truth,subject,format\na,b,x,wav\n", r"no format 'wav'; choose one of csv"),
-        ("video,ground_truth,subject\na,,x\na,,y\n", r"the video a stands in two rows"),
-        ("video,video,subject\na,,x\n", r"a column stands twice"),
+        ("video,ground_truth,subject\na,,x\na,,y\n", r"the video a is in two rows"),
+        ("video,video,subject\na,,x\n", r"a column appears twice"),
     ],
 )
 def test_a_manifest_that_cannot_be_used(tmp_path: Path, text: str, message: str) -> None:

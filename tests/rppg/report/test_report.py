@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from rppg.data.provenance import Used
+from rppg.data.provenance import DatasetProvenance
 from rppg.errors import WriteError
 from rppg.evaluation import Evaluation, Failure, Row, Waveform
 from rppg.report import score_table, scores_csv, write_report
@@ -78,8 +78,8 @@ def evaluation(methods: tuple[str, ...] = ("constant", "pos", "fcus")) -> Evalua
         ),
         failures=(Failure("lab", EVIL, None, "cannot be read"),),
         data=(
-            Used(EVIL, EVIL, "test", 5, ("s1", "s2", "s3", "s4", "s5"), 6, (EVIL,)),
-            Used("webcam", "", "", 6, (), 6),
+            DatasetProvenance(EVIL, EVIL, "test", 5, ("s1", "s2", "s3", "s4", "s5"), 6, (EVIL,)),
+            DatasetProvenance("webcam", "", "", 6, (), 6),
         ),
     )
 

@@ -12,15 +12,15 @@ from rppg.signals import heart_rate_bpm, resample
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS, Codec
 from rppg.synthetic.pulse import beat_times, bvp
-from rppg.synthetic.render import View, render
-from rppg.synthetic.subjects import Subject, cast_subject, draw_subject, render_crops
+from rppg.synthetic.render import Viewport, render
+from rppg.synthetic.subjects import SyntheticSubject, draw_profile, draw_subject, render_crops
 from rppg.types import CROP_TO_FACE
 
 TRAIN = range(300, 308)
 """Subjects of the training split that nothing else here looks at."""
 
 
-def skin_of(subject: Subject, size: int = 36) -> np.ndarray:
+def skin_of(subject: SyntheticSubject, size: int = 36) -> np.ndarray:
     """Mask `(S, S)` of pixels that are perfused skin, well inside the face."""
     axis = ((np.arange(size) + 0.5) / size - 0.5) * CROP_TO_FACE
     head = subject.head.perfusion * (subject.head.alpha > 0.99)
@@ -39,7 +39,7 @@ def test_the_same_number_gives_the_same_bits_and_another_number_other_ones(name:
     np.testing.assert_array_equal(one.truth.bvp, again.truth.bvp)
     assert np.abs(a.frames.astype(float) - c.frames[: len(a.frames)]).mean() > 3
     assert not np.array_equal(one.truth.bvp, other.truth.bvp[: len(one.truth.bvp)])
-    assert cast_subject(domain, 5) == one.casting
+    assert draw_profile(domain, 5) == one.profile
 
 
 def test_domains_and_versions_draw_different_people() -> None:
@@ -50,7 +50,7 @@ def test_domains_and_versions_draw_different_people() -> None:
 
 def test_many_subjects_are_spread_over_what_their_domain_allows() -> None:
     domain = DOMAINS["wild"]
-    casts = [cast_subject(domain, n) for n in range(60)]
+    casts = [draw_profile(domain, n) for n in range(60)]
     assert {c.skin_type for c in casts} == set(domain.skin_types)
     assert {c.motion for c in casts} == set(domain.motions)
     assert {c.camera for c in casts} == set(domain.cameras)
@@ -82,58 +82,58 @@ def test_the_bvp_is_zero_mean_about_one_high_and_peaks_early_in_each_beat() -> N
 
 def test_an_irregular_clock_increases_strictly_and_keeps_its_mean_rate() -> None:
     for number in range(8):
-        times_s = draw_subject(DOMAINS["wild"], number, 10.0).courses.times_s
+        times_s = draw_subject(DOMAINS["wild"], number, 10.0).series.times_s
         steps = np.diff(times_s)
         assert times_s[0] == 0
         assert steps.min() > 0
         assert steps.std() > 0.002
         assert 1 / steps.mean() == pytest.approx(25, rel=0.01)
-    regular = draw_subject(DOMAINS["lab"], 0, 3.0).courses.times_s
+    regular = draw_subject(DOMAINS["lab"], 0, 3.0).series.times_s
     np.testing.assert_allclose(np.diff(regular), 1 / 30)
 
 
 @pytest.mark.parametrize("chunk", [1, 7, 61, 500])
 def test_the_chunk_size_does_not_change_the_result(chunk: int) -> None:
     subject = draw_subject(DOMAINS["wild"], 3, 2.0)
-    count = len(subject.courses.times_s)
-    view = View(np.zeros(count), np.zeros(count), 36, 36, 24, supersample=2)
-    setting = replace(subject.setting, spill=0.5)
+    count = len(subject.series.times_s)
+    view = Viewport(np.zeros(count), np.zeros(count), 36, 36, 24, supersample=2)
+    setup = replace(subject.scene_setup, spill=0.5)
 
     def frames(size: int) -> np.ndarray:
-        return render(setting, view, seed=1, chunk=size)
+        return render(setup, view, seed=1, chunk=size)
 
     found = frames(chunk)
     assert found.shape == (count, 36, 36, 3)
     np.testing.assert_array_equal(found, frames(150))
 
 
-def still(subject: Subject, *, noise_levels: float = 0.0) -> Subject:
+def still(subject: SyntheticSubject, *, noise_levels: float = 0.0) -> SyntheticSubject:
     """The subject without motion, light change or noise: only the pulse is left."""
-    zero, one = np.zeros_like(subject.courses.times_s), np.ones_like(subject.courses.times_s)
+    zero, one = np.zeros_like(subject.series.times_s), np.ones_like(subject.series.times_s)
     quiet = dict.fromkeys(("x", "y", "yaw", "pitch", "roll", "mouth"), zero)
-    camera = replace(subject.casting.camera, noise_levels=noise_levels, auto_exposure=0.0)
+    camera = replace(subject.profile.camera, noise_levels=noise_levels, auto_exposure=0.0)
     return replace(
         subject,
-        courses=replace(subject.courses, key=one, second=one, **quiet),
-        casting=replace(subject.casting, camera=camera),
+        series=replace(subject.series, key=one, second=one, **quiet),
+        profile=replace(subject.profile, camera=camera),
     )
 
 
-def without_codec(subject: Subject) -> Subject:
+def without_codec(subject: SyntheticSubject) -> SyntheticSubject:
     """The subject as rendered, its domain's codec left out."""
-    casting = subject.casting
-    return replace(subject, casting=replace(casting, domain=replace(casting.domain, codec=None)))
+    profile = subject.profile
+    return replace(subject, profile=replace(profile, domain=replace(profile.domain, codec=None)))
 
 
 @pytest.mark.parametrize("name", DOMAINS)
 def test_the_pulse_darkens_the_skin_with_the_cameras_signature(name: str) -> None:
     # Before any codec, the renderings differ by the pulse alone: noise, motion and light are alike.
     subject = without_codec(draw_subject(DOMAINS[name], TRAIN[0], 10.0))
-    pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.courses.times_s)
+    pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.series.times_s)
     with_pulse, without = render_crops(subject), render_crops(subject, pulse_gain=0.0)
     skin = skin_of(subject)
     assert skin.sum() > 50
-    camera = subject.casting.camera
+    camera = subject.profile.camera
 
     def linear(frames: np.ndarray) -> np.ndarray:
         return (frames[:, skin] / 255.0) ** camera.gamma
@@ -146,7 +146,7 @@ def test_the_pulse_darkens_the_skin_with_the_cameras_signature(name: str) -> Non
     signature = np.array(camera.signature)
     cosine = amplitude @ signature / np.linalg.norm(amplitude) / np.linalg.norm(signature)
     assert cosine > 0.97
-    low, high = subject.casting.domain.pulse
+    low, high = subject.profile.domain.pulse
     assert 0.5 * low < amplitude.max() < 1.3 * high
 
 
@@ -155,12 +155,12 @@ def test_crosstalk_mixes_the_signature_in_closed_form() -> None:
     # with its own pulse; the relative change is their mean, weighed by brightness.
     for leak in (0.0, 0.1):
         subject = still(draw_subject(DOMAINS["lab"], TRAIN[1], 6.0), noise_levels=0.5)
-        camera = replace(subject.casting.camera, crosstalk=leak)
-        pulse = subject.courses.pulse * 5  # well above the steps of 8 bits
+        camera = replace(subject.profile.camera, crosstalk=leak)
+        pulse = subject.series.pulse * 5  # well above the steps of 8 bits
         subject = replace(
             subject,
-            courses=replace(subject.courses, pulse=pulse),
-            casting=replace(subject.casting, camera=camera),
+            series=replace(subject.series, pulse=pulse),
+            profile=replace(subject.profile, camera=camera),
         )
         skin = skin_of(subject)
         dark, lit = (
@@ -209,12 +209,12 @@ def test_a_codec_changes_pixels_but_neither_the_scene_nor_its_clock(name: str) -
 
 def test_a_stronger_codec_takes_more_of_the_pulse() -> None:
     subject = draw_subject(DOMAINS["codec"], TRAIN[5], 5.0)
-    pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.courses.times_s)
+    pulse = resample(subject.truth.bvp, subject.truth.times_s, subject.series.times_s)
     skin, found = skin_of(subject), []
     for qscale in (1, 8):
         codec = Codec("mpeg4", qscale=qscale)
-        domain = replace(subject.casting.domain, codec=codec)
-        coded = replace(subject, casting=replace(subject.casting, domain=domain))
+        domain = replace(subject.profile.domain, codec=codec)
+        coded = replace(subject, profile=replace(subject.profile, domain=domain))
         green = [
             render_crops(coded, pulse_gain=gain).frames[:, skin, 1].mean(1) for gain in (1.0, 0.0)
         ]
@@ -224,9 +224,9 @@ def test_a_stronger_codec_takes_more_of_the_pulse() -> None:
 
 def test_a_setup_may_have_heart_rates_of_its_own_and_a_light_is_told() -> None:
     mobile = DOMAINS["mobile"]
-    casts = [cast_subject(mobile, n) for n in range(40)]
+    casts = [draw_profile(mobile, n) for n in range(40)]
     assert {c.metadata["light"] for c in casts} == {light.name for light in mobile.lights}
-    assert "light" not in cast_subject(DOMAINS["webcam"], 0).metadata
+    assert "light" not in draw_profile(DOMAINS["webcam"], 0).metadata
     rates: dict[bool, list[float]] = {True: [], False: []}
     for cast in casts:
         truth = draw_subject(mobile, cast.number, 10.0).truth

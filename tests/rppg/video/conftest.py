@@ -7,7 +7,7 @@ import pytest
 from numpy.typing import NDArray
 from skimage import data
 
-from rppg.video.resize import cut
+from rppg.video.resize import resample_box
 from rppg.video.threads import one_thread
 
 Picture = NDArray[np.uint8]
@@ -37,7 +37,7 @@ def film() -> Callable[..., Iterator[Picture]]:
         for n in range(round(seconds * fps)):
             x, y = motion(n / fps)
             with one_thread():
-                seen = cut(picture, (x, y, size, size), size)
+                seen = resample_box(picture, (x, y, size, size), size)
             seen = seen + noise * rng.standard_normal(seen.shape)
             yield np.clip(np.rint(seen), 0, 255).astype(np.uint8)
 

@@ -7,7 +7,16 @@ import torch.nn.functional as F
 from skimage import data
 from skimage.transform import rescale, rotate
 
-from rppg.video.blazeface import Face, View, _forward, _see, _weights, detect, look, overlap
+from rppg.video.blazeface import (
+    Face,
+    SearchSquare,
+    _forward,
+    _network_input,
+    _weights,
+    detect,
+    detect_in,
+    overlap,
+)
 
 FACE = (107.0, 80.0, 95.0, 95.0)  # of `portrait`
 EYES_MOUTH = [(133.0, 101.0), (177.0, 108.0), (149.0, 146.0)]  # right, left (the person's), mouth
@@ -37,8 +46,8 @@ def test_network_shapes():
 def test_the_network_is_the_published_one(portrait):
     """Plain convolutions, channels first, as in the paper: blocks of depthwise and pointwise."""
     w = _weights()
-    views = [View(0, 0, 320), View(40, 20, 240)]
-    pictures = torch.stack([_see(portrait, view) for view in views])
+    views = [SearchSquare(0, 0, 320), SearchSquare(40, 20, 240)]
+    pictures = torch.stack([_network_input(portrait, view) for view in views])
     x = F.relu(F.conv2d(F.pad(pictures, (1, 2, 1, 2)), w["stem.weight"], w["stem.bias"], 2))
     grids = []
     for n in range(16):
@@ -156,7 +165,11 @@ def test_no_face(name):
 
 
 def test_a_view_beyond_the_picture(portrait):
-    views = [View(60, 30, 200), View(400, 400, 100), View(-1000, -1000, 500)]
-    found = look([portrait] * 3, views)
+    views = [
+        SearchSquare(60, 30, 200),
+        SearchSquare(400, 400, 100),
+        SearchSquare(-1000, -1000, 500),
+    ]
+    found = detect_in([portrait] * 3, views)
     assert [len(faces) for faces in found] == [1, 0, 0]
     assert overlap(found[0][0].box, FACE) > 0.8

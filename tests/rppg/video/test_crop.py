@@ -10,7 +10,7 @@ import pytest
 from rppg.errors import InputError
 from rppg.types import CROP_TO_FACE
 from rppg.video import crop, read_crops, write_video
-from rppg.video.resize import cut
+from rppg.video.resize import resample_box
 
 
 @pytest.fixture(scope="module")
@@ -124,7 +124,7 @@ def test_any_kind_of_picture(tmp_path, portrait, film, codec, pixels, size, rota
 
 def test_two_faces_and_one_that_goes_and_comes_back(tmp_path, portrait, film, caplog):
     frames = []
-    small = np.rint(cut(portrait[:, ::-1], (80, 40, 170, 170), 150)).astype(np.uint8)
+    small = np.rint(resample_box(portrait[:, ::-1], (80, 40, 170, 170), 150)).astype(np.uint8)
     for n, shown in enumerate(film(portrait, 9)):
         frame = np.full((240, 480, 3), 100, np.uint8)
         if not 45 <= n < 90:
@@ -170,7 +170,7 @@ def test_reduced_pictures_give_nearly_the_same(clip, monkeypatch):
     ("arguments", "message"),
     [
         ({"duration_s": 4}, r"4\.0 s of video.*at least 5 s"),
-        ({"box": (300, 10, 50, 50)}, "not in the picture of 240x240"),
+        ({"box": (300, 10, 50, 50)}, "not in the frame of 240x240"),
         ({"box": (30, 10, 0, 50)}, "give x,y,w,h"),
         ({"box": (30, 10, float("nan"), 50)}, "give x,y,w,h"),
         ({"box": (30, 10, 50, 50), "full_frame": True}, "choose one"),

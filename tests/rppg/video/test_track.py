@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from rppg.types import Frame
-from rppg.video.resize import cut
+from rppg.video.resize import resample_box
 from rppg.video.track import EVERY_S, LOST_S, FaceTrack, face_box
 
 FPS = 15.0
@@ -18,9 +18,9 @@ def follow(pictures, fps=FPS):
     times = []
     for n, rgb in enumerate(pictures):
         times.append(n / fps)
-        track.see(Frame(n / fps, rgb))
+        track.add_frame(Frame(n / fps, rgb))
     track.finish()
-    known = [track.at(t) for t in times]
+    known = [track.box_at(t) for t in times]
     boxes = np.array([(np.nan,) * 4 if k is None else k[0] for k in known])
     valid = np.array([k is not None and k[1] for k in known])
     centres = np.column_stack([boxes[:, :2] + boxes[:, 2:] / 2, boxes[:, 2]])
@@ -86,7 +86,7 @@ def test_a_blink_of_the_detector_is_bridged(portrait, film):
 def test_before_the_face_comes(portrait, film):
     frames = [np.full((240, 240, 3), 120, np.uint8)] * 45 + list(film(portrait, 3))
     times, _, valid, track = follow(frames)
-    assert track.at(0.0) is None and not valid[times < 1.9].any()
+    assert track.box_at(0.0) is None and not valid[times < 1.9].any()
     assert valid[times > 3 + LOST_S].all()
 
 
@@ -96,17 +96,17 @@ def test_one_wild_sighting_is_ignored():
         box = np.array([100.0, 100.0, 50.0]) + (80.0 if n == 10 else 0.0)
         track._times.append(0.2 * n)
         track._boxes.append(box)
-        track._calm.append(box)
+        track._despiked.append(box)
         for k in range(max(0, n - 2), n + 1):
-            track._calm[k] = track._without_spike(k)
+            track._despiked[k] = track._without_spike(k)
     track.finish()
-    box, valid = track.at(2.0)
+    box, valid = track.box_at(2.0)
     assert valid and box == pytest.approx((75, 75, 50, 50))
 
 
 def test_the_larger_of_two_is_kept(portrait, film, caplog):
     """Also when the other one stays and the first goes out of sight for a moment."""
-    small = np.rint(cut(portrait[:, ::-1], (80, 40, 170, 170), 150)).astype(np.uint8)
+    small = np.rint(resample_box(portrait[:, ::-1], (80, 40, 170, 170), 150)).astype(np.uint8)
     frames = []
     for shown in film(portrait, 6):
         frame = np.zeros((240, 480, 3), dtype=np.uint8)
@@ -127,15 +127,15 @@ def test_settles_within_the_lookahead(portrait, film):
     frames = list(film(portrait, 6, motion=lambda t: (20 + 10 * np.sin(t), 20), noise=3))
     early, track, waiting = [], FaceTrack(), []
     for n, rgb in enumerate(frames):
-        track.see(Frame(n / FPS, rgb))
+        track.add_frame(Frame(n / FPS, rgb))
         waiting.append(n / FPS)
-        while track.settled(waiting[0]):
-            early.append((waiting[0], track.at(waiting.pop(0))))
+        while track.is_final(waiting[0]):
+            early.append((waiting[0], track.box_at(waiting.pop(0))))
         assert len(waiting) < 3.5 * FPS
     track.finish()
     assert len(early) > 30
     for time_s, known in early:
-        assert track.at(time_s) == known
+        assert track.box_at(time_s) == known
 
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
@@ -144,11 +144,11 @@ def test_the_face_box_reaches_the_forehead_in_any_position(portrait, film, turns
     frames = [picture] * 30
     _, _, valid, track = follow(frames)
     assert valid.all()
-    eyes, mouth = track._seen.keypoints[:2].mean(axis=0), track._seen.keypoints[3]
+    eyes, mouth = track._last_face.keypoints[:2].mean(axis=0), track._last_face.keypoints[3]
     up = (eyes - mouth) / np.hypot(*(eyes - mouth))
-    x, y, side, _ = face_box(track._seen)
+    x, y, side, _ = face_box(track._last_face)
     centre = np.array([x, y]) + side / 2
-    detected = track._seen.box
+    detected = track._last_face.box
     assert side == pytest.approx(1.2 * np.sqrt(detected[2] * detected[3]))
     assert 0.03 < (eyes - centre) @ up / side < 0.3  # as much forehead above as chin below
     assert -0.4 < (mouth - centre) @ up / side < -0.2

@@ -5,7 +5,7 @@ import time
 
 import pytest
 
-from rppg.video.prefetch import ahead
+from rppg.video.prefetch import prefetch
 
 
 def threads() -> int:
@@ -13,8 +13,8 @@ def threads() -> int:
 
 
 def test_the_same_items_in_the_same_order():
-    assert list(ahead(iter(range(1000)), 3)) == list(range(1000))
-    assert list(ahead(iter([]))) == []
+    assert list(prefetch(iter(range(1000)), 3)) == list(range(1000))
+    assert list(prefetch(iter([]))) == []
     assert threads() == 0
 
 
@@ -24,7 +24,7 @@ def test_an_error_comes_where_the_item_would_have():
         yield 2
         raise ValueError("at the third")
 
-    stream = ahead(broken())
+    stream = prefetch(broken())
     assert [next(stream), next(stream)] == [1, 2]
     with pytest.raises(ValueError, match="at the third"):
         next(stream)
@@ -39,7 +39,7 @@ def test_no_more_than_asked_for_is_made_ahead():
             made.append(n)
             yield n
 
-    stream = ahead(items(), 4)
+    stream = prefetch(items(), 4)
     next(stream)
     time.sleep(0.2)
     assert len(made) <= 1 + 4 + 1  # given out, waiting, and the one in hand
@@ -57,7 +57,7 @@ def test_closing_ends_the_thread_and_the_source():
             closed.set()
 
     source = items()  # held here, so that it isn't closed by being forgotten
-    stream = ahead(source, 2)
+    stream = prefetch(source, 2)
     next(stream)
     stream.close()
     assert closed.is_set() and threads() == 0

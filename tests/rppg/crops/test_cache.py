@@ -1,4 +1,4 @@
-"""Crops in the cache: the same bits as from the video, made once, never half-written or stale."""
+"""Crops in the cache: the same bits as from the video, built once, never half-written or stale."""
 
 import json
 import logging
@@ -36,7 +36,7 @@ from rppg.train.run import train
 from rppg.types import FaceCrops
 from rppg.video import write_video
 from rppg.video.crop import FaceRegion, VideoCrops
-from rppg.video.sources.source import VideoFile
+from rppg.video.sources.video_file import VideoFile
 
 NAMES = [name for name in DATASETS if name != "folder"]
 LONG_S = 400
@@ -318,10 +318,15 @@ def test_other_code_makes_them_again(films, tmp_path):
         return json.loads(ended.stdout)["built"]
 
     assert built() == 1
-    for module, expected in (("data/check", 0), ("video/resize", 1)):
+    for module, text, expected in (
+        ("data/check", "CHANGED = True", 0),
+        ("video/resize", "# changed", 0),
+        ("video/resize", '"""Changed."""', 0),
+        ("video/resize", "CHANGED = True", 1),
+    ):
         with (copy / f"{module}.py").open("a") as file:
-            file.write("\n# changed\n")
-        assert built() == expected, module
+            file.write(f"\n{text}\n")
+        assert built() == expected, (module, text)
     digest = crop_key.code_digest(copy)
     weights = next((copy / "video" / "weights").glob("*.safetensors"))
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x07")
@@ -331,7 +336,7 @@ def test_other_code_makes_them_again(films, tmp_path):
 
 def test_the_code_that_crops_depend_on_is_there():
     package = Path(rppg.__file__).parent
-    for part in crop_key.MADE_BY:
+    for part in crop_key.CODE:
         assert (package / part).exists()
 
 
@@ -401,7 +406,7 @@ def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog
     assert len(told()) == 1 and file.read_bytes() == data
     file.unlink()
     assert same(good.load_crops(), recordings[0].load_crops())
-    assert "it is gone" in told()[0] and file.read_bytes() == data
+    assert "it is missing" in told()[0] and file.read_bytes() == data
     assert counts(store(recordings, verify=True)) == (1, 0, 0) and told() == []
 
 
@@ -417,7 +422,7 @@ def test_what_another_process_has_checked_is_not_read_again(films, folder, caplo
     assert not same(trusting.load_crops(), whole)
     assert not caplog.records
     assert same(recording.load_crops(), whole)
-    assert "they are made again" in caplog.text
+    assert "the video is read again" in caplog.text
 
 
 def test_any_byte_counts(tmp_path):
@@ -544,7 +549,7 @@ def test_only_old_temporary_files_are_swept(films, folder):
     kept, left = (the_file(folder).with_name(name) for name in (".new.safetensors", ".old"))
     kept.touch()
     left.touch()
-    os.utime(left, (time.time() - 2 * cache.LEFT_BEHIND_S,) * 2)
+    os.utime(left, (time.time() - 2 * cache.ABANDONED_S,) * 2)
     store(opened(root))
     assert hidden(folder) == [kept]
 
@@ -591,7 +596,7 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(films, folder, workers):
     arguments = ("cache", f"{films(4)}?face=full", "--workers", workers)
     ended = command(*arguments, preexec_fn=small_files_only)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.startswith(f"rppg: {folder}: crops can't be kept there (File too large)")
+    assert ended.stderr.startswith(f"rppg: {folder}: crops can't be stored there (File too large)")
     assert "RPPG_CACHE" in ended.stderr and ended.stderr.count("\n") == 1
     assert not hidden(folder) and not contents(folder)
 
@@ -600,7 +605,7 @@ def test_a_cache_in_the_way_of_a_file(films, tmp_path, monkeypatch):
     root = films(1)
     (tmp_path / "file").touch()
     monkeypatch.setenv("RPPG_CACHE", str(tmp_path / "file"))
-    with pytest.raises(cache.CacheError, match=r"crops can't be kept there .*is a file"):
+    with pytest.raises(cache.CacheError, match=r"crops can't be stored there .*is a file"):
         store(opened(root))
 
 

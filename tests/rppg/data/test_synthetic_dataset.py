@@ -20,7 +20,7 @@ from rppg.signals import bandpass, resample
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.scene import render_scene, write_scene
-from rppg.synthetic.subjects import cast_subject, draw_subject
+from rppg.synthetic.subjects import draw_profile, draw_subject
 from rppg.video import read_frames
 
 FOUND_AGAIN = {
@@ -37,7 +37,7 @@ MIRRORS = {default_layout(name): name for name in DOMAINS}
 def still_person() -> int:
     """The first of `lab` who keeps still: then the pulse is what the green shows."""
     lab = find_domain("lab")
-    return next(n for n in range(100) if cast_subject(lab, n).motion.name == "still")
+    return next(n for n in range(100) if draw_profile(lab, n).motion.name == "still")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
@@ -96,7 +96,7 @@ def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):
     recordings = open_dataset(spec, split="train", subjects=1)
     assert [recording.subject for recording in recordings] == ["01", "02"]
     for number, recording in enumerate(recordings, start=1):
-        name = cast_subject(find_domain("lab"), number).motion.name
+        name = draw_profile(find_domain("lab"), number).motion.name
         assert recording.metadata["motion"] == motions.get(name, name)
 
 
@@ -114,8 +114,8 @@ def test_cameras_of_the_wild_differ_but_film_the_same_pulse(tmp_path):
 
 def test_light_motion_and_skin_of_the_mobile_are_told_as_in_mmpd(tmp_path):
     mobile = find_domain("mobile")
-    number = next(n for n in range(100) if cast_subject(mobile, n).motion.hr_bpm)
-    cast = cast_subject(mobile, number)
+    number = next(n for n in range(100) if draw_profile(mobile, n).motion.hr_bpm)
+    cast = draw_profile(mobile, number)
     spec = write_dataset("mobile", tmp_path / "a", subjects=1, first=number, duration_s=5)
     (recording,) = open_dataset(spec, split="train", subjects=1)
     assert recording.metadata["motion"] == "Stationary (after exercise)"

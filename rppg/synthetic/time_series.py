@@ -1,4 +1,4 @@
-"""The time courses of one recording: pulse, head motion, light. All `(T,)`, on its timestamps."""
+"""The time series of one recording: pulse, head motion, light. All `(T,)`, at its timestamps."""
 
 from dataclasses import dataclass
 
@@ -7,21 +7,21 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from rppg.synthetic.domains import Domain, Light, Motion
-from rppg.synthetic.noise import smooth_course, steps_course
+from rppg.synthetic.noise import smooth_noise, step_noise
 from rppg.synthetic.pulse import beat_times, bvp
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Courses:
-    """What happens during one recording.
+class TimeSeries:
+    """Pulse, head motion and light of one recording over time.
 
     Attributes:
         times_s: timestamps of the frames.
         pulse: amplitude of the blood volume in AC/DC units at the camera's strongest channel.
         x, y: position of the face's centre, in face sides.
-        yaw, pitch, roll: turning of the head, in radians.
+        yaw, pitch, roll: rotation of the head, in radians.
         mouth: opening of the mouth, in face sides.
         key, second: brightness of the two lamps, 1 on average.
     """
@@ -38,13 +38,13 @@ class Courses:
     second: Array
 
 
-def draw_courses(
+def draw_time_series(
     rng: np.random.Generator, domain: Domain, motion: Motion, light: Light, duration_s: float
-) -> tuple[Courses, Array, Array]:
-    """Draw the courses of one recording.
+) -> tuple[TimeSeries, Array, Array]:
+    """Draw the time series of one recording.
 
     Returns:
-        The courses, and the contact sensor's timestamps (60 Hz) and BVP.
+        The time series, and the contact sensor's timestamps (60 Hz) and BVP.
     """
     count = int(duration_s * domain.fps) + 1
     times_s = np.arange(count) / domain.fps
@@ -60,55 +60,55 @@ def draw_courses(
     amplitude = np.exp(rng.uniform(*np.log(domain.pulse)))
     pulse = amplitude * np.interp(times_s, contact_s, contact)
 
-    # A distractor keeps clear of the pulse's rate, else nobody could tell the two apart.
+    # A periodic disturbance at the pulse's rate couldn't be distinguished from the pulse.
     rate_hz = hr_bpm / 60
-    others = np.array([f for f in np.arange(0.8, 2.6, 0.05) if abs(f - rate_hz) > 0.25])
-    courses = Courses(
+    other_rates = np.array([f for f in np.arange(0.8, 2.6, 0.05) if abs(f - rate_hz) > 0.25])
+    series = TimeSeries(
         times_s=times_s,
         pulse=pulse,
-        **_move(rng, motion, times_s, float(rng.choice(others))),
-        **_shine(rng, light, times_s, float(rng.choice(others))),
+        **_draw_motion(rng, motion, times_s, float(rng.choice(other_rates))),
+        **_draw_light(rng, light, times_s, float(rng.choice(other_rates))),
     )
-    return courses, contact_s, contact
+    return series, contact_s, contact
 
 
-def _move(
+def _draw_motion(
     rng: np.random.Generator, motion: Motion, times_s: Array, periodic_hz: float
 ) -> dict[str, Array]:
     def wander(slow: float, quick: float, quick_hz: float) -> Array:
-        busy = np.clip(1 + smooth_course(rng, times_s, 0.1), 0, None)  # motion comes in bouts
-        return slow * smooth_course(rng, times_s, 0.15) + quick * busy * smooth_course(
+        activity = np.clip(1 + smooth_noise(rng, times_s, 0.1), 0, None)  # motion in bursts
+        return slow * smooth_noise(rng, times_s, 0.15) + quick * activity * smooth_noise(
             rng, times_s, quick_hz
         )
 
     x, y = wander(motion.sway, motion.jerk, 2.0), wander(0.6 * motion.sway, motion.jerk, 2.0)
     yaw, pitch = wander(motion.turn, motion.shake, 3.0), wander(motion.turn, motion.shake, 3.0)
     roll = wander(0.5 * motion.turn, 0.3 * motion.shake, 2.0)
-    talking = np.clip(smooth_course(rng, times_s, 0.25), 0, None)
-    mouth = motion.talk * talking * np.abs(smooth_course(rng, times_s, 4.0))
+    talking = np.clip(smooth_noise(rng, times_s, 0.25), 0, None)
+    mouth = motion.talk * talking * np.abs(smooth_noise(rng, times_s, 4.0))
     if motion.periodic[1] > 0:
         swing = rng.uniform(*motion.periodic) * np.sin(
-            2 * np.pi * periodic_hz * times_s + 0.6 * smooth_course(rng, times_s, 0.15)
+            2 * np.pi * periodic_hz * times_s + 0.6 * smooth_noise(rng, times_s, 0.15)
         )
         y, pitch, x = y + 0.3 * swing, pitch + swing, x + 0.2 * swing
     return {"x": x, "y": y, "yaw": yaw, "pitch": pitch, "roll": roll, "mouth": mouth}
 
 
-def _shine(
+def _draw_light(
     rng: np.random.Generator, light: Light, times_s: Array, flicker_hz: float
 ) -> dict[str, Array]:
-    key = 1 + light.drift * smooth_course(rng, times_s, 0.1)
+    key = 1 + light.drift * smooth_noise(rng, times_s, 0.1)
     second = np.ones_like(times_s)
     if light.cuts:
         second = second + light.cuts * (
-            steps_course(rng, times_s, 2.0, 0.2) + 0.5 * smooth_course(rng, times_s, 2.0)
+            step_noise(rng, times_s, 2.0, 0.2) + 0.5 * smooth_noise(rng, times_s, 2.0)
         )
     if light.flicker[1] > 0:
-        phase = 2 * np.pi * flicker_hz * times_s + 0.6 * smooth_course(rng, times_s, 0.15)
+        phase = 2 * np.pi * flicker_hz * times_s + 0.6 * smooth_noise(rng, times_s, 0.15)
         second = second + rng.uniform(*light.flicker) / light.second * np.sin(phase)
     return {"key": key, "second": second}
 
 
-def followed(position: Array, fps: float) -> Array:
-    """Where a face tracker that smooths over about a second sees a `position` `(T,)`."""
+def tracked_position(position: Array, fps: float) -> Array:
+    """Return a `position` `(T,)` as a face tracker that smooths over about a second reports it."""
     return np.asarray(gaussian_filter1d(position, 0.5 * fps, mode="nearest"))
