@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from rppg.commands.options import Json, Specs, Subjects
-from rppg.commands.terminal import progress_bars, say, say_json
+from rppg.commands.terminal import print_json, print_line, progress_bars
 
 
 def check(
@@ -37,15 +37,15 @@ def check(
             if not as_json:
                 for defect in defects:
                     use = "can't be used" if defect.fatal else "used as far as it goes"
-                    say(f"{recording.name}  {defect.kind}  {use}  {defect.message}")
+                    print_line(f"{recording.name}  {defect.kind}  {use}  {defect.message}")
                 if not defects:
-                    say(f"{recording.name}  ok")
+                    print_line(f"{recording.name}  ok")
             count(recording)
     wrong = sum(bool(entry["defects"]) for entry in told)
     lost = sum(not entry["usable"] for entry in told)
     if as_json:
-        say_json({"records": told})
+        print_json({"records": told})
     else:
-        say(f"{len(told)} recordings: {wrong} with defects, {lost} of them can't be used")
+        print_line(f"{len(told)} recordings: {wrong} with defects, {lost} of them can't be used")
     if wrong:
         raise typer.Exit(2)
