@@ -24,7 +24,7 @@ from rppg.adapt import CONFIDENCE, HELD_OUT, adapt
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
-from rppg.evaluation import Protocol, Trial, measure, prepare
+from rppg.evaluation import PreparedRecording, Protocol, measure, prepare
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.models.patches import pool_patches
@@ -151,7 +151,7 @@ def _measured(net: FcusNet, domain: str, count: int) -> dict[str, float]:
 
 
 @cache
-def _trials(domain: str, count: int, grid: int) -> tuple[Trial, ...]:
+def _trials(domain: str, count: int, grid: int) -> tuple[PreparedRecording, ...]:
     """Prepared and pooled once: pooling is the same for every network of one grid."""
     found = []
     for recording in synthetic_recordings(domain, "validation", count):

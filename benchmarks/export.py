@@ -53,7 +53,7 @@ def main() -> None:
         session = onnxruntime.InferenceSession(done.path, single)
     rows = []
     for batch, length in CLIPS:
-        clips = np.stack([film[: round(length * done.about.fps)]] * batch)
+        clips = np.stack([film[: round(length * done.metadata.fps)]] * batch)
         row = measure(net, session, clips, options.rounds)
         rows.append({"clips": batch, "seconds": length, **row})
         print(

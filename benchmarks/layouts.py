@@ -16,7 +16,8 @@ from benchmarks.kept import measure_domains
 from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import default_layout, write_dataset
-from rppg.estimators.fcus import trained, untrained
+from rppg.estimators.fcus import untrained
+from rppg.estimators.find import load_estimator
 from rppg.evaluation import classical, evaluate
 from rppg.methods import METHODS
 from rppg.synthetic.cache import SPLITS
@@ -61,7 +62,7 @@ def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
     methods = {
         **{name: classical(name) for name in METHODS},
         "untrained": untrained(),
-        "fcus": trained(),
+        "fcus": load_estimator(),
     }
     with tempfile.TemporaryDirectory() as folder:
         spec = write_dataset(

@@ -22,7 +22,8 @@ from scipy.optimize import minimize
 from scipy.stats import rankdata
 
 from rppg.atomic import atomic_path
-from rppg.estimators.fcus import trained, untrained
+from rppg.estimators.fcus import untrained
+from rppg.estimators.find import load_estimator
 from rppg.evaluation import Protocol, classical, measure
 from rppg.methods import METHODS
 from rppg.report.figure_style import in_house_style
@@ -100,7 +101,7 @@ def main() -> None:
 
 def collect(split: str, subjects: int) -> list[Windows]:
     """Every method on every domain, with the pulse and without."""
-    estimators: Estimators = {"fcus": trained(), "untrained": untrained()}
+    estimators: Estimators = {"fcus": load_estimator(), "untrained": untrained()}
     estimators |= {name: classical(name) for name in METHODS}
     found = []
     for domain in DOMAINS.values():

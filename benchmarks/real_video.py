@@ -18,7 +18,8 @@ import numpy as np
 from benchmarks.refined_wave import correlations
 from rppg.atomic import atomic_path
 from rppg.data.reading import column, read_table
-from rppg.estimators.fcus import FcusEstimator, trained, untrained
+from rppg.estimators.fcus import FcusEstimator, untrained
+from rppg.estimators.find import load_estimator
 from rppg.evaluation import Estimator, Protocol, classical, evaluate
 from rppg.methods import METHODS
 from rppg.models.checkpoint import load_checkpoint
@@ -41,7 +42,7 @@ def main() -> None:
     options = parser.parse_args()
     recording = open_clip(options.folder)
     methods: dict[str, Estimator] = {
-        "fcus": trained(),
+        "fcus": load_estimator(),
         "adapted": adapted(recording),
         "untrained": untrained(),
     }

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.kept import measure_domains
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.evaluation import Estimator
 from rppg.evaluation.waveform import lagged_correlation, sine_correlation
 from rppg.predict import predict_crops
@@ -48,7 +48,7 @@ def main() -> None:
 
 def measure(recordings: list[Recording]) -> dict[str, float]:
     """Median correlations, and the share of windows above the best sine."""
-    estimator = trained()
+    estimator = load_estimator()
     scores = np.array(
         [row for recording in recordings for row in correlations(recording, estimator, 10.0)]
     )

@@ -1,4 +1,4 @@
-"""`rppg` and `python -m rppg`: the command line, or one line that says what is missing."""
+"""Entry point of `rppg` and `python -m rppg`. It names the package if one is missing."""
 
 import sys
 

@@ -1,7 +1,7 @@
-"""The command line. Results go to stdout; progress, warnings and errors to stderr.
+"""The command line. Results go to stdout; progress, warnings and errors go to stderr.
 
-Exit codes: 0 done, 2 bad usage or bad input, 130 interrupted, 143 terminated, 1 a
-bug, or another process of a distributed run is gone.
+Exit codes: 0 success, 2 bad usage or bad input, 130 interrupted, 143 terminated, 1 a bug, or the
+loss of another process of a distributed training.
 """
 
 import errno
@@ -23,7 +23,7 @@ from rppg.commands.export import export
 from rppg.commands.methods import methods
 from rppg.commands.predict import predict
 from rppg.commands.synthesize import synthesize
-from rppg.commands.terminal import OneLine, complain, say
+from rppg.commands.terminal import OneLine, print_error, print_line
 from rppg.commands.train import train
 from rppg.errors import InputError, RankError
 
@@ -46,12 +46,12 @@ for command in (
     app.command()(command)
 
 UsageError: type[Exception] = typer.BadParameter.__mro__[1]
-"""What typer raises for a wrong command line; it doesn't export the class."""
+"""The class that typer raises for a wrong command line, which it doesn't export."""
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
-        say(f"rppg {version('gradreg')}")
+def _show_version(requested: bool) -> None:
+    if requested:
+        print_line(f"rppg {version('gradreg')}")
         raise typer.Exit
 
 
@@ -60,7 +60,7 @@ def _common(
     context: typer.Context,
     _version: Annotated[
         bool,
-        typer.Option("--version", is_eager=True, callback=_show_version, help="Say which it is."),
+        typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version."),
     ] = False,
 ) -> None:
     """The pulse from face video, learned without labels (FCUS-rPPG). Not a medical device."""
@@ -72,7 +72,7 @@ def _common(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a letter that a terminal lacks is written out
+        if isinstance(stream, io.TextIOWrapper):  # escape characters that a terminal lacks
             stream.reconfigure(errors="backslashreplace")
     handler = logging.StreamHandler()
     handler.setFormatter(OneLine("rppg: %(message)s"))
@@ -82,28 +82,28 @@ def main(arguments: Sequence[str] | None = None) -> None:
         code = app(args=arguments, prog_name="rppg", standalone_mode=False)
         sys.stdout.flush()
     except UsageError as error:
-        told: Any = error
-        message = " ".join(told.format_message().split()).rstrip(".")
-        _refuse(f"{message}; see {told.ctx.command_path} --help")
+        usage: Any = error
+        message = " ".join(usage.format_message().split()).rstrip(".")
+        _exit_with_error(f"{message}; see {usage.ctx.command_path} --help")
     except InputError as error:
-        _refuse(str(error))
+        _exit_with_error(str(error))
     except RankError as error:
-        complain(str(error))
+        print_error(str(error))
         sys.exit(1)
     except OSError as error:
         if error.filename is None and error.errno in (errno.ENOSPC, errno.EFBIG, errno.EIO):
-            _refuse(f"can't write ({error.strerror}); make room")
+            _exit_with_error(f"can't write ({error.strerror}); make room")
         if error.filename is None:
             raise
-        _refuse(f"{error.filename}: {error.strerror}; choose another path")
-    # An interrupt in exec("...") (an import's dataclass) would make `python -m` die of the signal
-    # at its end, though it was caught; CPython forgets it at the next exec.
+        _exit_with_error(f"{error.filename}: {error.strerror}; choose another path")
+    # After an interrupt within exec("...") (of a dataclass while importing), `python -m` would end
+    # with that signal, although it was caught. The next exec resets CPython's flag.
     exec("")
     sys.exit(code if isinstance(code, int) else 0)
 
 
-def _refuse(message: str) -> NoReturn:
-    complain(message)
+def _exit_with_error(message: str) -> NoReturn:
+    print_error(message)
     sys.exit(2)
 
 

@@ -1,11 +1,11 @@
-"""The main job in one go: train on one camera, evaluate on new people and other cameras."""
+"""Demo: train on one synthetic camera, then evaluate on new people and on other cameras."""
 
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from rppg.atomic import atomic_path
+from rppg.atomic import write_text
 from rppg.data.specs import open_dataset
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import (
@@ -25,18 +25,18 @@ from rppg.train.run import TrainProgress, TrainResult, train
 
 SOURCE = "webcam"
 TARGETS = ("lab", "webcam", "wild")
-"""Those with a codec would take longer to render than everything else together."""
+"""Without the domains with a codec, whose rendering would take longer than all the rest."""
 
 
 @dataclass(frozen=True)
 class Demo:
-    """What the demo found.
+    """The results of the demo.
 
     Attributes:
-        evaluation: every method on every domain.
-        training: the network and its log.
-        gain: trained less untrained, mean absolute error on the training camera.
-        report: where the report lies.
+        evaluation: results of every method on every domain.
+        training: the trained network and its log.
+        gain: mean absolute error on the training camera, trained minus untrained.
+        report: path of the report.
     """
 
     evaluation: Evaluation
@@ -53,22 +53,22 @@ def demo(
     stage: Callable[[str, int, int], None] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
 ) -> Demo:
-    """Train FCUS-rPPG for one epoch on `synthetic:webcam`; evaluate it on `TARGETS`.
+    """Train FCUS-rPPG for one epoch on `synthetic:webcam` and evaluate it on `TARGETS`.
 
     Args:
         out: folder for `report.html`, `metrics.json`, `checkpoint.safetensors` and its JSON.
-        seed: of the training run. The test subjects are the same for every seed.
+        seed: seed of the training. The test subjects are the same for every seed.
         quick: a fifth of the data, to see that everything runs.
-        stage: told what is being done, and how far it is (done, total).
+        stage: called with the name of a stage, and the number of steps done and in total.
         progress: called after each training step.
     """
     subjects, test_subjects = (12, 4) if quick else (60, 40)
 
-    def telling(what: str) -> Callable[[int, int], None]:
-        return lambda done, total: stage(what, done, total) if stage else None
+    def progress_of(name: str) -> Callable[[int, int], None]:
+        return lambda done, total: stage(name, done, total) if stage else None
 
     config = TrainConfig(data=(f"synthetic:{SOURCE}",), subjects=subjects, seed=seed)
-    trained = train(config, out=out, progress=progress, loading=telling("training subjects"))
+    trained = train(config, out=out, progress=progress, loading=progress_of("training subjects"))
     recordings = [
         recording
         for name in TARGETS
@@ -76,16 +76,16 @@ def demo(
             f"synthetic:{name}",
             split="test",
             subjects=test_subjects,
-            progress=telling(f"test subjects of {name}"),
+            progress=progress_of(f"test subjects of {name}"),
         )
     ]
     low_bpm, high_bpm = find_domain(SOURCE).hr_bpm
-    seen = 0
+    evaluated = 0
 
-    def evaluated(_: object) -> None:
-        nonlocal seen
-        seen += 1
-        telling("evaluation")(seen, len(recordings))
+    def count(_: object) -> None:
+        nonlocal evaluated
+        evaluated += 1
+        progress_of("evaluation")(evaluated, len(recordings))
 
     evaluation = evaluate(
         recordings,
@@ -97,7 +97,7 @@ def demo(
             "green": classical("green"),
             "constant": constant_guess((low_bpm + high_bpm) / 2),
         },
-        progress=evaluated,
+        progress=count,
     )
     source = f"synthetic:{DOMAINS[SOURCE].key}"
     gain = paired_difference(evaluation, source, "fcus", "untrained")
@@ -107,8 +107,7 @@ def demo(
         "trained_less_untrained": {"dataset": source, **asdict(gain)},
         **json.loads(to_json(evaluation)),
     }
-    with atomic_path(out / "metrics.json") as temporary:
-        temporary.write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    write_text(out / "metrics.json", json.dumps(metrics, indent=1) + "\n")
     report = write_report(
         out / "report.html",
         evaluation,

@@ -1,7 +1,8 @@
-"""Heart rate from a video or from frames: `predict(path)`, `predict(frames, timestamps)`."""
+"""Heart rate of a video: `predict(path)`, or `predict(frames, timestamps)`."""
 
 import logging
 import time
+import warnings
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -11,11 +12,9 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
-from rppg.estimators.fcus import FcusEstimator, trained
-from rppg.estimators.physnet import PeerEstimator
+from rppg.estimators.estimator import Estimator
+from rppg.estimators.find import find_estimator, load_estimator
 from rppg.estimators.streaming import estimate
-from rppg.evaluation import Estimator, Protocol, classical, measure
-from rppg.methods import METHODS
 from rppg.signals import (
     RELIABLE,
     RateSeries,
@@ -27,9 +26,12 @@ from rppg.signals import (
     resample,
     variability,
 )
+from rppg.signals.protocol import Protocol, measure
 from rppg.types import FaceCrops
 from rppg.video.crop import HOLE_S, crop_pieces
 from rppg.video.sources.in_memory import InMemoryVideo, in_memory_video
+
+__all__ = ["Prediction", "find_estimator", "predict", "predict_crops"]
 
 log = logging.getLogger(__name__)
 
@@ -37,32 +39,30 @@ Array = NDArray[np.float64]
 
 CROP_SIZE = 54
 BEAT_QUALITY = 0.8
-"""Beats are looked for in windows of at least this quality: variability asks more than a rate."""
-LEAST_CLIP_S, MOST_CLIP_S = 0.5, 3600.0
-"""What a network's clips may last."""
-READ_S = 5.0
-"""Crops are taken from the video in pieces of this length."""
+"""Minimum quality of windows that are searched for beats: variability needs more than a rate."""
+PIECE_S = 5.0
+"""Length of the pieces in which a video is read."""
 
 
 @dataclass(frozen=True)
 class Prediction:
-    """What was measured on one recording.
+    """The pulse of a recording, with its heart rate over time.
 
     Attributes:
-        hr_bpm: heart rate of the whole recording; NaN where there is none.
-        quality: quality index of the whole recording, 0..1: the chance that its heart rate is
-            within 5 bpm; under 0.5 don't trust it.
-        times_s: `(T,)` clock of the BVP, seconds from the first frame.
-        bvp: `(T,)` BVP, up at systole, unit deviation; refined where the pulse is reliable
+        hr_bpm: heart rate of the whole recording; NaN if undefined.
+        quality: quality index of the whole recording, 0..1: the probability that its heart rate is
+            within 5 bpm of the truth. Under 0.5 the heart rate is unreliable.
+        times_s: `(T,)` times of the BVP, seconds from the first frame.
+        bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
             (`rppg.signals.refine`).
-        measured: `(T,)` the filtered BVP before it was refined, from which all else is read.
-        course: heart rate and quality in sliding windows.
-        face_share: share of the frames in which the face was seen.
+        measured: `(T,)` the filtered BVP before refining; all other values are computed from it.
+        rates: heart rate and quality in sliding windows.
+        face_share: share of the frames in which the face was in view.
         seconds: wall-clock time by stage.
-        frames: frames read.
+        frames: number of frames.
         beats_s: `(N,)` times of the systolic peaks where the pulse is reliable.
         hrv: heart rate variability, or None.
-        hrv_missing: why there is none, or None.
+        hrv_missing: the reason why `hrv` is None, or None.
     """
 
     hr_bpm: float
@@ -70,7 +70,7 @@ class Prediction:
     times_s: Array
     bvp: Array
     measured: Array
-    course: RateSeries
+    rates: RateSeries
     face_share: float
     seconds: dict[str, float]
     frames: int
@@ -80,67 +80,57 @@ class Prediction:
 
     @property
     def reliable(self) -> bool:
-        """Whether the quality index is high enough to trust the heart rate."""
+        """Return whether the quality index is high enough to rely on the heart rate."""
         return bool(self.quality >= RELIABLE)
 
+    @property
+    def course(self) -> RateSeries:
+        """The old name of `rates`."""
+        warnings.warn(
+            "Prediction.course is now Prediction.rates; the old name goes in the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.rates
+
     def to_json(self, *, bvp: bool = True) -> dict[str, Any]:
-        """As JSON values; NaN becomes null. Without `bvp` the wave and the beats are left out."""
+        """Return JSON values; NaN becomes None. `bvp`: include the wave and the beats."""
         windows = [
             {
                 "start_s": round(float(start), 3),
                 "end_s": round(float(end), 3),
-                "hr_bpm": _number(hr, 2),
-                "quality": _number(index, 3),
+                "hr_bpm": _rounded(hr, 2),
+                "quality": _rounded(index, 3),
             }
             for start, end, hr, index in zip(
-                self.course.start_s,
-                self.course.end_s,
-                self.course.hr_bpm,
-                self.course.quality,
+                self.rates.start_s,
+                self.rates.end_s,
+                self.rates.hr_bpm,
+                self.rates.quality,
                 strict=True,
             )
         ]
         per_frame = {stage: 1000 * s / self.frames for stage, s in self.seconds.items()}
-        told: dict[str, Any] = {
-            "hr_bpm": _number(self.hr_bpm, 2),
-            "quality": _number(self.quality, 3),
+        values: dict[str, Any] = {
+            "hr_bpm": _rounded(self.hr_bpm, 2),
+            "quality": _rounded(self.quality, 3),
             "reliable": self.reliable,
-            "face_share": _number(self.face_share, 3),
-            "duration_s": _number(self.times_s[-1], 3),
+            "face_share": _rounded(self.face_share, 3),
+            "duration_s": _rounded(self.times_s[-1], 3),
             "frames": self.frames,
             "windows": windows,
-            "hrv": _rounded(self.hrv) if self.hrv else None,
+            "hrv": _rounded_variability(self.hrv) if self.hrv else None,
             "hrv_missing": self.hrv_missing,
             "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
             "ms_per_frame": {stage: round(ms, 3) for stage, ms in per_frame.items()},
         }
         if bvp:
-            told["bvp"] = {
+            values["bvp"] = {
                 "time_s": [round(float(t), 4) for t in self.times_s],
-                "value": [_number(v, 4) for v in self.bvp],
+                "value": [_rounded(v, 4) for v in self.bvp],
             }
-            told["beats_s"] = [round(float(t), 4) for t in self.beats_s]
-        return told
-
-
-def find_estimator(
-    method: str = "fcus", checkpoint: Path | None = None, *, skin: bool = False
-) -> Estimator:
-    """The estimator called `method`: `fcus`, or a classical method of `rppg.methods.METHODS`.
-
-    Args:
-        checkpoint: of fcus; the shipped one if None.
-        skin: classical methods see those pixels of the face that are skin.
-    """
-    if skin and method == "fcus":
-        raise InputError("fcus finds the skin itself; leave the skin mask out")
-    if method == "fcus":
-        return _usable(trained(checkpoint), checkpoint)
-    if checkpoint is not None:
-        raise InputError(f"method {method!r} takes no checkpoint; leave it out or choose fcus")
-    if method not in METHODS:
-        raise InputError(f"no method {method!r}; choose one of fcus, {', '.join(METHODS)}")
-    return classical(method, skin=skin)
+            values["beats_s"] = [round(float(t), 4) for t in self.beats_s]
+        return values
 
 
 def predict(
@@ -157,15 +147,15 @@ def predict(
 
     Args:
         video: the path of a video file, or frames `(T, H, W, 3)` uint8 RGB.
-        timestamps: `(T,)` when the frames were taken, in seconds, increasing; even spacing is not
-            needed. Only with frames: a file has a clock of its own.
-        estimator: from `find_estimator`; the shipped checkpoint if None.
-        box: x, y, width, height of the face in pixels; then no face is looked for.
-        full_frame: the whole picture is the face.
-        start_s, duration_s: which part of the video.
+        timestamps: `(T,)` times of the frames in seconds, increasing, in any spacing. Only with
+            frames: a file has timestamps.
+        estimator: see `find_estimator`; None for the network that ships with the package.
+        box: x, y, width, height of the face in pixels; no face is then detected.
+        full_frame: the face fills the whole frame; no face is then detected.
+        start_s, duration_s: the part of the video to read; by default all of it.
 
     Raises:
-        InputError: a file that can't be read, frames or timestamps that don't fit, no face, less
+        InputError: a file that can't be read, frames or timestamps that don't fit, no face, or less
             than about 5 s.
 
     Example:
@@ -175,90 +165,70 @@ def predict(
         72.4
     """
     pieces = crop_pieces(
-        _source(video, timestamps),
-        piece_s=READ_S,
+        _video_source(video, timestamps),
+        piece_s=PIECE_S,
         size=CROP_SIZE,
         box=box,
         full_frame=full_frame,
         start_s=start_s,
         duration_s=duration_s,
     )
-    return _predict(pieces, estimator or trained())
+    return _predict(pieces, estimator or load_estimator())
 
 
 def predict_crops(crops: FaceCrops, estimator: Estimator | None = None) -> Prediction:
-    """Measure the pulse in face crops, through the default protocol's filter and spectrum."""
-    return _predict(iter([crops]), estimator or trained())
+    """Measure the pulse in face crops, with the filter and spectrum of the default protocol."""
+    return _predict(iter([crops]), estimator or load_estimator())
 
 
 def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     protocol = Protocol()
-    found = estimate(pieces, estimator, protocol.fps)
+    estimated = estimate(pieces, estimator, protocol.fps)
     started = time.perf_counter()
-    grid_s, raw = found.grid_s, found.bvp
-    valid = resample(found.valid, found.times_s, grid_s) > 0.5
+    grid_s = estimated.grid_s
+    valid = resample(estimated.valid, estimated.times_s, grid_s) > 0.5
     if not valid.any():
-        gap_s = float(np.median(np.diff(found.times_s)))
+        gap_s = float(np.median(np.diff(estimated.times_s)))
         if gap_s > HOLE_S:
             raise InputError(
                 f"a frame every {gap_s:.1f} s, too slow for a pulse; record 20 a second or more"
             )
         raise InputError("no frame shows a face; nothing to measure")
-    if found.grey:
+    if estimated.grey:
         log.warning(
-            "the pictures have no colour: nothing tells a pulse from light and motion, so the "
-            "quality is 0"
+            "the frames have no colour: a pulse can't be distinguished from light and motion, so "
+            "the quality is 0"
         )
-    clean = measure(raw, protocol, valid=valid)
+    measured = measure(estimated.bvp, protocol, valid=valid)
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
-    course = rate_series(clean.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
-    if found.grey:
-        course = replace(course, quality=np.zeros_like(course.quality))
-    rate_hz = local_rate_hz(course, protocol.fps, len(grid_s), BEAT_QUALITY)
-    beats = find_beats(clean.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
+    rates = rate_series(measured.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
+    if estimated.grey:
+        rates = replace(rates, quality=np.zeros_like(rates.quality))
+    rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
+    beats = find_beats(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
     hrv = variability(beats)
-    reliable_hz = local_rate_hz(course, protocol.fps, len(grid_s), RELIABLE)
-    refined = refine(clean.bvp, reliable_hz, protocol.fps)
+    reliable_hz = local_rate_hz(rates, protocol.fps, len(grid_s), RELIABLE)
+    refined = refine(measured.bvp, reliable_hz, protocol.fps)
     return Prediction(
-        hr_bpm=float(clean.clip.hr_bpm[0]),
-        quality=0.0 if found.grey else float(clean.clip.quality[0]),
+        hr_bpm=float(measured.clip.hr_bpm[0]),
+        quality=0.0 if estimated.grey else float(measured.clip.quality[0]),
         times_s=grid_s - grid_s[0],
-        bvp=_unit(refined),
-        measured=_unit(clean.bvp),
-        course=course,
-        face_share=float(np.mean(found.valid)),
+        bvp=_normalise(refined),
+        measured=_normalise(measured.bvp),
+        rates=rates,
+        face_share=float(np.mean(estimated.valid)),
         seconds={
-            "video": found.video_s,
-            "pulse": found.pulse_s + time.perf_counter() - started,
+            "video": estimated.video_s,
+            "pulse": estimated.pulse_s + time.perf_counter() - started,
         },
-        frames=len(found.times_s),
+        frames=len(estimated.times_s),
         beats_s=beats.times_s,
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
     )
 
 
-def _usable(
-    estimator: FcusEstimator | PeerEstimator, checkpoint: Path | None
-) -> FcusEstimator | PeerEstimator:
-    """The estimator, if its network runs at the protocol's rate, on clips of a length."""
-    config, fps = estimator.net.config, Protocol().fps
-    where = checkpoint.with_suffix(".json") if checkpoint else "the shipped checkpoint"
-    if config.fps != fps:
-        raise InputError(
-            f"{where}: a network for {config.fps:g} frames a second; pulses are measured at "
-            f"{fps:g}: train one with model.fps = {fps:g}"
-        )
-    clip_s = getattr(estimator, "clip_s", None)
-    if clip_s is not None and not LEAST_CLIP_S <= clip_s <= MOST_CLIP_S:
-        raise InputError(
-            f"{where}: made.config.clip_s = {clip_s:g}; expected {LEAST_CLIP_S:g} to "
-            f"{MOST_CLIP_S:g} seconds; copy the file again, or train anew"
-        )
-    return estimator
-
-
-def _source(
+def _video_source(
     video: str | Path | NDArray[np.uint8], timestamps: ArrayLike | None
 ) -> str | Path | InMemoryVideo:
     if isinstance(video, str | Path):
@@ -278,15 +248,16 @@ def _source(
     return in_memory_video(video, timestamps)
 
 
-def _unit(wave: Array) -> Array:
+def _normalise(wave: Array) -> Array:
+    """Scale a wave to standard deviation 1."""
     deviation = float(np.std(wave))
     return wave / deviation if deviation > 0 else wave
 
 
-def _rounded(hrv: Variability) -> dict[str, float | int]:
+def _rounded_variability(hrv: Variability) -> dict[str, float | int]:
     return {name: round(value, 2) for name, value in asdict(hrv).items()}
 
 
-def _number(value: float, digits: int) -> float | None:
-    """Rounded, or None where undefined."""
+def _rounded(value: float, digits: int) -> float | None:
+    """Round a value; None if it is not finite."""
     return round(float(value), digits) if np.isfinite(value) else None

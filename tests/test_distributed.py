@@ -16,7 +16,7 @@ import torch
 from safetensors.torch import load_file
 
 from rppg.data.specs import open_datasets
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.train.resume import load_state
 
 PROGRAM = Path(__file__).with_name("distributed_program.py")
@@ -85,7 +85,7 @@ def test_ranks_agree_to_the_bit(ranks: list[Path], name: str) -> None:
 def bvp(checkpoint: Path) -> np.ndarray:
     (recording,) = open_datasets(["synthetic:webcam"], split="test", subjects=1)
     crops = recording.load_crops()
-    return trained(checkpoint)(crops.frames.astype(np.float32), 30.0)
+    return load_estimator(checkpoint)(crops.frames.astype(np.float32), 30.0)
 
 
 def same_outputs(a: Path, b: Path) -> bool:

@@ -232,7 +232,7 @@ def test_an_output_where_no_folder_can_be(ended, short) -> None:
 def test_a_network_for_other_channels_or_another_rate(ended, short, tmp_path) -> None:
     four = ModelConfig(signatures=((0.4, 0.8, 0.4, 0.2), (0.1, 0.9, 0.3, 0.1)))
     for name, config, told in (
-        ("four", four, f"{short}: pictures of 3 channels, but this network is made for 4"),
+        ("four", four, f"{short}: frames of 3 channels, but this network is made for 4"),
         ("slow", ModelConfig(fps=20), "slow.json: a network for 20 frames a second"),
     ):
         path = tmp_path / f"{name}.safetensors"

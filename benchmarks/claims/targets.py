@@ -10,7 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.claims.runs import Run
-from rppg.evaluation import Estimator, Protocol, Trial, classical, measure, prepare
+from rppg.evaluation import (
+    Estimator,
+    PreparedRecording,
+    Protocol,
+    classical,
+    measure,
+    prepare,
+)
 from rppg.models.patches import pool_patches
 from rppg.synthetic.cache import synthetic_recordings
 
@@ -65,14 +72,14 @@ def _windows(people: People, estimator: Estimator, grid: int | None) -> Windows:
     }
 
 
-def _fresh(people: People) -> Iterator[Trial]:
+def _fresh(people: People) -> Iterator[PreparedRecording]:
     protocol = Protocol()
     for recording in synthetic_recordings(people.domain, people.split, people.count):
         yield prepare(recording, protocol)
 
 
 @lru_cache(maxsize=8)
-def _pooled(people: People, grid: int) -> tuple[Trial, ...]:
+def _pooled(people: People, grid: int) -> tuple[PreparedRecording, ...]:
     """Kept for the process's life: pooling is the same for every network of one grid."""
     found = []
     for trial in _fresh(people):

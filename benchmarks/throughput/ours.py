@@ -9,7 +9,7 @@ import time
 from collections.abc import Iterator
 
 from benchmarks.throughput.process import Stopwatch, memory_mb, tell
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.predict import CROP_SIZE, predict, predict_crops
 from rppg.video import Frame, probe, read_crops, read_frames
 from rppg.video.crop import reduction
@@ -27,7 +27,7 @@ def main() -> None:
 def whole(path: str, started: float) -> dict[str, float]:
     """Start-up, then `predict`, once, as the command does it."""
     imports_mb = memory_mb("VmRSS")
-    estimator = trained()
+    estimator = load_estimator()
     startup_s = time.monotonic() - started
     watch = Stopwatch()
     found = predict(path, estimator=estimator)
@@ -61,7 +61,7 @@ def stages(path: str, seconds: float) -> dict[str, dict[str, float]]:
     watch = Stopwatch()
     crops = read_crops(path, size=CROP_SIZE, duration_s=seconds)
     found["decode, track, crop"] = watch.per_frame(count)
-    estimator = trained()
+    estimator = load_estimator()
     watch = Stopwatch()
     predict_crops(crops, estimator)
     found["pulse"] = watch.per_frame(count)

@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 from rppg.commands.options import Json, Specs, Subjects, Workers
-from rppg.commands.terminal import progress_bars, say, say_json, tell
+from rppg.commands.terminal import print_json, print_line, print_status, progress_bars
 
 
 def cache(
@@ -34,12 +34,14 @@ def cache(
     ]
     if as_json:
         counts = {"folder": str(crops_folder()), "ready": stored.ready, "built": stored.built}
-        say_json({**counts, "failed": failures})
+        print_json({**counts, "failed": failures})
     else:
         for failure in failures:
-            tell(f"{failure['record']}: {failure['reason']}", style="yellow")
+            print_status(f"{failure['record']}: {failure['reason']}", style="yellow")
         for line in [*stale_crops(), *stale_recordings()]:
-            tell(line)
-        say(f"{stored.ready} ready, {stored.built} built, {len(failures)} failed: {crops_folder()}")
+            print_status(line)
+        print_line(
+            f"{stored.ready} ready, {stored.built} built, {len(failures)} failed: {crops_folder()}"
+        )
     if failures:
         raise typer.Exit(2)

@@ -6,7 +6,7 @@ from typing import Any
 import typer
 
 from rppg.commands.options import Json, Specs, Subjects
-from rppg.commands.terminal import progress_bars, say, say_json
+from rppg.commands.terminal import print_json, print_line, progress_bars
 
 
 def check(
@@ -37,16 +37,16 @@ def check(
             if not as_json:
                 for defect in defects:
                     use = "can't be used" if defect.fatal else "used as far as it goes"
-                    say(f"{recording.name}  {defect.kind}  {use}  {defect.message}")
+                    print_line(f"{recording.name}  {defect.kind}  {use}  {defect.message}")
                 if not defects:
-                    say(f"{recording.name}  ok")
+                    print_line(f"{recording.name}  ok")
             count(recording)
     defective = sum(bool(entry["defects"]) for entry in entries)
     unusable = sum(not entry["usable"] for entry in entries)
     if as_json:
-        say_json({"records": entries})
+        print_json({"records": entries})
     else:
-        say(
+        print_line(
             f"{len(entries)} recordings: {defective} with defects, {unusable} of them can't be used"
         )
     if defective:

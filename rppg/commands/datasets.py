@@ -1,6 +1,6 @@
 """`rppg datasets`."""
 
-from rppg.commands.terminal import say
+from rppg.commands.terminal import print_line
 
 
 def datasets() -> None:
@@ -10,16 +10,16 @@ def datasets() -> None:
 
     for domain in DOMAINS.values():
         cameras = f"{len(domain.cameras)} camera{'s' if len(domain.cameras) > 1 else ''}"
-        say(
+        print_line(
             f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
             f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
         )
     for name, dataset in DATASETS.items():
         filters = f"; filters: {', '.join(dataset.filters)}" if dataset.filters else ""
         note = f"; {dataset.note}" if dataset.note else ""
-        say(f"{name}:PATH  {dataset.title}: {dataset.layout}{filters}{note}")
-    say("FOLDER or VIDEO  videos without ground truth, for training")
-    say(
+        print_line(f"{name}:PATH  {dataset.title}: {dataset.layout}{filters}{note}")
+    print_line("FOLDER or VIDEO  videos without ground truth, for training")
+    print_line(
         "NAME:PATH?KEY=VALUE,VALUE&KEY=VALUE  only these; split=train, validation or test: by "
         "subject; face=detect, full, or x,y,w,h"
     )

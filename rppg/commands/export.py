@@ -6,34 +6,32 @@ from typing import Annotated
 
 import typer
 
-from rppg.commands.terminal import say
+from rppg.commands.terminal import print_line
 
 
 class Format(StrEnum):
-    """What can be written."""
+    """The format of an exported file."""
 
     ONNX = "onnx"
     TORCH = "torch"
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="The file: NAME.onnx, or NAME.pt2 for torch.")],
+    out: Annotated[Path, typer.Option(help="The file to write: NAME.onnx, or NAME.pt2 for torch.")],
     checkpoint: Annotated[
-        Path | None, typer.Argument(help="A network of yours, in place of the shipped one.")
+        Path | None, typer.Argument(help="Your own network; by default the shipped one.")
     ] = None,
     kind: Annotated[
-        Format, typer.Option("--format", help="ONNX, or torch.export's .pt2.")
+        Format, typer.Option("--format", help="ONNX, or the .pt2 of torch.export.")
     ] = Format.ONNX,
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the crops it will take, pixels.")
-    ] = None,
+    size: Annotated[int | None, typer.Option(min=1, help="Side of the crops in pixels.")] = None,
 ) -> None:
-    """The network as one file that runs without this package; it is held against PyTorch first."""
+    """Write a network as one file that runs without this package; its output is checked first."""
     from rppg.export.network import export as run
 
-    done = run(checkpoint, out, kind.value, size)
-    about = done.about
-    say(
-        f"{done.path}: {about.input} at {about.fps:g} Hz, {about.least_frames} frames or more; "
-        f"differs from PyTorch by {done.difference:.1g} of the pulse's deviation"
+    exported = run(checkpoint, out, kind.value, size)
+    metadata = exported.metadata
+    print_line(
+        f"{exported.path}: {metadata.input} at {metadata.fps:g} Hz, {metadata.least_frames} frames "
+        f"or more; differs from PyTorch by {exported.difference:.1g} of the pulse's deviation"
     )

@@ -1,12 +1,15 @@
 """`rppg methods`."""
 
-from rppg.commands.terminal import say
+from rppg.commands.terminal import print_line
 
 
 def methods() -> None:
-    """The methods that can be named, with their papers."""
+    """List the methods, with their papers."""
     from rppg.methods import METHODS
 
-    say("fcus  FCUS-rPPG, arXiv 2606.03050: the shipped network, or --checkpoint")
+    print_line(
+        "fcus  FCUS-rPPG, arXiv 2606.03050. A network trained without labels: the shipped one, or "
+        "that of --checkpoint."
+    )
     for method in METHODS.values():
-        say(f"{method.name}  {method.paper}. {method.description}")
+        print_line(f"{method.name}  {method.paper}. {method.description}")

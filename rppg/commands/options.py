@@ -1,4 +1,4 @@
-"""The options that several commands share."""
+"""Options that several commands share."""
 
 from typing import Annotated
 
@@ -6,11 +6,16 @@ import typer
 
 Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="See `rppg datasets`.")]
 Subjects = Annotated[int, typer.Option(min=1, help="Subjects per synthetic domain.")]
-Device = Annotated[str, typer.Option(help="Where networks compute: cpu, cuda, cuda:1.")]
+Device = Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, cuda:1.")]
 Workers = Annotated[
-    int | None, typer.Option(min=1, help="Processes that read videos; as many as CPUs by default.")
+    int | None,
+    typer.Option(
+        min=1, help="Number of processes that read videos; by default the number of CPUs."
+    ),
 ]
 NoCache = Annotated[
-    bool, typer.Option("--no-cache", help="Read the videos; neither use nor keep stored crops.")
+    bool, typer.Option("--no-cache", help="Read the videos; don't use or fill the cache of crops.")
 ]
-Json = Annotated[bool, typer.Option("--json", help="One JSON document on stdout, nothing else.")]
+Json = Annotated[
+    bool, typer.Option("--json", help="Print one JSON document on stdout, nothing else.")
+]

@@ -10,7 +10,7 @@ import typer
 
 from rppg.captured_warnings import capture_warnings
 from rppg.commands.options import Json
-from rppg.commands.terminal import complain, say, say_json
+from rppg.commands.terminal import print_error, print_json, print_line
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -23,29 +23,34 @@ def predict(
         str, typer.Option(help="fcus or a classical method; see `rppg methods`.")
     ] = "fcus",
     checkpoint: Annotated[
-        Path | None, typer.Option(help="A network of yours, in place of the shipped one.")
+        Path | None, typer.Option(help="Your own network; by default the shipped one.")
     ] = None,
     as_json: Json = False,
-    bvp: Annotated[bool, typer.Option("--bvp", help="The pulse wave in the JSON, too.")] = False,
+    bvp: Annotated[bool, typer.Option("--bvp", help="Include the pulse wave in the JSON.")] = False,
     csv: Annotated[
-        Path | None, typer.Option(help="Heart rate over time as CSV; one video only.")
+        Path | None, typer.Option(help="Write heart rate over time as CSV; one video only.")
     ] = None,
     plot: Annotated[
-        Path | None, typer.Option(help="Picture of pulse and rate (PNG, SVG, PDF); one video only.")
+        Path | None, typer.Option(help="Plot pulse and heart rate (PNG, SVG, PDF); one video only.")
     ] = None,
     box: Annotated[
-        str | None, typer.Option(help="Face as x,y,w,h in pixels, forehead to chin.")
+        str | None, typer.Option(help="The face as x,y,w,h in pixels, forehead to chin.")
     ] = None,
     full_frame: Annotated[
-        bool, typer.Option("--full-frame", help="The whole picture is the face.")
+        bool, typer.Option("--full-frame", help="The face fills the whole frame.")
     ] = False,
     skin: Annotated[
-        bool, typer.Option("--skin", help="Classical methods: only the face's skin, by colour.")
+        bool,
+        typer.Option(
+            "--skin", help="Use only pixels of the colour of skin; for classical methods."
+        ),
     ] = False,
-    start: Annotated[float, typer.Option(min=0, help="Where to start, seconds.")] = 0.0,
-    duration: Annotated[float | None, typer.Option(help="How much to read, seconds.")] = None,
+    start: Annotated[float, typer.Option(min=0, help="Time to start at, in seconds.")] = 0.0,
+    duration: Annotated[
+        float | None, typer.Option(help="Length of the part to read, in seconds.")
+    ] = None,
 ) -> None:
-    """Heart rate of videos: of the whole clip and over time, with a quality index."""
+    """Measure the heart rate in videos: of the whole clip and over time, with a quality index."""
     from rppg.predict import find_estimator
     from rppg.predict import predict as run
     from rppg.report.prediction import check_plot_path, plot_prediction, write_rates
@@ -63,8 +68,8 @@ def predict(
     failed = False
     for video in videos:
         try:
-            with _warnings_of_what_works():
-                found = run(
+            with _warnings_unless_error():
+                prediction = run(
                     video,
                     estimator=estimator,
                     box=face,
@@ -75,50 +80,52 @@ def predict(
         except InputError as error:
             failed = True
             message = str(error)
-            if str(video) not in message:  # such as of a network for other channels
+            if str(video) not in message:  # such as an error of the estimator
                 message = f"{video}: {message}"
             results.append({"path": str(video), "error": message})
-            complain(message)
+            print_error(message)
             continue
-        results.append({"path": str(video), "method": method, **found.to_json(bvp=bvp)})
+        results.append({"path": str(video), "method": method, **prediction.to_json(bvp=bvp)})
         if not as_json:
-            _print_prediction(video, found)
+            _print_prediction(video, prediction)
         if csv:
-            write_rates(csv, found)
+            write_rates(csv, prediction)
         if plot:
-            plot_prediction(plot, found, title=video.name)
+            plot_prediction(plot, prediction, title=video.name)
     if as_json:
-        say_json({"videos": results})
+        print_json({"videos": results})
     if failed:
         raise typer.Exit(2)
 
 
 @contextmanager
-def _warnings_of_what_works() -> Iterator[None]:
-    """Holds warnings back until the work is done; after an error, its one line says enough."""
-    told: Sequence[logging.LogRecord] = ()
+def _warnings_unless_error() -> Iterator[None]:
+    """Delay warnings to the end, and drop them after an InputError: its line is enough."""
+    captured: Sequence[logging.LogRecord] = ()
     try:
-        with capture_warnings() as told:
+        with capture_warnings() as captured:
             yield
     except InputError:
-        told = ()
+        captured = ()
         raise
     finally:
-        for recording in told:
-            logging.getLogger("rppg").handle(recording)
+        for record in captured:
+            logging.getLogger("rppg").handle(record)
 
 
-def _print_prediction(video: Path, found: "Prediction") -> None:
-    trust = "" if found.reliable else "  (no reliable pulse: quality under 0.5)"
-    say(f"{video}: {found.hr_bpm:.1f} bpm, quality {found.quality:.2f}{trust}")
-    course = found.course
+def _print_prediction(video: Path, prediction: "Prediction") -> None:
+    note = "" if prediction.reliable else "  (no reliable pulse: quality under 0.5)"
+    print_line(f"{video}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}{note}")
+    rates = prediction.rates
     for start, end, hr, index in zip(
-        course.start_s, course.end_s, course.hr_bpm, course.quality, strict=True
+        rates.start_s, rates.end_s, rates.hr_bpm, rates.quality, strict=True
     ):
-        say(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
-    if found.hrv is not None:
-        hrv = found.hrv
-        say(f"  heart rate variability: RMSSD {hrv.rmssd_ms:.0f} ms, SDNN {hrv.sdnn_ms:.0f} ms")
+        print_line(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
+    if prediction.hrv is not None:
+        hrv = prediction.hrv
+        print_line(
+            f"  heart rate variability: RMSSD {hrv.rmssd_ms:.0f} ms, SDNN {hrv.sdnn_ms:.0f} ms"
+        )
 
 
 def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:

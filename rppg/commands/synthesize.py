@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from rppg.commands.terminal import progress_bars, say
+from rppg.commands.terminal import print_line, progress_bars
 from rppg.errors import InputError
 
 
@@ -45,7 +45,7 @@ def synthesize(
             duration_s=duration,
             progress=bars.loading,
         )
-    say(spec)
+    print_line(spec)
 
 
 def _write_scene(domain: str, subject: int, out: Path, duration_s: float, *, force: bool) -> None:
@@ -57,4 +57,4 @@ def _write_scene(domain: str, subject: int, out: Path, duration_s: float, *, for
         raise InputError(f"{names}: exists already; choose another --out, or replace with --force")
     scene = write_scene(domain, subject, out, duration_s=duration_s)
     box = ",".join(map(str, scene.box))
-    say(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")
+    print_line(f"{scene.video} (face at rest: --box {box}), ground truth {scene.truth}")

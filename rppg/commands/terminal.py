@@ -1,4 +1,4 @@
-"""What the commands show: lines and JSON on stdout; progress bars and complaints on stderr."""
+"""Output of the commands: lines and JSON on stdout; status, progress and errors on stderr."""
 
 import json
 import logging
@@ -28,80 +28,82 @@ stderr = Console(stderr=True)
 
 
 def printable(text: str, keep: str = "\n") -> str:
-    """A text in which letters that would command a terminal are written out (`\\x1b`).
-
-    Names of files may hold any; those of `keep` stay.
-    """
+    """Escape control characters (`\\x1b`), except those in `keep`: file names may contain any."""
     return "".join(
-        letter
-        if letter.isprintable() or letter in keep
-        else letter.encode("unicode_escape", "surrogatepass").decode()
-        for letter in text
+        character
+        if character.isprintable() or character in keep
+        else character.encode("unicode_escape", "surrogatepass").decode()
+        for character in text
     )
 
 
 class OneLine(logging.Formatter):
-    """Each record is one line, whatever names it holds."""
+    """A formatter that makes each log record one line."""
 
     def format(self, record: logging.LogRecord) -> str:
-        """The line."""
+        """Return the line."""
         return printable(super().format(record), keep="")
 
 
-def say(text: str, console: Console = stdout, style: str | None = None) -> None:
-    """A line on stdout, to the letter: paths may hold what rich takes for markup."""
+def print_line(text: str, console: Console = stdout, style: str | None = None) -> None:
+    """Print a line, on stdout by default, without interpreting markup: paths may contain it."""
     console.print(
         printable(text), style=style, soft_wrap=True, markup=False, highlight=False, emoji=False
     )
 
 
-def say_json(document: Mapping[str, object]) -> None:
-    """A JSON document on stdout, in one line."""
+def print_json(document: Mapping[str, object]) -> None:
+    """Print a JSON document on stdout, in one line."""
     sys.stdout.write(json.dumps(document) + "\n")
 
 
-def tell(text: str, style: str | None = None) -> None:
-    """A line on stderr, to the letter."""
-    say(text, stderr, style)
+def print_status(text: str, style: str | None = None) -> None:
+    """Print a line on stderr."""
+    print_line(text, stderr, style)
 
 
-def complain(message: str) -> None:
-    """The line on stderr that says what was wrong with the input."""
-    tell(printable(f"rppg: {message}", keep=""), style="red")
+def print_error(message: str) -> None:
+    """Print an error message as one line on stderr."""
+    print_status(printable(f"rppg: {message}", keep=""), style="red")
 
 
-def hush() -> None:
-    """Show nothing from now on but complaints: another process of the same run shows the rest."""
+def print_errors_only() -> None:
+    """Print only errors from now on: for all processes but one of a distributed training."""
     stdout.quiet = True
     logging.getLogger().setLevel(logging.ERROR)
 
 
 class Bars:
-    """Progress bars by name, each there from its first step on."""
+    """Progress bars by name; each appears at its first step.
+
+    Args:
+        progress: the display.
+        lines: print a line from time to time instead.
+    """
 
     def __init__(self, progress: Progress, *, lines: bool) -> None:
         self.progress = progress
         self.tasks: dict[str, TaskID] = {}
         self.lines = lines
-        self.told_at = time.monotonic()
+        self.line_at_s = time.monotonic()
 
-    def stage(self, what: str, done: int, total: int) -> None:
-        """`done` of `total` steps of `what`."""
-        if what not in self.tasks:
-            self.tasks[what] = self.progress.add_task(what, total=total)
-        self.progress.update(self.tasks[what], completed=done, total=total)
-        if self.lines and time.monotonic() - self.told_at >= LINE_EVERY_S:
-            self.told_at = time.monotonic()
-            task = self.progress.tasks[self.tasks[what]]
+    def stage(self, name: str, done: int, total: int) -> None:
+        """Show that `done` of `total` steps of a stage are complete."""
+        if name not in self.tasks:
+            self.tasks[name] = self.progress.add_task(name, total=total)
+        self.progress.update(self.tasks[name], completed=done, total=total)
+        if self.lines and time.monotonic() - self.line_at_s >= LINE_EVERY_S:
+            self.line_at_s = time.monotonic()
+            task = self.progress.tasks[self.tasks[name]]
             left = f", {task.time_remaining:.0f} s left" if task.time_remaining else ""
-            tell(f"{task.description}: {done} of {total}{left}")
+            print_status(f"{task.description}: {done} of {total}{left}")
 
     def loading(self, done: int, total: int) -> None:
-        """`done` of `total` recordings are read."""
+        """Show that `done` of `total` recordings are read."""
         self.stage("recordings", done, total)
 
     def training(self, state: "TrainProgress") -> None:
-        """A step of the training, with its loss."""
+        """Show a step of the training, with its loss."""
         self.stage("training", state.step, state.steps)
         row = state.row
         speed = row["clips_seen"] / max(row["seconds"], 1e-9)
@@ -111,21 +113,21 @@ class Bars:
             description=f"training, loss {row['loss']:.3f}, {kept}{speed:.1f} clips/s",
         )
 
-    def counter(self, what: str, total: int) -> Callable[[object], None]:
-        """A function whose every call is a step of `what`."""
+    def counter(self, name: str, total: int) -> Callable[[object], None]:
+        """Return a function that completes a step of a stage at each call."""
         done = 0
 
         def count(_: object) -> None:
             nonlocal done
             done += 1
-            self.stage(what, done, total)
+            self.stage(name, done, total)
 
         return count
 
 
 @contextmanager
 def progress_bars(*, quiet: bool = False) -> Iterator[Bars]:
-    """Progress bars on stderr; where that is no terminal, now and then a line, unless `quiet`."""
+    """Show progress bars on stderr; if that is no terminal, lines, unless `quiet`."""
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(
         *columns,

@@ -10,7 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 from rppg.commands.options import Device, NoCache, Workers
-from rppg.commands.terminal import hush, progress_bars, say, stdout, tell
+from rppg.commands.terminal import (
+    print_errors_only,
+    print_line,
+    print_status,
+    progress_bars,
+    stdout,
+)
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -108,7 +114,7 @@ def train(
     find_device(device)  # told before the work, not after
     with joined(device):
         if rank() > 0:
-            hush()
+            print_errors_only()
         if chosen == "fcus":
             from rppg.train.config import TrainConfig
 
@@ -152,8 +158,8 @@ def _adapt(settings: "TrainConfig", start: Path | None, how: dict[str, Any]) -> 
 
     result = _run(partial(adapt, settings, start=start), "adapt", settings, how, start or SHIPPED)
     if result is not None:
-        say(result.evidence.told())
-        say(f"Checkpoint: {result.checkpoint}")
+        print_line(result.evidence.told())
+        print_line(f"Checkpoint: {result.checkpoint}")
 
 
 def _train_fcus(settings: "TrainConfig", how: dict[str, Any]) -> None:
@@ -164,12 +170,12 @@ def _train_fcus(settings: "TrainConfig", how: dict[str, Any]) -> None:
         return
     last = result.log[-1]
     levels = [name for name in ("mask", "smooth", "project") if getattr(settings, name)]
-    say(
+    print_line(
         f"Levels: {', '.join(levels) or 'none'}. {len(result.log)} steps, "
         f"{last['clips_seen']:.0f} clips, {last['seconds']:.1f} s: loss "
         f"{result.log[0]['loss']:.3f} → {last['loss']:.3f}, kept {last['kept']:.0%}"
     )
-    say(f"Checkpoint: {result.checkpoint}")
+    print_line(f"Checkpoint: {result.checkpoint}")
 
 
 def _train_peer(settings: "PeerConfig", how: dict[str, Any]) -> None:
@@ -179,13 +185,13 @@ def _train_peer(settings: "PeerConfig", how: dict[str, Any]) -> None:
     if result is None:
         return
     last, kept = result.log[-1], result.epochs[result.made["best_epoch"] - 1]
-    say(
+    print_line(
         f"Recipe: {settings.recipe}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
         f"{last['seconds']:.1f} s: loss {result.log[0]['loss']:.3g} → {last['loss']:.3g}; kept is "
         f"epoch {kept.epoch} of {len(result.epochs)}, with the least criterion, "
         f"{kept.criterion:.3f}"
     )
-    say(f"Checkpoint: {result.checkpoint}")
+    print_line(f"Checkpoint: {result.checkpoint}")
 
 
 def _run(
@@ -200,17 +206,17 @@ def _run(
 
     out = how["out"]
     if how["resume"] and is_finished(out, settings_of(recipe, settings, start)):
-        say(f"Finished already: {out / 'checkpoint.safetensors'}")
+        print_line(f"Finished already: {out / 'checkpoint.safetensors'}")
         return None
     try:
         with progress_bars() as bars:
             result = run(progress=bars.training, loading=bars.loading, **how)
     except (KeyboardInterrupt, SystemExit):
         if not stdout.quiet and (out / STATE_FILE).exists():
-            tell(f"Stopped. The same command with --resume goes on from {out / STATE_FILE}")
+            print_status(f"Stopped. The same command with --resume goes on from {out / STATE_FILE}")
         raise
     if result.skipped:
-        say(f"Left out: {len(result.skipped)} recordings, named above")
+        print_line(f"Left out: {len(result.skipped)} recordings, named above")
     return result
 
 

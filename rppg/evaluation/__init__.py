@@ -1,6 +1,9 @@
 """Evaluation: metrics with their uncertainty, under one protocol for every method."""
 
-from rppg.estimators.classical import ConstantGuess, Estimator, classical, constant_guess
+from typing import TYPE_CHECKING
+
+from rppg.estimators.classical import classical
+from rppg.estimators.estimator import ConstantGuess, Estimator, constant_guess
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import BlandAltman, Statistic
 from rppg.evaluation.results import (
@@ -13,7 +16,8 @@ from rppg.evaluation.results import (
     Waveform,
     paired_difference,
 )
-from rppg.evaluation.run import Trial, evaluate, prepare
+from rppg.evaluation.run import PreparedRecording, evaluate, prepare
+from rppg.renamed import renamed
 from rppg.signals.protocol import TOOLBOX, Measured, Protocol, measure
 
 __all__ = [
@@ -26,12 +30,12 @@ __all__ = [
     "Failure",
     "Journal",
     "Measured",
+    "PreparedRecording",
     "Protocol",
     "Row",
     "Scope",
     "Scores",
     "Statistic",
-    "Trial",
     "Waveform",
     "classical",
     "constant_guess",
@@ -40,3 +44,13 @@ __all__ = [
     "paired_difference",
     "prepare",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__,
+        {
+            "Trial": "rppg.evaluation.run.PreparedRecording",
+            "to_csv": "rppg.report.result_files.to_csv",
+            "to_json": "rppg.report.result_files.to_json",
+        },
+    )

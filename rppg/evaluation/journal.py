@@ -1,4 +1,4 @@
-"""What came of each record, one line each: an evaluation that was killed goes on from there."""
+"""Journal of an evaluation: each recording's outcome is a line, so that it can be resumed."""
 
 import json
 from collections.abc import Mapping
@@ -14,17 +14,18 @@ from rppg.evaluation.results import Failure, Outcome, Row, Waveform
 FORMAT = 1
 
 Key = tuple[str, str]
-"""Dataset and name of a record."""
+"""Dataset and name of a recording."""
 
 
 @dataclass(frozen=True)
 class Journal:
-    """A file of JSON lines that only grows; a last line that was cut off doesn't count.
+    """An append-only file of JSON lines; an incomplete last line is ignored.
 
     Attributes:
-        path: of the file.
-        run: what the outcomes depend on, as JSON values: another run's are refused.
-        resume: whether to go on from the file, where there is one.
+        path: the file.
+        run: the settings that the outcomes depend on, as JSON values. A file with other settings
+            is refused.
+        resume: whether to continue from the file if it exists.
     """
 
     path: Path
@@ -32,51 +33,53 @@ class Journal:
     resume: bool = False
 
     def open(self) -> dict[Key, Outcome]:
-        """What is done already; the file is ready to be added to.
+        """Return the outcomes so far, and prepare the file for `add`.
 
         Raises:
-            InputError: the file is of another run, or no such file.
+            InputError: the file has other settings, or is not a journal.
         """
         head = json.dumps({"format": FORMAT, "run": dict(self.run)}) + "\n"
         if self.resume and self.path.exists():
-            whole = self.path.read_bytes()
-            lines = whole[: whole.rfind(b"\n") + 1].splitlines(keepends=True)
+            content = self.path.read_bytes()
+            lines = content[: content.rfind(b"\n") + 1].splitlines(keepends=True)
             if lines:
                 if lines[0] != head.encode():
                     raise InputError(
-                        f"{self.path}: of another evaluation, or no list of outcomes of this "
-                        "version; give the same data, methods and settings, or leave --resume out"
+                        f"{self.path}: of another evaluation, or another version; give the same "
+                        "data, methods and settings, or leave --resume out"
                     )
-                done = dict(self._read(number, line) for number, line in enumerate(lines[1:], 2))
+                outcomes = dict(
+                    self._read(number, line) for number, line in enumerate(lines[1:], 2)
+                )
                 with self.path.open("rb+") as file:
                     file.truncate(sum(map(len, lines)))
-                return done
+                return outcomes
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self.path.write_text(head, encoding="utf-8")
         return {}
 
     def add(self, key: Key, outcome: Outcome) -> None:
-        """Note what came of a record."""
-        line = json.dumps({"key": key, **_told(outcome)}) + "\n"
+        """Append the outcome of a recording."""
+        line = json.dumps({"key": key, **_to_json(outcome)}) + "\n"
         with self.path.open("a", encoding="utf-8") as file:
             file.write(line)
 
     def remove(self) -> None:
-        """The evaluation is over."""
+        """Remove the file, once the evaluation is complete."""
         self.path.unlink(missing_ok=True)
 
     def _read(self, number: int, line: bytes) -> tuple[Key, Outcome]:
         try:
-            told = json.loads(line)
-            dataset, recording = told["key"]
-            return (str(dataset), str(recording)), _outcome(told)
+            values = json.loads(line)
+            dataset, recording = values["key"]
+            return (str(dataset), str(recording)), _from_json(values)
         except (ValueError, KeyError, TypeError) as error:
             raise InputError(
                 f"{self.path}: line {number} is damaged ({error}); leave --resume out"
             ) from error
 
 
-def _told(outcome: Outcome) -> dict[str, Any]:
+def _to_json(outcome: Outcome) -> dict[str, Any]:
     waves = [
         {
             name: value.tolist() if isinstance(value, np.ndarray) else value
@@ -92,17 +95,17 @@ def _told(outcome: Outcome) -> dict[str, Any]:
     }
 
 
-def _outcome(told: Mapping[str, Any]) -> Outcome:
+def _from_json(values: Mapping[str, Any]) -> Outcome:
     waves: list[dict[str, Any]] = [
         {
             name: np.array(value) if isinstance(value, list) else value
             for name, value in wave.items()
         }
-        for wave in told["waveforms"]
+        for wave in values["waveforms"]
     ]
     return Outcome(
-        windows=tuple(Row(**row) for row in told["windows"]),
-        clips=tuple(Row(**row) for row in told["clips"]),
+        windows=tuple(Row(**row) for row in values["windows"]),
+        clips=tuple(Row(**row) for row in values["clips"]),
         waveforms=tuple(Waveform(**wave) for wave in waves),
-        failures=tuple(Failure(**failure) for failure in told["failures"]),
+        failures=tuple(Failure(**failure) for failure in values["failures"]),
     )

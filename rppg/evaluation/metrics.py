@@ -1,7 +1,7 @@
 """Error metrics, each with its closed-form standard error and a bootstrap interval over subjects.
 
-Pairs with a NaN on either side are left out. What is undefined (one sample, a constant signal) is
-NaN, which means missing; it is never 0 and never enters a mean.
+Pairs with a NaN on either side are left out. An undefined value (of one sample, or a constant
+signal) is NaN, which means missing; it is never 0 and is left out of means.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,13 +22,13 @@ RESAMPLES = 1000
 
 @dataclass(frozen=True)
 class Statistic:
-    """A metric with its uncertainty; each number is NaN where it is undefined.
+    """A metric with its uncertainty; an undefined number is NaN.
 
     Attributes:
         value: the metric.
-        se: closed-form standard error, which takes the samples as independent.
+        se: closed-form standard error, which assumes independent samples.
         low: lower end of the 95 % bootstrap interval over subjects.
-        high: its upper end.
+        high: upper end of the interval.
     """
 
     value: float
@@ -54,13 +54,13 @@ class BlandAltman:
 def mae(
     true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
 ) -> Statistic:
-    """Mean absolute error `mean|e|`, in the units of the input; standard error `s / √n`.
+    """Compute the mean absolute error `mean|e|`; standard error `s / √n`.
 
     Args:
         true: `(n,)`.
         predicted: `(n,)`.
-        subjects: `(n,)`, whose sample it is; None takes each sample as a subject of its own.
-        seed: of the bootstrap.
+        subjects: `(n,)`, the subject of each sample; None if each sample is another subject.
+        seed: seed of the bootstrap.
     """
     return mean(np.abs(_array(predicted) - _array(true)), subjects, seed=seed)
 
@@ -68,7 +68,7 @@ def mae(
 def mape(
     true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
 ) -> Statistic:
-    """Mean absolute percentage error `100 mean|e / true|`, in percent; standard error `s / √n`."""
+    """Compute the mean absolute percentage error `100 mean|e / true|`; standard error `s / √n`."""
     t = _array(true)
     relative = np.abs(_array(predicted) - t) / np.where(t != 0, np.abs(t), np.nan)
     return mean(100 * relative, subjects, seed=seed)
@@ -77,22 +77,27 @@ def mape(
 def rmse(
     true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
 ) -> Statistic:
-    """Root mean squared error; standard error `std(e²) / (2 · RMSE · √n)`, by the delta method."""
+    """Compute the root mean squared error; standard error `std(e²) / (2 · RMSE · √n)`.
+
+    The standard error is by the delta method.
+    """
     error = _array(predicted) - _array(true)
     keep = np.isfinite(error)
     squared, n = error[keep] ** 2, int(np.sum(keep))
     value = float(np.sqrt(np.mean(squared))) if n else np.nan
     se = np.std(squared, ddof=1) / (2 * value * np.sqrt(n)) if n > 1 and value > 0 else np.nan
-    low, high = _interval(lambda w: np.sqrt(_mean(w, squared)), _kept(subjects, keep), seed)
+    low, high = _interval(
+        lambda w: np.sqrt(_mean(w, squared)), _subject_indices(subjects, keep), seed
+    )
     return Statistic(value, float(se), low, high)
 
 
 def pearson(
     true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
 ) -> Statistic:
-    """Pearson's r; standard error `√((1 − r²) / (n − 2))`.
+    """Compute Pearson's r; standard error `√((1 − r²) / (n − 2))`.
 
-    Undefined under three samples and where either side is constant.
+    Undefined for less than three samples, or if either side is constant.
     """
     t, p = _array(true), _array(predicted)
     keep = np.isfinite(t) & np.isfinite(p)
@@ -101,23 +106,25 @@ def pearson(
     se = float(np.sqrt(max(0.0, 1 - value**2) / (n - 2))) if np.isfinite(value) else np.nan
     low, high = np.nan, np.nan
     if np.isfinite(value):
-        low, high = _interval(lambda w: _correlation(w, t, p), _kept(subjects, keep), seed)
+        low, high = _interval(
+            lambda w: _correlation(w, t, p), _subject_indices(subjects, keep), seed
+        )
     return Statistic(value, se, low, high)
 
 
 def mean(values: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0) -> Statistic:
-    """Mean of the finite values `(n,)`; standard error `s / √n`, undefined under two samples."""
+    """Compute the mean of the finite values `(n,)`; standard error `s / √n`, if n > 1."""
     x = _array(values)
     keep = np.isfinite(x)
     x, n = x[keep], int(np.sum(keep))
     value = float(np.mean(x)) if n else np.nan
     se = float(np.std(x, ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    low, high = _interval(lambda w: _mean(w, x), _kept(subjects, keep), seed)
+    low, high = _interval(lambda w: _mean(w, x), _subject_indices(subjects, keep), seed)
     return Statistic(value, se, low, high)
 
 
 def bland_altman(true: ArrayLike, predicted: ArrayLike) -> BlandAltman:
-    """Bias and limits of agreement of `predicted − true`, both `(n,)` in bpm."""
+    """Compute bias and limits of agreement of `predicted − true`, both `(n,)` in bpm."""
     error = _array(predicted) - _array(true)
     error = error[np.isfinite(error)]
     bias = float(np.mean(error)) if len(error) else np.nan
@@ -126,14 +133,14 @@ def bland_altman(true: ArrayLike, predicted: ArrayLike) -> BlandAltman:
 
 
 def snr_db(bvp: ArrayLike, fps: float, hr_true_bpm: ArrayLike) -> Array:
-    """Signal-to-noise ratio `(...)` in dB of a BVP `(..., T)`, given the true heart rate `(...)`.
+    """Compute the signal-to-noise ratio `(...)` in dB of a BVP `(..., T)`.
 
-    Power within ±6 bpm of f and of 2f against the rest of 0.6–3.3 Hz; NaN where the heart rate is
-    NaN or one of the two holds no power.
+    It is the power within ±6 bpm of the true heart rate f and of 2f over the rest of 0.6–3.3 Hz.
+    NaN if the heart rate is NaN, or either part has no power.
 
     Reference:
         de Haan, Jeanne, "Robust pulse rate from chrominance-based rPPG", IEEE Trans. Biomed.
-        Eng. 60(10), 2013, eq. 20; with the band and the width of this protocol.
+        Eng. 60(10), 2013, eq. 20; with this protocol's band and width.
     """
     frequencies, power = power_spectrum(bvp, fps)
     share = pulse_power_share(frequencies, power, np.asarray(hr_true_bpm, dtype=np.float64) / 60)
@@ -146,8 +153,8 @@ def _array(values: ArrayLike) -> Array:
     return np.asarray(values, dtype=np.float64)
 
 
-def _kept(subjects: Sequence[str] | None, keep: NDArray[np.bool_]) -> NDArray[np.intp]:
-    """Number of the subject of each kept sample."""
+def _subject_indices(subjects: Sequence[str] | None, keep: NDArray[np.bool_]) -> NDArray[np.intp]:
+    """Return the index of the subject of each kept sample."""
     if subjects is None:
         return np.arange(int(np.sum(keep)))
     _, code = np.unique(np.asarray(subjects, dtype=np.str_)[keep], return_inverse=True)
@@ -155,7 +162,7 @@ def _kept(subjects: Sequence[str] | None, keep: NDArray[np.bool_]) -> NDArray[np
 
 
 def _interval(statistic: Weighted, subject: NDArray[np.intp], seed: int) -> tuple[float, float]:
-    """95 % percentile interval under resampling of whole subjects, with replacement."""
+    """Compute the 95 % percentile interval under resampling of whole subjects with replacement."""
     count = len(np.unique(subject))
     if count < 2:
         return np.nan, np.nan
@@ -174,7 +181,7 @@ def _mean(w: Array, x: Array) -> Array:
 
 
 def _correlation(w: Array, x: Array, y: Array) -> Array:
-    """Weighted Pearson correlation `(...)`; NaN where a side is constant up to rounding."""
+    """Compute the weighted Pearson correlation `(...)`; NaN if a side varies only by rounding."""
     total = np.sum(w, axis=-1)[..., None]
     dx, dy = x - (w @ x)[..., None] / total, y - (w @ y)[..., None] / total
     xx, yy, xy = (np.sum(w * a * b, axis=-1) for a, b in ((dx, dx), (dy, dy), (dx, dy)))

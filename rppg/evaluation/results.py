@@ -1,4 +1,4 @@
-"""What an evaluation gives: rows, waveforms, failures, and their summary."""
+"""Results of an evaluation: rows, waveforms, failures, and their summary."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,22 +19,22 @@ Scope = Literal["windows", "clips"]
 
 @dataclass(frozen=True)
 class Row:
-    """One method on one window, or on one whole clip. NaN means undefined.
+    """The result of a method on a window, or on a whole clip. NaN means undefined.
 
     Attributes:
-        dataset: of the record.
-        record: its name.
-        subject: whose it is.
-        metadata: what is known about the recording.
+        dataset: name of the dataset.
+        record: name of the recording.
+        subject: name of its subject.
+        metadata: properties of the recording, such as the skin type.
         method: name of the method.
         start_s: start of the window, seconds on the video's clock.
-        end_s: its end.
-        hr_true_bpm: heart rate of the ground truth; NaN where that has no peak.
-        hr_pred_bpm: heart rate of the prediction; NaN where the method gives none.
-        snr_db: power at the true heart rate and its double against the rest of the band.
+        end_s: end of the window.
+        hr_true_bpm: heart rate of the ground truth; NaN if that has no peak.
+        hr_pred_bpm: heart rate of the prediction; NaN if the method gives none.
+        snr_db: power at the true heart rate and its double over the rest of the band.
         quality: quality index of the prediction in 0..1.
-        correlation: with the true BVP at the best lag within ±0.2 s.
-        sine_correlation: what the best sine of constant rate would get.
+        correlation: correlation with the true BVP at the best lag within ±0.2 s.
+        sine_correlation: correlation of the true BVP with the best sine of constant rate.
         macc: maximum amplitude of cross-correlation over all lags.
         beat_error_ms: mean absolute error of the beat-to-beat intervals.
     """
@@ -57,13 +57,13 @@ class Row:
 
     @property
     def error_bpm(self) -> float:
-        """Predicted minus true heart rate."""
+        """Return the predicted minus the true heart rate."""
         return self.hr_pred_bpm - self.hr_true_bpm
 
 
 @dataclass(frozen=True)
 class Waveform:
-    """An example: a method's BVP beside the truth, both filtered by the protocol, all `(T,)`."""
+    """A method's BVP and the true one, both filtered by the protocol; all arrays `(T,)`."""
 
     dataset: str
     record: str
@@ -75,7 +75,7 @@ class Waveform:
 
 @dataclass(frozen=True)
 class Failure:
-    """A record, or one method on it, that could not be evaluated, and why."""
+    """A recording, or a method on it, that could not be evaluated, with the reason."""
 
     dataset: str
     record: str
@@ -85,7 +85,7 @@ class Failure:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one record: rows, perhaps example waveforms, failures."""
+    """The outcome of a recording: rows, failures, and for some recordings waveforms."""
 
     windows: tuple[Row, ...] = ()
     clips: tuple[Row, ...] = ()
@@ -94,28 +94,28 @@ class Outcome:
 
     @property
     def readable(self) -> bool:
-        """Whether the record could be evaluated by any method."""
+        """Return whether the recording could be read."""
         return all(failure.method is not None for failure in self.failures)
 
 
 @dataclass(frozen=True)
 class Scores:
-    """A line of the table: one method on one dataset, or on the part of it named by `group`.
+    """A row of the score table: a method on a dataset, or on a group of its recordings.
 
     Attributes:
         dataset: name of the dataset.
         method: name of the method.
-        group: a value of the metadata, or "" for all.
-        n: windows (or clips) with a true heart rate.
-        n_subjects: subjects among them.
-        coverage: share of those n for which the method gives a heart rate.
+        group: value of the metadata that the recordings share, or "" for all recordings.
+        n: number of windows (or clips) with a true heart rate.
+        n_subjects: number of their subjects.
+        coverage: share of the n for which the method gives a heart rate.
         mae_bpm: mean absolute error.
         rmse_bpm: root mean squared error.
         mape_percent: mean absolute percentage error.
         pearson_r: correlation of predicted with true heart rate.
         snr_db: mean signal-to-noise ratio.
         correlation: mean correlation of the waveforms.
-        sine_correlation: mean of what the best constant-rate sine gets.
+        sine_correlation: mean correlation of the truth with the best sine of constant rate.
         macc: mean of the maximum amplitude of cross-correlation.
         beat_error_ms: mean error of the beat-to-beat intervals.
         agreement: Bland and Altman's bias and limits.
@@ -141,9 +141,9 @@ class Scores:
 
 @dataclass(frozen=True)
 class Difference:
-    """Mean of `|error of a| − |error of b|` in bpm over windows where both are defined.
+    """The mean of `|error of a| − |error of b|` in bpm over windows where both are defined.
 
-    Negative means that `a` is better; the interval is a 95 % bootstrap over subjects.
+    Negative means that `a` is better. The interval is a 95 % bootstrap over subjects.
     """
 
     mean_bpm: float
@@ -155,16 +155,16 @@ class Difference:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Every method on every record under one protocol.
+    """The results of every method on every recording under one protocol.
 
     Attributes:
         settings: the protocol's settings, by name.
-        windows: one row for each window and method.
-        clips: one row for each whole clip and method.
-        waveforms: a few examples.
-        failures: what could not be evaluated. A record that failed has no rows; a method that
-            failed on a record has rows without a heart rate, which lower its coverage.
-        data: what was evaluated, by dataset.
+        windows: a row for each window and method.
+        clips: a row for each whole clip and method.
+        waveforms: examples.
+        failures: recordings and methods that failed. A recording that failed has no rows. A method
+            that failed on a recording has rows without a heart rate, which lower its coverage.
+        data: the provenance of the recordings, by dataset.
     """
 
     settings: Mapping[str, str | float]
@@ -176,25 +176,25 @@ class Evaluation:
 
     @property
     def datasets(self) -> tuple[str, ...]:
-        """Datasets in the order in which they were evaluated."""
+        """Return the datasets in the order in which they were evaluated."""
         return tuple(dict.fromkeys(row.dataset for row in self.clips))
 
     @property
     def methods(self) -> tuple[str, ...]:
-        """Methods in the order in which they were given."""
+        """Return the methods in the order in which they were given."""
         return tuple(dict.fromkeys(row.method for row in self.clips))
 
     @property
     def metadata_keys(self) -> tuple[str, ...]:
-        """What the metadata says about the records, such as the skin type."""
+        """Return the keys of the recordings' metadata, such as the skin type."""
         return tuple(dict.fromkeys(key for row in self.clips for key in row.metadata))
 
     def rows(self, scope: Scope = "windows") -> tuple[Row, ...]:
-        """Rows of the windows or of the whole clips."""
+        """Return the rows of the windows or of the whole clips."""
         return self.windows if scope == "windows" else self.clips
 
     def summary(self, scope: Scope = "windows", *, by: str | None = None) -> list[Scores]:
-        """Scores for each dataset and method, and for each value of the metadata `by` if given."""
+        """Compute scores for each dataset and method, and for each value of the metadata `by`."""
         groups: dict[tuple[str, str, str], list[Row]] = {}
         for row in self.rows(scope):
             group = "" if by is None else row.metadata.get(by, "unknown")
@@ -218,23 +218,23 @@ def paired_difference(
     *,
     seed: int = 0,
 ) -> Difference:
-    """Compare two methods on the same windows of one dataset: mean of `|e_a| − |e_b|`.
+    """Compare two methods on the same windows of a dataset: the mean of `|e_a| − |e_b|`.
 
     Raises:
         InputError: the dataset was not evaluated with that method.
     """
     rows = [row for row in evaluation.rows(scope) if row.dataset == dataset]
-    of: dict[str, dict[tuple[str, float], Row]] = {}
+    by_method: dict[str, dict[tuple[str, float], Row]] = {}
     for method in (method_a, method_b):
-        of[method] = {(r.record, r.start_s): r for r in rows if r.method == method}
-        if not of[method]:
+        by_method[method] = {(r.record, r.start_s): r for r in rows if r.method == method}
+        if not by_method[method]:
             raise InputError(
-                f"{dataset} was not evaluated with {method!r}; there are "
+                f"{dataset} was not evaluated with {method!r}; choose from "
                 f"{', '.join(evaluation.methods) or 'no methods'} on "
                 f"{', '.join(evaluation.datasets) or 'no dataset'}"
             )
-    shared = [key for key in of[method_a] if key in of[method_b]]
-    a, b = ([of[method][key] for key in shared] for method in (method_a, method_b))
+    shared = [key for key in by_method[method_a] if key in by_method[method_b]]
+    a, b = ([by_method[method][key] for key in shared] for method in (method_a, method_b))
     gain = np.array([abs(p.error_bpm) - abs(q.error_bpm) for p, q in zip(a, b, strict=True)])
     keep = np.isfinite(gain)
     result = metrics.mean(gain, [row.subject for row in a], seed=seed)
@@ -268,7 +268,7 @@ def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Score
 
 
 def _as_toolbox(scores: Scores, rows: Sequence[Row]) -> Scores:
-    """The same scores with rPPG-Toolbox's standard errors."""
+    """Replace the standard errors by rPPG-Toolbox's."""
     rows = [row for row in rows if np.isfinite(row.hr_true_bpm)]
     errors = toolbox.standard_errors(
         np.array([row.hr_true_bpm for row in rows]),

@@ -1,4 +1,4 @@
-"""Every estimator on every record, under one protocol."""
+"""Evaluation of every estimator on every recording, under one protocol."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rppg.data.provenance import data_provenance
 from rppg.errors import InputError
-from rppg.estimators.classical import ConstantGuess, Estimator
+from rppg.estimators.estimator import ConstantGuess, Estimator
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import snr_db
 from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
@@ -23,15 +23,15 @@ Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Trial:
-    """A record on the common grid, ready for every method.
+class PreparedRecording:
+    """A recording on the protocol's grid, ready for every method.
 
     Attributes:
-        record: where it is from.
-        grid_s: `(T,)` the protocol's clock, where both pictures and ground truth are.
-        frames: `(T, S, S, C)` pictures on it, 0–255.
-        in_view: `(T,)` whether the face is seen.
-        truth: the ground truth after the protocol.
+        recording: the recording.
+        grid_s: `(T,)` the uniform grid of both frames and ground truth.
+        frames: `(T, S, S, C)` crops on the grid, 0–255.
+        in_view: `(T,)` whether the face is in view.
+        truth: the measured ground truth.
     """
 
     recording: Recording
@@ -48,18 +48,18 @@ def evaluate(
     progress: Callable[[Recording], None] | None = None,
     journal: Journal | None = None,
 ) -> Evaluation:
-    """Every estimator on every record.
+    """Evaluate every estimator on every recording.
 
-    A record that cannot be read, or has no ground truth, becomes a `Failure` and the rest goes on;
-    so does an estimator that raises `InputError` on a record, whose windows then count as not
-    covered. Pictures are read once for each record, and let go after it.
+    A recording that can't be read or has no ground truth becomes a `Failure`, and the evaluation
+    continues. So does an estimator that raises `InputError` on a recording; its windows then count
+    as not covered. Each recording is read once and kept in memory only while it is evaluated.
 
     Args:
-        records: with ground truth.
-        estimators: by the name in the table.
+        recordings: recordings with ground truth.
+        estimators: estimators by their name in the table.
         protocol: settings; the default protocol if None.
-        progress: called after each record.
-        journal: where to note what came of each record; those noted in it are not done again.
+        progress: called with each recording after its evaluation.
+        journal: file that keeps the outcome of each recording. Those in it are not evaluated again.
 
     Raises:
         InputError: no estimators, or a journal of another evaluation.
@@ -67,21 +67,21 @@ def evaluate(
     protocol = protocol or Protocol()
     if not estimators:
         raise InputError("there is nothing to evaluate; give at least one method or checkpoint")
-    done = {} if journal is None else journal.open()
+    known_outcomes = {} if journal is None else journal.open()
     outcomes: list[Outcome] = []
-    shown: dict[str, int] = {}
-    seen: list[Recording] = []
+    examples: dict[str, int] = {}
+    evaluated: list[Recording] = []
     for recording in recordings:
         key = recording.dataset, recording.name
-        outcome = done.get(key)
+        outcome = known_outcomes.get(key)
         if outcome is None:
-            example = shown.get(recording.dataset, 0) < protocol.examples
+            example = examples.get(recording.dataset, 0) < protocol.examples
             outcome = evaluate_recording(recording, estimators, protocol, example=example)
             if journal is not None:
                 journal.add(key, outcome)
         if outcome.readable:
-            shown[recording.dataset] = shown.get(recording.dataset, 0) + 1
-        seen.append(recording)
+            examples[recording.dataset] = examples.get(recording.dataset, 0) + 1
+        evaluated.append(recording)
         outcomes.append(outcome)
         if progress is not None:
             progress(recording)
@@ -92,7 +92,9 @@ def evaluate(
         clips=tuple(row for outcome in outcomes for row in outcome.clips),
         waveforms=tuple(wave for outcome in outcomes for wave in outcome.waveforms),
         failures=failures,
-        data=data_provenance(seen, {(f.dataset, f.record) for f in failures if f.method is None}),
+        data=data_provenance(
+            evaluated, {(f.dataset, f.record) for f in failures if f.method is None}
+        ),
     )
 
 
@@ -103,9 +105,9 @@ def evaluate_recording(
     *,
     example: bool,
 ) -> Outcome:
-    """Every estimator on one record; `example`: whether its waveforms are kept."""
+    """Evaluate every estimator on one recording; `example`: keep its waveforms."""
     try:
-        trial = prepare(recording, protocol)
+        prepared = prepare(recording, protocol)
     except InputError as error:
         return Outcome(failures=(Failure(recording.dataset, recording.name, None, str(error)),))
     windows: list[Row] = []
@@ -116,39 +118,39 @@ def evaluate_recording(
         predicted = None
         if not isinstance(estimator, ConstantGuess):
             try:
-                bvp = _estimate(name, estimator, trial, protocol)
+                bvp = _estimate(name, estimator, prepared, protocol)
             except InputError as error:
                 failures.append(Failure(recording.dataset, recording.name, name, str(error)))
-                bvp = np.full(len(trial.grid_s), np.nan)
-            predicted = measure(bvp, protocol, valid=trial.in_view)
+                bvp = np.full(len(prepared.grid_s), np.nan)
+            predicted = measure(bvp, protocol, valid=prepared.in_view)
         guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
-        windows += _rows(trial, name, predicted, guess, protocol, whole=False)
-        clips += _rows(trial, name, predicted, guess, protocol, whole=True)
+        windows += _rows(prepared, name, predicted, guess, protocol, whole=False)
+        clips += _rows(prepared, name, predicted, guess, protocol, whole=True)
         if predicted is not None and example:
             waveforms.append(
                 Waveform(
                     recording.dataset,
                     recording.name,
                     name,
-                    trial.grid_s,
-                    trial.truth.bvp,
+                    prepared.grid_s,
+                    prepared.truth.bvp,
                     predicted.bvp,
                 )
             )
     return Outcome(tuple(windows), tuple(clips), tuple(waveforms), tuple(failures))
 
 
-def prepare(recording: Recording, protocol: Protocol) -> Trial:
-    """Read a record, and bring pictures and ground truth onto one clock.
+def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
+    """Read a recording and resample its crops and ground truth to the protocol's grid.
 
     Raises:
-        InputError: it can't be read, has no ground truth, or shares too little time with it.
+        InputError: it can't be read, has no ground truth, or they have too little time in common.
     """
     if recording.load_truth is None:
         raise InputError(
             f"{recording.name} has no ground truth; it can be trained on, not evaluated"
         )
-    truth = _finite(recording.load_truth(), recording)
+    truth = _finite_part(recording.load_truth(), recording)
     crops = recording.load_crops()
     start = max(truth.times_s[0], crops.times_s[0])
     end = min(_end_s(truth.times_s), _end_s(crops.times_s))
@@ -163,7 +165,7 @@ def prepare(recording: Recording, protocol: Protocol) -> Trial:
     in_view = _covered(crops.times_s, grid, protocol.max_gap_s)
     in_view &= resample(crops.valid, crops.times_s, grid) > 0.5
     label = resample(truth.bvp, truth.times_s, grid)
-    return Trial(
+    return PreparedRecording(
         recording=recording,
         grid_s=grid,
         frames=resample_frames(crops.frames, crops.times_s, grid),
@@ -172,10 +174,11 @@ def prepare(recording: Recording, protocol: Protocol) -> Trial:
     )
 
 
-def _finite(truth: Pulse, recording: Recording) -> Pulse:
+def _finite_part(truth: Pulse, recording: Recording) -> Pulse:
+    """Return the samples that are finite and whose times increase."""
     keep = np.isfinite(truth.bvp) & np.isfinite(truth.times_s)
     latest = np.maximum.accumulate(np.where(keep, truth.times_s, -np.inf))
-    keep[1:] &= truth.times_s[1:] > latest[:-1]  # a clock that stands still or runs backwards
+    keep[1:] &= truth.times_s[1:] > latest[:-1]
     if np.sum(keep) < 2:
         raise InputError(
             f"{recording.name}: the ground truth has {int(np.sum(keep))} usable samples of "
@@ -185,23 +188,25 @@ def _finite(truth: Pulse, recording: Recording) -> Pulse:
 
 
 def _end_s(times_s: Array) -> float:
-    """When the last sample's own interval ends: 400 frames at 20 fps last 20 s, not 19.95 s."""
+    """Return the end of the last sample's interval: 400 frames at 20 fps last 20 s, not 19.95 s."""
     return float(times_s[-1] + np.median(np.diff(times_s)))
 
 
 def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool_]:
-    """Which points of the grid lie outside of holes longer than `max_gap_s`."""
+    """Return whether each grid point lies outside of gaps longer than `max_gap_s`."""
     after = np.clip(np.searchsorted(times_s, grid_s), 1, len(times_s) - 1)
     return np.asarray(times_s[after] - times_s[after - 1] <= max_gap_s)
 
 
-def _estimate(name: str, estimator: Estimator, trial: Trial, protocol: Protocol) -> Array:
-    with one_thread():  # the network on 20 s: 0.05 s, on two threads 0.06 to 0.7 s
-        bvp = np.asarray(estimator(trial.frames, protocol.fps), dtype=np.float64)
-    if bvp.shape != trial.grid_s.shape:
+def _estimate(
+    name: str, estimator: Estimator, prepared: PreparedRecording, protocol: Protocol
+) -> Array:
+    with one_thread():  # the network takes 0.05 s for 20 s, with two threads 0.06 to 0.7 s
+        bvp = np.asarray(estimator(prepared.frames, protocol.fps), dtype=np.float64)
+    if bvp.shape != prepared.grid_s.shape:
         raise ValueError(
-            f"estimator {name!r} gave shape {bvp.shape} for {len(trial.grid_s)} frames; "
-            f"it must give {trial.grid_s.shape}"
+            f"estimator {name!r} gave shape {bvp.shape} for {len(prepared.grid_s)} frames; "
+            f"it must give {prepared.grid_s.shape}"
         )
     return bvp
 
@@ -214,7 +219,7 @@ def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
 
 
 def _rows(
-    trial: Trial,
+    prepared: PreparedRecording,
     method: str,
     predicted: Measured | None,
     guess_bpm: float,
@@ -222,9 +227,9 @@ def _rows(
     *,
     whole: bool,
 ) -> list[Row]:
-    """One row for each window (or one for the clip); without `predicted`, the constant guess."""
-    recording, fps = trial.recording, protocol.fps
-    truth = trial.truth.clip if whole else trial.truth.windows
+    """Return a row for each window (or one for the clip); without `predicted`, of `guess_bpm`."""
+    recording, fps = prepared.recording, protocol.fps
+    truth = prepared.truth.clip if whole else prepared.truth.windows
     rates = None if predicted is None else (predicted.clip if whole else predicted.windows)
     rows = []
     for k, (start, end) in enumerate(zip(truth.start_s, truth.end_s, strict=True)):
@@ -234,13 +239,13 @@ def _rows(
             subject=recording.subject,
             metadata=dict(recording.metadata),
             method=method,
-            start_s=float(trial.grid_s[0] + start),
-            end_s=float(trial.grid_s[0] + end),
+            start_s=float(prepared.grid_s[0] + start),
+            end_s=float(prepared.grid_s[0] + end),
             hr_true_bpm=float(truth.hr_bpm[k]),
             hr_pred_bpm=guess_bpm,
         )
         if predicted is not None and rates is not None:
-            bvp_true = trial.truth.bvp if whole else trial.truth.parts[k]
+            bvp_true = prepared.truth.bvp if whole else prepared.truth.parts[k]
             bvp = predicted.bvp if whole else predicted.parts[k]
             row = replace(
                 row,

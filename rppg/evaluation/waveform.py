@@ -1,4 +1,4 @@
-"""How closely a waveform follows the truth: correlation at the best lag, beat intervals, MACC."""
+"""Metrics of waveforms: correlation at the best lag, beat intervals, MACC."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,21 @@ SHORTEST_BEAT_S = 60 / 198
 
 
 def lagged_correlation(true: Array, predicted: Array, fps: float) -> float:
-    """Highest Pearson correlation of two BVPs `(T,)` over lags within ±0.2 s.
+    """Compute the highest Pearson correlation of two BVPs `(T,)` over lags within ±0.2 s.
 
-    The sign counts: an inverted pulse correlates negatively. At each lag the samples that overlap
-    are correlated. NaN where a signal is constant or not finite.
+    The correlation is signed: that of an inverted pulse is negative. At each lag it is computed
+    over the samples that overlap. NaN if a signal is constant or not finite.
     """
-    most = min(round(MAX_LAG_S * fps), len(true) - 3)
-    scores = [_pearson(*_overlap(true, predicted, lag)) for lag in range(-most, most + 1)]
+    max_lag = min(round(MAX_LAG_S * fps), len(true) - 3)
+    scores = [_pearson(*_overlap(true, predicted, lag)) for lag in range(-max_lag, max_lag + 1)]
     defined = [score for score in scores if np.isfinite(score)]
     return max(defined, default=float("nan"))
 
 
 def sine_correlation(true: Array, fps: float, hr_bpm: float) -> float:
-    """Correlation that the best sine of constant rate `hr_bpm` gets with the truth `(T,)`.
+    """Compute the correlation of the truth `(T,)` with the best sine of constant rate `hr_bpm`.
 
-    The yardstick beside every waveform correlation: on a short clip it can exceed 0.8.
+    A reference value for waveform correlations: on a short clip it can exceed 0.8.
     """
     if not (np.isfinite(hr_bpm) and np.all(np.isfinite(true))) or len(true) < 3:
         return float("nan")
@@ -37,7 +37,9 @@ def sine_correlation(true: Array, fps: float, hr_bpm: float) -> float:
 
 
 def macc(true: Array, predicted: Array) -> float:
-    """Maximum amplitude of cross-correlation of two signals `(T,)`: over all lags, by FFT, 0..1.
+    """Compute the maximum amplitude of cross-correlation of two signals `(T,)`, 0..1.
+
+    The maximum is over all lags.
 
     Reference:
         Cho, Kim, Choi, "Reduction of motion artifacts from remote photoplethysmography using
@@ -53,29 +55,29 @@ def macc(true: Array, predicted: Array) -> float:
 
 
 def beat_error_ms(true: Array, predicted: Array, fps: float) -> float:
-    """Mean absolute error of the beat-to-beat intervals in ms, over beats found in both `(T,)`.
+    """Compute the mean absolute error of the beat-to-beat intervals in ms of two BVPs `(T,)`.
 
-    A beat of the truth is found when a predicted beat lies nearer than half a beat; the interval
-    between two consecutive true beats is compared with that between their two partners. NaN where
-    there is no such pair of beats.
+    A true beat is matched with the nearest predicted beat if that is less than half a beat away.
+    The interval between two consecutive true beats is compared with the interval between their
+    matches. NaN if there are no two such beats.
     """
     if not (np.all(np.isfinite(true)) and np.all(np.isfinite(predicted))):
         return float("nan")
-    beats, guesses = _beats_s(true, fps), _beats_s(predicted, fps)
-    if len(beats) < 2 or len(guesses) < 2:
+    beats, predicted_beats = _beats_s(true, fps), _beats_s(predicted, fps)
+    if len(beats) < 2 or len(predicted_beats) < 2:
         return float("nan")
-    partner = np.argmin(np.abs(beats[:, None] - guesses), axis=1)
+    match = np.argmin(np.abs(beats[:, None] - predicted_beats), axis=1)
     interval = np.diff(beats)
-    near = np.abs(beats - guesses[partner]) < np.median(interval) / 2
-    both = near[:-1] & near[1:] & (partner[1:] > partner[:-1])
+    near = np.abs(beats - predicted_beats[match]) < np.median(interval) / 2
+    both = near[:-1] & near[1:] & (match[1:] > match[:-1])
     if not np.any(both):
         return float("nan")
-    error = np.abs(np.diff(guesses[partner]) - interval)[both]
+    error = np.abs(np.diff(predicted_beats[match]) - interval)[both]
     return float(1000 * np.mean(error))
 
 
 def _overlap(a: Array, b: Array, lag: int) -> tuple[Array, Array]:
-    """The samples of both that meet when `b` is moved `lag` samples later."""
+    """Return the samples of both that overlap if `b` is delayed by `lag` samples."""
     n = len(a)
     return a[max(0, lag) : n + min(0, lag)], b[max(0, -lag) : n - max(0, lag)]
 
@@ -90,13 +92,14 @@ def _pearson(a: Array, b: Array) -> float:
 
 
 def _beats_s(bvp: Array, fps: float) -> Array:
-    """Times of the systolic peaks in seconds, refined by the parabola through each peak."""
+    """Return the times of the systolic peaks in seconds, refined by parabolic interpolation."""
     height = float(np.std(bvp))
     if height <= 0:
         return np.zeros(0)
     distance = max(1.0, SHORTEST_BEAT_S * fps)
-    at, _ = find_peaks(bvp, distance=distance, prominence=0.5 * height)
-    left, peak, right = bvp[at - 1], bvp[at], bvp[at + 1]
-    bend = left - 2 * peak + right
-    offset = np.where(bend < 0, 0.5 * (left - right) / np.where(bend < 0, bend, 1.0), 0.0)
-    return np.asarray((at + offset) / fps)
+    index, _ = find_peaks(bvp, distance=distance, prominence=0.5 * height)
+    left, peak, right = bvp[index - 1], bvp[index], bvp[index + 1]
+    curvature = left - 2 * peak + right
+    is_peak = curvature < 0
+    offset = np.where(is_peak, 0.5 * (left - right) / np.where(is_peak, curvature, 1.0), 0.0)
+    return np.asarray((index + offset) / fps)

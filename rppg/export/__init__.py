@@ -1,5 +1,17 @@
-"""A trained network as a file that runs without this package: ONNX, or PyTorch's own `.pt2`."""
+"""Export of a trained network to a file that runs without this package: ONNX or `.pt2`."""
 
-from rppg.export.network import About, Exported, describe, export, run_onnx
+from typing import TYPE_CHECKING
 
-__all__ = ["About", "Exported", "describe", "export", "run_onnx"]
+from rppg.export.network import ExportedNetwork, Metadata, describe, export, run_onnx
+from rppg.renamed import renamed
+
+__all__ = ["ExportedNetwork", "Metadata", "describe", "export", "run_onnx"]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__,
+        {
+            "About": "rppg.export.network.Metadata",
+            "Exported": "rppg.export.network.ExportedNetwork",
+        },
+    )

@@ -1,14 +1,15 @@
-"""A trained network as a file that runs without this package: ONNX, or PyTorch's own `.pt2`.
+"""Export of a trained network to ONNX or PyTorch's `.pt2`.
 
-`torch.export` traces the network as it is, for any batch and any number of frames from
-`About.least_frames` on; see `rppg.export.operators`. Before a file is put in place, its output is
-held against PyTorch's.
+`torch.export` traces the network for any batch size and any number of frames from
+`Metadata.least_frames` on; see `rppg.export.operators`. The file is written only if its output
+equals PyTorch's.
 """
 
 import importlib.util
 import io
 import json
 import logging
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -31,33 +32,33 @@ from rppg.types import CROP_TO_FACE
 from rppg.video.crop import CROP_SIZE
 
 FORMAT = 1
-"""Of the metadata: `About`."""
+"""Version of `Metadata`."""
 
 Kind = Literal["onnx", "torch"]
 SUFFIX: Mapping[Kind, str] = {"onnx": ".onnx", "torch": ".pt2"}
-NEEDED = ("onnx", "onnxscript", "onnxruntime")
+REQUIREMENTS = ("onnx", "onnxscript", "onnxruntime")
 OPSET = 18
 TOLERANCE = 1e-3
-"""Largest difference from PyTorch that is let pass, against the BVP's deviation: rounding makes
-1e-5, in networks that are badly conditioned 1e-4; a wrong operation makes 0.1."""
+"""Largest accepted difference from PyTorch, relative to the BVP's standard deviation. Rounding
+causes 1e-5, in ill-conditioned networks 1e-4; a wrong operation causes 0.1."""
 
 
 @dataclass(frozen=True)
-class About:
-    """What a file says of itself: the metadata `rppg` of ONNX, `rppg.json` of `.pt2`; JSON.
+class Metadata:
+    """The description in an exported file, as JSON: metadata `rppg` of ONNX, `rppg.json` of `.pt2`.
 
     Attributes:
-        format: of this.
-        network: fcus.
-        fps: rate of the frames, Hz.
-        channels: spectral channels of the frames, red first.
-        size: side of a frame, pixels.
-        crop_to_face: side of a frame in sides of the face box, forehead to chin.
-        least_frames: shortest clip.
-        input: name and meaning of the input.
-        output: name and meaning of the output.
+        format: version of the metadata.
+        network: name of the network: fcus.
+        fps: frame rate in Hz.
+        channels: number of spectral channels, red first.
+        size: side of a crop in pixels.
+        crop_to_face: side of a crop in units of the face box's side, forehead to chin.
+        least_frames: minimum length of a clip in frames.
+        input: name, shape and units of the input.
+        output: name, shape and units of the output.
         checkpoint: SHA-256 of the weights' file.
-        rppg: version of the package.
+        rppg: version of this package.
     """
 
     format: int
@@ -74,60 +75,77 @@ class About:
 
 
 @dataclass(frozen=True)
-class Exported:
-    """A written file, what it says of itself, and its largest difference from PyTorch against the
-    BVP's deviation."""
+class ExportedNetwork:
+    """An exported file.
+
+    Attributes:
+        path: the file.
+        metadata: its description.
+        difference: its largest difference from PyTorch, relative to the BVP's standard deviation.
+    """
 
     path: Path
-    about: About
+    metadata: Metadata
     difference: float
+
+    @property
+    def about(self) -> Metadata:
+        """The old name of `metadata`."""
+        warnings.warn(
+            "ExportedNetwork.about is now metadata; the old name goes in the next version",
+            DeprecationWarning,
+            stacklevel=2,
+        )
+        return self.metadata
 
 
 def export(
     checkpoint: Path | None, out: Path, kind: Kind = "onnx", size: int | None = None
-) -> Exported:
-    """Write the network of a checkpoint as one file, which is first held against PyTorch.
+) -> ExportedNetwork:
+    """Write the network of a checkpoint as a file, after comparing its output with PyTorch's.
 
     Args:
-        checkpoint: as `load_checkpoint` takes it.
-        out: ends in `.onnx` or `.pt2`, as `kind` says.
-        size: side of the frames it will take; None for that of the crops that `rppg` makes.
+        checkpoint: a checkpoint of FCUS-rPPG; None for the one that ships with the package.
+        out: the file, `.onnx` or `.pt2` according to `kind`.
+        kind: the format.
+        size: side of the crops in pixels; None for the size of this package's crops.
 
     Raises:
-        InputError: a library is missing, a name or size does not fit, as `load_checkpoint` does, or
-            the file does not give what PyTorch gives.
+        InputError: a library is missing, a name or size does not fit, the checkpoint can't be
+            loaded, or the file's output differs from PyTorch's.
     """
     if out.suffix != SUFFIX[kind]:
-        raise InputError(f"{out}: --format {kind} is written to NAME{SUFFIX[kind]}; name it so")
-    if kind == "onnx" and (missing := [x for x in NEEDED if not importlib.util.find_spec(x)]):
+        raise InputError(f"{out}: --format {kind} writes NAME{SUFFIX[kind]}; give such a name")
+    if kind == "onnx" and (missing := [x for x in REQUIREMENTS if not importlib.util.find_spec(x)]):
         raise InputError(
             f"{out}: ONNX needs {', '.join(missing)}, not installed; pip install 'gradreg[export]'"
         )
     net, _ = load_checkpoint(checkpoint)
     if len(net.config.signatures) == 1:
         raise InputError(f"{checkpoint}: its one signature can't be exported; give it two or more")
-    about = describe(net, digest_of(checkpoint or SHIPPED), size)
-    program = trace(net, about)
+    metadata = describe(net, digest_of(checkpoint or SHIPPED), size)
+    program = trace(net, metadata)
     with atomic_path(out) as temporary:
         if kind == "onnx":
-            _save_onnx(program, about, temporary)
+            _save_onnx(program, metadata, temporary)
         else:
-            temporary.write_bytes(_pt2(program, about))
-        difference = _difference(net, program, about, temporary if kind == "onnx" else None)
+            temporary.write_bytes(_pt2(program, metadata))
+        onnx = temporary if kind == "onnx" else None
+        difference = _largest_difference(net, program, metadata, onnx)
         if not difference <= TOLERANCE:
             raise InputError(
                 f"{out}: not written, its BVP differs from PyTorch's by {difference:.1g} of the "
                 f"deviation, more than {TOLERANCE:g}; use the checkpoint itself"
             )
-    return Exported(out, about, difference)
+    return ExportedNetwork(out, metadata, difference)
 
 
-def describe(net: FcusNet, digest: str, size: int | None = None) -> About:
-    """What the exported network will say of itself; `size` as in `export`."""
+def describe(net: FcusNet, digest: str, size: int | None = None) -> Metadata:
+    """Return the metadata of a network; `size` as in `export`."""
     config, side = net.config, size or CROP_SIZE
     if side < config.grid:
-        raise InputError(f"--size {side}: this network looks at {config.grid} pixels or more")
-    return About(
+        raise InputError(f"--size {side}: this network needs {config.grid} pixels or more")
+    return Metadata(
         format=FORMAT,
         network="fcus",
         fps=config.fps,
@@ -142,8 +160,8 @@ def describe(net: FcusNet, digest: str, size: int | None = None) -> About:
     )
 
 
-class Wave(nn.Module):
-    """Clips `(B, T, C, S, S)` to the BVP `(B, T)`, under `SymbolicLengths`."""
+class WaveModule(nn.Module):
+    """A module from clips `(B, T, C, S, S)` to the BVP `(B, T)`, under `SymbolicLengths`."""
 
     def __init__(self, net: FcusNet) -> None:
         super().__init__()
@@ -154,13 +172,13 @@ class Wave(nn.Module):
             return self.net.fuse(self.net(clips))
 
 
-def trace(net: FcusNet, about: About) -> ExportedProgram:
-    """The network as a graph, for any batch and every length that `about` allows."""
-    shape = (2, 2 * about.least_frames, about.channels, about.size, about.size)
+def trace(net: FcusNet, metadata: Metadata) -> ExportedProgram:
+    """Trace the network as a graph for any batch size and every length that `metadata` allows."""
+    shape = (2, 2 * metadata.least_frames, metadata.channels, metadata.size, metadata.size)
     program = torch.export.export(
-        Wave(net).eval(),
+        WaveModule(net).eval(),
         (torch.zeros(shape),),
-        dynamic_shapes={"clips": {0: Dim("batch"), 1: Dim("frames", min=about.least_frames)}},
+        dynamic_shapes={"clips": {0: Dim("batch"), 1: Dim("frames", min=metadata.least_frames)}},
         strict=False,
         prefer_deferred_runtime_asserts_over_guards=True,
     )
@@ -170,18 +188,18 @@ def trace(net: FcusNet, about: About) -> ExportedProgram:
     return program
 
 
-def _pt2(program: ExportedProgram, about: About) -> bytes:
-    archive = io.BytesIO()  # by a path, the archive would name its folder after it
-    extra = {"rppg.json": json.dumps(asdict(about))}
+def _pt2(program: ExportedProgram, metadata: Metadata) -> bytes:
+    archive = io.BytesIO()  # given a path, the archive would contain its name
+    extra = {"rppg.json": json.dumps(asdict(metadata))}
     torch.export.save(program, archive, extra_files=extra)
     return archive.getvalue()
 
 
-def _save_onnx(program: ExportedProgram, about: About, path: Path) -> None:
+def _save_onnx(program: ExportedProgram, metadata: Metadata, path: Path) -> None:
     from onnxscript import ir
 
-    with _quiet():
-        found = torch.onnx.export(
+    with _errors_only():
+        exported = torch.onnx.export(
             program.run_decompositions(dict(DECOMPOSITIONS)),
             input_names=["clips"],
             output_names=["bvp"],
@@ -189,45 +207,49 @@ def _save_onnx(program: ExportedProgram, about: About, path: Path) -> None:
             dynamo=True,
             verbose=False,
         )
-    assert found is not None
-    graph = found.model.graph
-    graph.inputs[0].shape = ir.Shape(["batch", "frames", about.channels, about.size, about.size])
+    assert exported is not None
+    graph = exported.model.graph
+    graph.inputs[0].shape = ir.Shape(
+        ["batch", "frames", metadata.channels, metadata.size, metadata.size]
+    )
     graph.outputs[0].shape = ir.Shape(["batch", "frames"])
     for node in graph.all_nodes():
         node.metadata_props.clear()  # paths of this machine
-    found.model.metadata_props["rppg"] = json.dumps(asdict(about))
-    found.save(path)
+    exported.model.metadata_props["rppg"] = json.dumps(asdict(metadata))
+    exported.save(path)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Without the exporter's remarks on libraries that it could also use."""
+def _errors_only() -> Iterator[None]:
+    """Suppress the exporter's warnings about optional libraries."""
     log = logging.getLogger("torch.onnx")
-    before = log.level
+    level = log.level
     log.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        log.setLevel(before)
+        log.setLevel(level)
 
 
-def _difference(net: FcusNet, program: ExportedProgram, about: About, onnx: Path | None) -> float:
-    """Largest difference of the BVP from PyTorch's against its deviation, on two short clips."""
+def _largest_difference(
+    net: FcusNet, program: ExportedProgram, metadata: Metadata, onnx: Path | None
+) -> float:
+    """Return the largest difference from PyTorch, relative to the BVP's deviation, on two clips."""
     worst = 0.0
-    for batch, frames in ((1, about.least_frames), (2, 2 * about.least_frames)):
-        clips = _scene(about, batch, frames)
+    for batch, frames in ((1, metadata.least_frames), (2, 2 * metadata.least_frames)):
+        clips = _render_clips(metadata, batch, frames)
         with torch.no_grad():
-            expected = Wave(net)(clips)
+            expected = WaveModule(net)(clips)
             if onnx is None:
-                found = program.module()(clips)
+                bvp = program.module()(clips)
             else:
-                found = torch.from_numpy(run_onnx(onnx, clips.numpy()))
-        worst = max(worst, float((found - expected).abs().max() / expected.std()))
+                bvp = torch.from_numpy(run_onnx(onnx, clips.numpy()))
+        worst = max(worst, float((bvp - expected).abs().max() / expected.std()))
     return worst
 
 
 def run_onnx(path: Path, clips: NDArray[np.float32]) -> NDArray[np.float32]:
-    """What onnxruntime makes of clips."""
+    """Apply an exported network to clips `(B, T, C, S, S)` with onnxruntime: the BVP `(B, T)`."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
@@ -235,17 +257,17 @@ def run_onnx(path: Path, clips: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(bvp)
 
 
-def _scene(about: About, batch: int, frames: int) -> Tensor:
-    """Clips of a picture with a pulse of 72 bpm in its middle, a flickering lamp and noise."""
+def _render_clips(metadata: Metadata, batch: int, frames: int) -> Tensor:
+    """Return clips of an image with a pulse of 72 bpm in the middle, flickering light and noise."""
     random = np.random.default_rng(0)
-    side, channels = about.size, about.channels
-    times_s = np.arange(frames) / about.fps
-    away = np.abs(np.arange(side) / (side - 1) - 0.5)
-    face = np.exp(-8 * (away[:, None] ** 2 + away[None, :] ** 2))
-    picture = 60 + 120 * face * random.uniform(0.8, 1, (batch, 1, channels, side, side))
+    side, channels = metadata.size, metadata.channels
+    times_s = np.arange(frames) / metadata.fps
+    offset = np.abs(np.arange(side) / (side - 1) - 0.5)
+    face = np.exp(-8 * (offset[:, None] ** 2 + offset[None, :] ** 2))
+    image = 60 + 120 * face * random.uniform(0.8, 1, (batch, 1, channels, side, side))
     strength = 0.005 * np.linspace(0.4, 1, channels)[:, None, None]
     pulse = np.sin(2 * np.pi * 1.2 * times_s)[:, None, None, None] * strength * face
     lamp = 0.01 * np.sin(2 * np.pi * 0.8 * times_s)[:, None, None, None]
-    clips = picture * (1 - pulse) * (1 + lamp)
+    clips = image * (1 - pulse) * (1 + lamp)
     clips += random.normal(0, 1, clips.shape)
     return torch.from_numpy(clips.astype(np.float32))

@@ -1,17 +1,18 @@
-"""How the network is traced for any length, and said in operations that every ONNX runtime knows.
+"""Operators for the export: tracing with symbolic lengths, and decompositions for ONNX.
 
-`SymbolicLengths` is for the tracing; `DECOMPOSITIONS` then takes the place of what has no
-counterpart in ONNX, or none that all runtimes have:
+`SymbolicLengths` is for tracing. `DECOMPOSITIONS` then replaces operators that ONNX lacks, or that
+not all runtimes support:
 
 - the Fourier transform of T samples is a product with the matrices of cos 2πkt/T and sin 2πkt/T,
-  which the graph makes from T;
-- the solution of a small symmetric positive definite system is Gauss–Jordan elimination, unrolled:
-  for each pivot i, every row but the i-th is freed of its i-th column, and in the end each row is
-  divided by its pivot. Such systems need no exchange of rows;
-- overlap-add is a sum of shifted pieces. As ONNX's scatter, onnxruntime adds in parallel, and now
-  and then loses a term;
-- the sigmoid is written out: onnxruntime's has few digits where it is small, and a region of little
-  skin is weighed by such values alone.
+  which the graph computes from T;
+- a small symmetric positive definite system is solved by unrolled Gauss–Jordan elimination: for
+each
+  pivot i, column i is eliminated from all other rows; finally each row is divided by its pivot.
+  Such systems need no row exchanges;
+- overlap-add is a sum of shifted pieces. With ONNX's scatter, onnxruntime adds in parallel and
+  occasionally loses a term;
+- the sigmoid is written out. onnxruntime's is inaccurate for small values, and a region with little
+  skin has only such weights.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -26,10 +27,10 @@ aten = torch.ops.aten
 
 
 class SymbolicLengths(TorchFunctionMode):
-    """Lets a length be a symbol where PyTorch would ask for a number.
+    """A mode in which functions accept symbolic lengths where PyTorch needs integers.
 
-    `min` and `max` give the one that is known to be it for every length; `rfftfreq` and
-    `hann_window`, which take plain integers alone, are computed.
+    `min` and `max` return the argument that is the result for every length. `rfftfreq` and
+    `hann_window`, which accept only integers, are computed from other functions.
     """
 
     def __torch_function__(
@@ -39,7 +40,7 @@ class SymbolicLengths(TorchFunctionMode):
         args: tuple[Any, ...] = (),
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
-        """Called in place of every function of PyTorch."""
+        """Call a function of PyTorch, or its replacement."""
         options = dict(kwargs or {})
         if any(isinstance(value, torch.SymInt) for value in args):
             if func is torch.sym_min:
@@ -47,7 +48,7 @@ class SymbolicLengths(TorchFunctionMode):
             if func is torch.sym_max:
                 return args[0] if args[0] >= args[1] else args[1]
             if func is torch.fft.rfftfreq:
-                # As PyTorch rounds it: a line may lie on the edge of the band.
+                # Rounded as PyTorch does: a line may lie exactly on the edge of the band.
                 count = torch.full((1,), args[0], dtype=torch.float64)
                 step = 1 / (count * torch.tensor(args[1], dtype=torch.float64))
                 return torch.arange(args[0] // 2 + 1, **options) * step.float()
@@ -58,23 +59,23 @@ class SymbolicLengths(TorchFunctionMode):
 
 
 def fourier(count: int, time: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """cos and sin `(count, time)` of 2πkt / time. kt is taken modulo `time`, while it is whole."""
+    """Return cos and sin `(count, time)` of 2πkt / time, with kt reduced modulo `time` exactly."""
     k = torch.arange(count, device=like.device)[:, None]
     t = torch.arange(time, device=like.device)
-    turns = (k * t).remainder(t[-1:] + 1)
-    angle = turns.to(like.real.dtype) * (2 * torch.pi / time)
+    product = (k * t).remainder(t[-1:] + 1)
+    angle = product.to(like.real.dtype) * (2 * torch.pi / time)
     return angle.cos(), angle.sin()
 
 
 def rfft(x: Tensor, n: int | None = None, dim: int = -1, norm: str | None = None) -> Tensor:
-    """`torch.fft.rfft` over the last dimension, whole."""
+    """Compute `torch.fft.rfft` over the whole last dimension."""
     time = x.shape[-1]
     cos, sin = fourier(time // 2 + 1, time, x)
     return torch.complex(x @ cos.mT, -(x @ sin.mT))
 
 
 def irfft(x: Tensor, n: int, dim: int = -1, norm: str | None = None) -> Tensor:
-    """`torch.fft.irfft` over the last dimension, to length `n`."""
+    """Compute `torch.fft.irfft` over the last dimension, to length `n`."""
     count = x.shape[-1]
     cos, sin = fourier(count, n, x)
     k = torch.arange(count, device=x.device)
@@ -84,7 +85,7 @@ def irfft(x: Tensor, n: int, dim: int = -1, norm: str | None = None) -> Tensor:
 
 
 def multiply(a: Tensor, b: Tensor) -> Tensor:
-    """A complex spectrum times real weights; anything else is left as it is."""
+    """Multiply a complex spectrum by real weights; other products are not decomposed."""
     if a.is_complex() and not b.is_complex():
         real, imaginary = torch.view_as_real(a).unbind(-1)
         return torch.complex(real * b, imaginary * b)
@@ -92,22 +93,22 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
 
 
 def magnitude(a: Tensor) -> Tensor:
-    """Of a complex spectrum; anything else is left as it is."""
+    """Compute the magnitude of a complex spectrum; other tensors are not decomposed."""
     return torch.view_as_real(a).square().sum(-1).sqrt() if a.is_complex() else NotImplemented
 
 
 def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
-    """x with a x = b, for symmetric positive definite `a` `(..., N, N)` and `b` `(..., N, K)`."""
+    """Solve a x = b for symmetric positive definite `a` `(..., N, N)` and `b` `(..., N, K)`."""
     size = a.shape[-1]
-    both = torch.cat([a, b.expand(*a.shape[:-1], -1)], -1)
+    rows = torch.cat([a, b.expand(*a.shape[:-1], -1)], -1)
     eye = torch.eye(size, dtype=a.dtype, device=a.device)
     for i in range(size):
-        row = both[..., i : i + 1, :] / both[..., i : i + 1, i : i + 1]
-        both = both - both[..., i : i + 1] * (1 - eye[:, i : i + 1]) * row
-    return both[..., size:] / both.diagonal(dim1=-2, dim2=-1)[..., None]
+        pivot = rows[..., i : i + 1, :] / rows[..., i : i + 1, i : i + 1]
+        rows = rows - rows[..., i : i + 1] * (1 - eye[:, i : i + 1]) * pivot
+    return rows[..., size:] / rows.diagonal(dim1=-2, dim2=-1)[..., None]
 
 
-def overlap_add(
+def fold(
     x: Tensor,
     output_size: Sequence[int],
     kernel_size: Sequence[int],
@@ -115,7 +116,7 @@ def overlap_add(
     padding: Sequence[int],
     stride: Sequence[int],
 ) -> Tensor:
-    """`F.fold` of one row: windows `(B, L, N)`, one every `hop`, to their sum `(B, 1, 1, T)`."""
+    """Compute `F.fold` of one row: windows `(B, L, N)`, one every `hop`, to `(B, 1, 1, T)`."""
     length, hop = kernel_size[1], stride[1]
     pieces = -(-length // hop)
     windows = F.pad(x.mT, (0, pieces * hop - length)).unflatten(-1, (pieces, hop))
@@ -127,7 +128,7 @@ def overlap_add(
 
 
 def sigmoid(x: Tensor) -> Tensor:
-    """1 / (1 + exp(−x)), as small as it may be."""
+    """Compute 1 / (1 + exp(−x)), accurate for small values."""
     return 1 / (1 + torch.exp(-x))
 
 
@@ -137,7 +138,7 @@ DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     aten.mul.Tensor: multiply,
     aten.abs.default: magnitude,
     aten.linalg_solve.default: solve,
-    aten.col2im.default: overlap_add,
+    aten.col2im.default: fold,
     aten.sigmoid.default: sigmoid,
 }
-"""For `ExportedProgram.run_decompositions`."""
+"""The argument of `ExportedProgram.run_decompositions`."""

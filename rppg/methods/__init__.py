@@ -1,4 +1,4 @@
-"""Classical methods: the BVP from the spatial mean of the skin, without learning."""
+"""Classical methods: the BVP from the spatial mean of the skin, without training."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -33,12 +33,12 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Method:
-    """One classical method.
+    """A classical method.
 
     Attributes:
-        name: as typed on the command line.
+        name: its name on the command line.
         function: RGB traces `(..., T, 3)` and frame rate in Hz → BVP `(..., T)`, up at systole.
-        paper: where it was published.
+        paper: authors, journal and year of its publication.
         description: one sentence.
     """
 
@@ -53,7 +53,7 @@ METHODS: dict[str, Method] = {
         "green",
         green,
         "Verkruysse, Svaasand, Nelson, Optics Express 16(26), 2008",
-        "The green channel, in which blood absorbs most.",
+        "The green channel, in which blood absorbs most light.",
     ),
     "ica": Method(
         "ica",
@@ -65,30 +65,30 @@ METHODS: dict[str, Method] = {
         "chrom",
         chrom,
         "de Haan, Jeanne, IEEE Trans. Biomed. Eng. 60(10), 2013",
-        "The difference of two chrominance signals, weighed so that intensity motion cancels.",
+        "The difference of two chrominance signals, weighted so that intensity changes cancel.",
     ),
     "pbv": Method(
         "pbv",
         pbv,
         "de Haan, van Leest, Physiol. Meas. 35(9), 2014",
-        "The combination that passes the pulse's signature and as little else as can be.",
+        "The channel weights that pass the pulse's signature and suppress everything else most.",
     ),
     "pos": Method(
         "pos",
         pos,
         "Wang, den Brinker, Stuijk, de Haan, IEEE Trans. Biomed. Eng. 64(7), 2017",
-        "Projection on the plane orthogonal to the skin tone, refined by alpha tuning.",
+        "A projection on the plane orthogonal to the skin tone, then alpha tuning.",
     ),
     "lgi": Method(
         "lgi",
         lgi,
         "Pilz, Zaunseder, Krajewski, Blazek, CVPR Workshops, 2018",
-        "Green, once the direction along which the colour varies most is projected out.",
+        "The green channel, without the direction along which the colour varies most.",
     ),
     "omit": Method(
         "omit",
         omit,
         "Álvarez Casado, Bordallo López, IEEE J. Biomed. Health Inform. 27(11), 2023",
-        "Green, once the colour of the first frame is projected out.",
+        "The green channel, without the direction of the first frame's colour.",
     ),
 }

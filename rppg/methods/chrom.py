@@ -1,4 +1,4 @@
-"""CHROM: two chrominance signals."""
+"""CHROM: the BVP from two chrominance signals."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -10,7 +10,7 @@ from rppg.methods.normalise import (
     without_rounding,
 )
 from rppg.signals.filters import bandpass
-from rppg.signals.overlap_add import overlap_add, split_windows
+from rppg.signals.overlap_add import add_half_overlapping, half_overlapping_windows
 
 Array = NDArray[np.float64]
 
@@ -22,15 +22,15 @@ Y = np.array([1.5, 1.0, -1.5])
 
 
 def chrom(rgb: ArrayLike, fps: float) -> Array:
-    """BVP `(..., T)` by CHROM, up at systole.
+    """Estimate the BVP `(..., T)` by CHROM, up at systole.
 
     In windows of 1.6 s, half overlapping and Hann weighted::
 
         X_s = 3 R_n − 2 G_n,   Y_s = 1.5 R_n + G_n − 1.5 B_n        C_n = C / mean(C)
         S   = X_f − σ(X_f) / σ(Y_f) · Y_f                           f: bandpass, 40–240 bpm
 
-    The clip is extended by reflection, so that its ends are covered by two windows like the rest.
-    The bandpass is a zero-phase Butterworth of order 3, its upper edge kept under half the rate.
+    The clip is extended by reflection, so that its ends are also covered by two windows. The
+    bandpass is a zero-phase Butterworth of order 3, its upper edge below half the frame rate.
 
     Args:
         rgb: `(..., T, 3)` spatial means of the skin, any scale in each channel.
@@ -44,7 +44,9 @@ def chrom(rgb: ArrayLike, fps: float) -> Array:
     frames = trace.shape[-2]
     if frames < 2:
         return np.zeros(trace.shape[:-1])
-    normalised = relative_variation(split_windows(trace, int(np.ceil(WINDOW_S * fps / 2))))
+    normalised = relative_variation(
+        half_overlapping_windows(trace, int(np.ceil(WINDOW_S * fps / 2)))
+    )
     band = (LOW_HZ, min(HIGH_HZ, 0.45 * fps))
     x, y = (bandpass(without_rounding(normalised @ axis), fps, *band, order=3) for axis in (X, Y))
-    return overlap_add(without_rounding(x - deviation_ratio(x, y) * y), frames)
+    return add_half_overlapping(without_rounding(x - deviation_ratio(x, y) * y), frames)

@@ -1,4 +1,4 @@
-"""GREEN: the green channel as it is."""
+"""GREEN: the BVP from the green channel."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,11 +9,11 @@ Array = NDArray[np.float64]
 
 
 def green(rgb: ArrayLike, fps: float) -> Array:
-    """BVP `(..., T)` as `1 − G(t) / mean(G)`: blood absorbs green light, so systole is dark.
+    """Return the BVP `(..., T)` as `1 − G(t) / mean(G)`: blood absorbs green, so systole is dark.
 
     Args:
         rgb: `(..., T, 3)` spatial means of the skin, linear in intensity, any scale.
-        fps: frame rate in Hz; not used, as the method has no time scale of its own.
+        fps: frame rate in Hz; not used.
 
     Reference:
         Verkruysse, Svaasand, Nelson, "Remote plethysmographic imaging using ambient light",

@@ -8,18 +8,18 @@ Array = NDArray[np.float64]
 MAX_SWEEPS = 100
 SMALLEST_ANGLE = 1e-8
 RANK = 1e-10
-"""A principal component of less than this share of the largest one's variance is rounding."""
+"""A principal component with less than this share of the largest variance is rounding error."""
 
 
 def jade(x: Array) -> tuple[Array, Array]:
-    """Independent components of mixtures `(..., m, T)`, m small: sources and mixing matrix.
+    """Separate mixtures `(..., m, T)`, m small, into independent sources and a mixing matrix.
 
-    The mixtures are whitened, z = W x; then the rotation V is sought that makes the cumulant
-    matrices of z as diagonal as can be, all at once, by sweeps of Jacobi rotations::
+    The mixtures are whitened, z = W x. Sweeps of Jacobi rotations then find the rotation V that
+    jointly diagonalises the cumulant matrices of z best::
 
         Q_ij = E[z_i z_j z zᵀ] − E[z_i z_j] I − e_i e_jᵀ − e_j e_iᵀ        s = Vᵀ z,  x = A s
 
-    Nothing in it is drawn by chance. A mixture of fewer than m sources has sources of zeros.
+    The result is deterministic. If there are fewer than m sources, the others are zeros.
 
     Returns:
         Sources `(..., m, T)` of variance 1 (or 0), and mixing matrices A `(..., m, m)`, so that
@@ -42,7 +42,7 @@ def jade(x: Array) -> tuple[Array, Array]:
 
 
 def _cumulants(z: Array, kept: NDArray[np.bool_]) -> Array:
-    """Cumulant matrices `(..., K, m, m)` of white `(..., m, T)`, one for each i ≤ j."""
+    """Compute the cumulant matrices `(..., K, m, m)` of white `(..., m, T)`, one for each i ≤ j."""
     m, samples = z.shape[-2:]
     one = np.eye(m) * kept[..., None]
     matrices = []
@@ -57,33 +57,33 @@ def _cumulants(z: Array, kept: NDArray[np.bool_]) -> Array:
 
 
 def _rotation(matrices: Array) -> Array:
-    """The rotation `(..., m, m)` that jointly diagonalises symmetric `(..., K, m, m)` best."""
+    """Find the rotation `(..., m, m)` that best diagonalises symmetric `(..., K, m, m)` jointly."""
     m = matrices.shape[-1]
     v = np.broadcast_to(np.eye(m), (*matrices.shape[:-3], m, m)).copy()
     left = matrices.copy()
     for _ in range(MAX_SWEEPS):
-        turned = False
+        rotated = False
         for p in range(m - 1):
             for q in range(p + 1, m):
-                apart = left[..., p, p] - left[..., q, q]
+                diagonal = left[..., p, p] - left[..., q, q]
                 off = 2 * left[..., p, q]
-                on = np.sum(apart**2 - off**2, axis=-1)
-                cross = 2 * np.sum(apart * off, axis=-1)
-                angle = 0.5 * np.arctan2(cross, on + np.hypot(on, cross))
+                real = np.sum(diagonal**2 - off**2, axis=-1)
+                cross = 2 * np.sum(diagonal * off, axis=-1)
+                angle = 0.5 * np.arctan2(cross, real + np.hypot(real, cross))
                 angle = np.where(np.abs(angle) > SMALLEST_ANGLE, angle, 0.0)
                 if not np.any(angle):
                     continue
-                turned = True
+                rotated = True
                 c, s = np.cos(angle)[..., None], np.sin(angle)[..., None]
-                _turn(v, p, q, c, s)
-                _turn(left, p, q, c[..., None], s[..., None])
-                _turn(np.swapaxes(left, -1, -2), p, q, c[..., None], s[..., None])
-        if not turned:
+                _rotate_columns(v, p, q, c, s)
+                _rotate_columns(left, p, q, c[..., None], s[..., None])
+                _rotate_columns(np.swapaxes(left, -1, -2), p, q, c[..., None], s[..., None])
+        if not rotated:
             break
     return v
 
 
-def _turn(matrix: Array, p: int, q: int, c: Array, s: Array) -> None:
+def _rotate_columns(matrix: Array, p: int, q: int, c: Array, s: Array) -> None:
     """Rotate columns p and q of `(..., m, m)` in place."""
     first, second = matrix[..., p].copy(), matrix[..., q].copy()
     matrix[..., p] = c * first + s * second

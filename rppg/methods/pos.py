@@ -1,4 +1,4 @@
-"""POS: plane orthogonal to skin."""
+"""POS: the BVP in the plane orthogonal to the skin tone."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -19,7 +19,7 @@ PROJECTION = np.array([[0.0, 1.0, -1.0], [-2.0, 1.0, 1.0]])
 
 
 def pos(rgb: ArrayLike, fps: float) -> Array:
-    """BVP `(..., T)` by POS, up at systole.
+    """Estimate the BVP `(..., T)` by POS, up at systole.
 
     In each window of 1.6 s, one for each frame (Algorithm 1)::
 
@@ -28,7 +28,7 @@ def pos(rgb: ArrayLike, fps: float) -> Array:
         h   = S₁ + σ(S₁) / σ(S₂) · S₂
         H  += h − mean(h)               overlap-add
 
-    The paper's H follows the reflected light, which falls at systole; returned is −H. A clip
+    The paper's H follows the reflected light, which falls at systole; the result is −H. A clip
     shorter than 1.6 s is one window.
 
     Args:

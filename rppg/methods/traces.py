@@ -1,4 +1,4 @@
-"""From face crops to colour traces: the spatial mean of the face, or of its skin."""
+"""Colour traces of face crops: the spatial mean of the face, or of its skin."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,15 +13,15 @@ def skin_trace(
     *,
     skin: bool = False,
 ) -> NDArray[np.float64]:
-    """Mean colour `(..., T, C)` of the ellipse inscribed in the face box.
+    """Compute the mean colour `(..., T, C)` of the ellipse inscribed in the face box.
 
     Args:
         frames: crops `(..., T, S, S, C)`, any range.
         face_share: side of the face box in units of the crop's side; the box is central.
-        skin: only of those pixels in it that are skin, by `rppg.methods.skin`.
+        skin: use only the pixels that are skin, see `rppg.methods.skin`.
 
     Raises:
-        InputError: where skin is asked for and can't be told.
+        InputError: `skin` is True, and no skin was found.
     """
     height, width = frames.shape[-3:-1]
     y = (np.arange(height) + 0.5) / height * 2 - 1

@@ -1,4 +1,4 @@
-"""The report of an evaluation: one HTML file, and the table for the terminal, CSV and LaTeX."""
+"""Reports: an evaluation as HTML, tables, JSON and CSV; a prediction as a plot and CSV."""
 
 from rppg.report.document import write_report
 from rppg.report.latex import scores_latex

@@ -1,4 +1,4 @@
-"""The columns of the score table, once for the terminal, the report and CSV."""
+"""Columns of the score table, for the terminal, the report, CSV and LaTeX."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -12,17 +12,17 @@ MISSING = "–"
 
 @dataclass(frozen=True)
 class Column:
-    """One metric of the table.
+    """A metric in the score table.
 
     Attributes:
         title: heading, with units.
-        field: name in `Scores` and in the CSV.
-        get: the metric.
-        digits: after the decimal point.
-        better: which end is the better one.
-        with_se: show the standard error.
-        meaning: for the reader.
-        in_terminal: shown there too, where there is less room.
+        field: its name in `Scores` and in the CSV.
+        get: function that returns the metric of scores.
+        digits: digits after the decimal point.
+        better: whether low or high values are better.
+        with_se: whether the standard error is shown.
+        meaning: explanation for the reader.
+        in_terminal: whether it is shown in the terminal, which has less room.
     """
 
     title: str
@@ -53,7 +53,7 @@ COLUMNS = (
         2,
         "low",
         True,
-        "root mean squared error, to which rare large errors contribute most",
+        "root mean squared error, dominated by rare large errors",
         in_terminal=True,
     ),
     Column(
@@ -82,7 +82,7 @@ COLUMNS = (
         1,
         "high",
         False,
-        "power at the true heart rate and its double against the rest of the band",
+        "power at the true heart rate and its double over the rest of the band",
         in_terminal=True,
     ),
     Column(
@@ -101,7 +101,7 @@ COLUMNS = (
         2,
         "high",
         False,
-        "yardstick for the waveform: the correlation that a sine at the true rate would get",
+        "reference for Waveform r: the correlation of the true BVP with a sine at the true rate",
     ),
     Column(
         "Beat error (ms)",
@@ -114,48 +114,51 @@ COLUMNS = (
     ),
 )
 
-YARDSTICKS = ("sine_correlation",)
-"""Columns that say something about the data, not about the method: no best to mark."""
+REFERENCES = ("sine_correlation",)
+"""Columns that depend on the data, not on the method: no best value is marked."""
 
 
 def number(value: float, digits: int) -> str:
-    """A number as text; a dash where it is missing."""
+    """Format a number; a dash if it is missing."""
     return f"{value:.{digits}f}".replace("-", "−") if math.isfinite(value) else MISSING
 
 
 def statistic(column: Column, scores: Scores) -> str:
-    """A cell of the table: the value, with its standard error where the column has one."""
-    found = column.get(scores)
-    text = number(found.value, column.digits)
-    if column.with_se and math.isfinite(found.se):
-        return f"{text} ± {number(found.se, column.digits)}"
+    """Format a cell: the value, with its standard error if the column shows it."""
+    metric = column.get(scores)
+    text = number(metric.value, column.digits)
+    if column.with_se and math.isfinite(metric.se):
+        return f"{text} ± {number(metric.se, column.digits)}"
     return text
 
 
-def interval(found: Statistic, digits: int) -> str:
-    """The bootstrap interval as text; empty where it is undefined."""
-    if not math.isfinite(found.low):
+def interval(metric: Statistic, digits: int) -> str:
+    """Format the bootstrap interval; empty if it is undefined."""
+    if not math.isfinite(metric.low):
         return ""
-    return f"{number(found.low, digits)} to {number(found.high, digits)}"
+    return f"{number(metric.low, digits)} to {number(metric.high, digits)}"
 
 
 def coverage(scores: Scores) -> str:
-    """Coverage in percent."""
+    """Format the coverage in percent."""
     return f"{number(100 * scores.coverage, 0)} %" if math.isfinite(scores.coverage) else MISSING
 
 
 def best(column: Column, table: Sequence[Scores]) -> set[tuple[str, str, str]]:
-    """`(dataset, group, method)` of the best of each dataset and group, where there are rivals."""
-    if column.field in YARDSTICKS:
+    """Return `(dataset, group, method)` of the best row of each dataset and group.
+
+    Groups with a single method have no best row.
+    """
+    if column.field in REFERENCES:
         return set()
     groups: dict[tuple[str, str], dict[str, float]] = {}
     for scores in table:
         value = column.get(scores).value
         if math.isfinite(value):
             groups.setdefault((scores.dataset, scores.group), {})[scores.method] = value
-    choose = min if column.better == "low" else max
+    best_of = min if column.better == "low" else max
     return {
-        (*key, choose(values, key=values.__getitem__))
+        (*key, best_of(values, key=values.__getitem__))
         for key, values in groups.items()
         if len(values) > 1
     }

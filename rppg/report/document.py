@@ -1,10 +1,10 @@
-"""The report: one HTML file that needs no network."""
+"""The report of an evaluation: an HTML file that refers to no other file."""
 
 from collections.abc import Iterable, Mapping
 from itertools import groupby
 from pathlib import Path
 
-from rppg.atomic import atomic_path
+from rppg.atomic import write_text
 from rppg.evaluation import Evaluation, Row, Waveform
 from rppg.report import html
 from rppg.report.columns import COLUMNS, best
@@ -22,20 +22,18 @@ def write_report(
 ) -> Path:
     """Write `report.html`: tables, training curves, waveforms, heart rate over time, agreement.
 
-    The file holds its figures and refers to nothing outside of itself. It is written beside `path`
-    and then moved there, so that a reader never sees half of it.
+    The file contains its figures. It is written atomically, so that a reader never sees half of it.
 
     Args:
-        path: of the file; its folder is made if it is not there.
-        evaluation: what to report.
-        training: the log of the training run, one row a step, or None.
+        path: the file; its folder is created if necessary.
+        evaluation: the results to report.
+        training: the log of the training, one row per step, or None.
         title: heading of the page.
-        settings: what else the reader must know to repeat the run (seed, checkpoint, version).
+        settings: other settings that determine the result (seed, checkpoint, version).
     """
     target = Path(path)
     document = html.page(title, list(_sections(evaluation, training, settings or {})))
-    with atomic_path(target) as temporary:
-        temporary.write_text(document, encoding="utf-8")
+    write_text(target, document)
     return target
 
 
@@ -45,8 +43,8 @@ def _sections(
     yield from _headlines(evaluation)
     yield _tables(evaluation)
     curves = [
-        html.image(picture, f"{name} while training") + html.paragraph(reading)
-        for picture, name, reading in training_figures(training or ())
+        html.image(figure, f"{name} during training") + html.paragraph(reading)
+        for figure, name, reading in training_figures(training or ())
     ]
     if curves:
         reading = "Thin: each step; thick: running median."
@@ -61,10 +59,12 @@ def _sections(
             f"{f.dataset} / {f.record}{f' / {f.method}' if f.method else ''}: {f.reason}"
             for f in evaluation.failures
         ]
-        yield html.section("Not evaluated", "Left out of every number above.", html.bullets(items))
+        yield html.section(
+            "Not evaluated", "Not included in any number above.", html.bullets(items)
+        )
     yield html.section(
         "Settings",
-        "What to repeat to get these numbers.",
+        "The settings that reproduce these numbers.",
         html.heading("Protocol"),
         html.settings_list(evaluation.settings),
         *([html.heading("Data"), html.settings_list(_data(evaluation))] if evaluation.data else []),
@@ -73,7 +73,7 @@ def _sections(
 
 
 def _data(evaluation: Evaluation) -> dict[str, str]:
-    """A line for each dataset; the subjects' names are in the JSON."""
+    """Return a line for each dataset; the subjects' names are in the JSON."""
     lines = {}
     for used in evaluation.data:
         line = f"split {used.split}, " if used.split else ""
@@ -85,12 +85,12 @@ def _data(evaluation: Evaluation) -> dict[str, str]:
 
 
 def _headlines(evaluation: Evaluation) -> Iterable[str]:
-    """One sentence a dataset: which method is nearest to the truth."""
+    """Yield a list with the best method of each dataset."""
     table = evaluation.summary("windows")
     winners = best(COLUMNS[0], table)
     lines = [
-        f"{scores.dataset}: {scores.method} is nearest, on average {scores.mae_bpm.value:.1f} bpm "
-        f"from the truth ({scores.n} windows of {scores.n_subjects} subjects)."
+        f"{scores.dataset}: {scores.method} is best, with a mean absolute error of "
+        f"{scores.mae_bpm.value:.1f} bpm ({scores.n} windows of {scores.n_subjects} subjects)."
         for scores in table
         if (scores.dataset, scores.group, scores.method) in winners
     ]
@@ -114,9 +114,9 @@ def _tables(evaluation: Evaluation) -> str:
             parts.append(html.fold(f"By {key}", table))
     return html.section(
         "Scores",
-        "Lower errors and higher r and SNR are better; ★ marks the best of each dataset. After ± "
-        "stands the standard error, below it a 95 % bootstrap interval over subjects; – is "
-        "undefined. Coverage is the share of windows for which the method gives a heart rate.",
+        "Lower errors and higher r and SNR are better; ★ marks the best of each dataset. ± is the "
+        "standard error, with a 95 % bootstrap interval over subjects below; – is undefined. "
+        "Coverage is the share of windows for which the method gives a heart rate.",
         *parts,
     )
 
@@ -130,20 +130,20 @@ def _examples(evaluation: Evaluation) -> Iterable[str]:
         waves.append(
             html.image(waveform_figure(examples, methods, title), f"BVP against truth, {title}")
         )
-        picture = rate_figure(examples, methods, title)
-        if picture is not None:
-            rates.append(html.image(picture, f"Heart rate over time, {title}"))
+        figure = rate_figure(examples, methods, title)
+        if figure is not None:
+            rates.append(html.image(figure, f"Heart rate over time, {title}"))
     yield html.section(
         "Blood volume pulse against truth",
-        "Grey is the contact sensor, coloured the prediction, both filtered alike and scaled to "
-        "unit deviation: good predictions peak where the grey line peaks, beat by beat.",
+        "Grey is the contact sensor, coloured the prediction, both filtered equally and scaled to "
+        "unit deviation: a good prediction peaks where the grey line does, at each beat.",
         html.images(waves),
     )
     if rates:
         yield html.section(
             "Heart rate over time",
-            "Grey is the truth: a method that follows it tracks the heart; one that jumps has lost "
-            "the pulse in that window. Windows of 10 s slide by 1 s.",
+            "Grey is the truth. Where a method jumps away from it, it has lost the pulse in that "
+            "window. Windows of 10 s, one every second.",
             html.images(rates),
         )
 
@@ -154,23 +154,22 @@ def _recording_of(waveform: Waveform) -> tuple[str, str]:
 
 def _agreement(evaluation: Evaluation) -> str:
     parts = []
-    for number, dataset in enumerate(evaluation.datasets):
-        pictures = []
+    for index, dataset in enumerate(evaluation.datasets):
+        images = []
         for method in evaluation.methods:
             rows: list[Row] = [
                 row
                 for row in evaluation.windows or evaluation.clips
                 if row.dataset == dataset and row.method == method
             ]
-            picture = bland_altman_figure(rows, evaluation.methods, method) if rows else None
-            if picture is not None:
-                pictures.append(html.image(picture, f"Bland-Altman plot, {method} on {dataset}"))
-        shown = html.images(pictures, small=True)
-        parts.append(html.heading(dataset) + shown if number == 0 else html.fold(dataset, shown))
+            figure = bland_altman_figure(rows, evaluation.methods, method) if rows else None
+            if figure is not None:
+                images.append(html.image(figure, f"Bland-Altman plot, {method} on {dataset}"))
+        content = html.images(images, small=True)
+        parts.append(html.heading(dataset) + content if index == 0 else html.fold(dataset, content))
     return html.section(
         "Agreement (Bland-Altman)",
-        "One dot a window: its error against the heart rate. The solid line is the bias, between "
-        "the dashed ones lie 95 % of single errors; a slope means that the error grows with the "
-        "rate.",
+        "Each dot is a window: its error against the heart rate. The solid line is the bias; 95 % "
+        "of errors lie between the dashed lines. A slope means that the error grows with the rate.",
         *parts,
     )

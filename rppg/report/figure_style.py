@@ -1,4 +1,4 @@
-"""How figures look: palette, fonts, and a figure as text that HTML can hold."""
+"""Style of Matplotlib figures: palette, fonts, and the encoding as a data URI."""
 
 import base64
 import io
@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 TRUTH = "#000000"
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#7A5C00")
-"""Okabe and Ito's colours, told apart by colour-blind readers; yellow is left out on white."""
+"""Okabe and Ito's colours, which colour-blind readers can distinguish, without yellow."""
 
 DASHES = ("solid", (0, (5, 1.5)), (0, (1.5, 1.5)), (0, (5, 1.5, 1.5, 1.5)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
@@ -40,12 +40,12 @@ _RC: dict[Any, Any] = {
 
 
 def colour(methods: Sequence[str], method: str) -> str:
-    """The colour of a method, the same in every figure of a report."""
+    """Return the colour of a method, the same in every figure of a report."""
     return PALETTE[methods.index(method) % len(PALETTE)]
 
 
 def in_house_style(draw: Callable[P, R]) -> Callable[P, R]:
-    """Draw with the report's fonts and lines; Matplotlib's stay as they are."""
+    """Make a function draw in the report's style, without changing Matplotlib's defaults."""
 
     @wraps(draw)
     def styled(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -55,16 +55,16 @@ def in_house_style(draw: Callable[P, R]) -> Callable[P, R]:
     return styled
 
 
-def figure(width_in: float, height_in: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
-    """A figure of stacked axes that share the x axis."""
-    picture = Figure(figsize=(width_in, height_in), layout="constrained")
-    axes = picture.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
-    return picture, list(axes)
+def new_figure(width_in: float, height_in: float, rows: int = 1) -> tuple[Figure, list[Axes]]:
+    """Return a figure of stacked axes that share the x axis."""
+    figure = Figure(figsize=(width_in, height_in), layout="constrained")
+    axes = figure.subplots(rows, 1, sharex=True, squeeze=False)[:, 0]
+    return figure, list(axes)
 
 
 @in_house_style
-def data_uri(picture: Figure) -> str:
-    """The figure as an SVG data URI."""
+def data_uri(figure: Figure) -> str:
+    """Return the figure as an SVG data URI."""
     out = io.BytesIO()
-    picture.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None})
     return "data:image/svg+xml;base64," + base64.b64encode(out.getvalue()).decode("ascii")

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rppg.evaluation import Row, Waveform
 from rppg.evaluation.metrics import bland_altman
-from rppg.report.figure_style import MARKERS, TRUTH, colour, figure, in_house_style
+from rppg.report.figure_style import MARKERS, TRUTH, colour, in_house_style, new_figure
 from rppg.signals import rate_series
 
 Array = NDArray[np.float64]
@@ -18,42 +18,44 @@ SHOWN_S = 10.0
 
 @in_house_style
 def waveform_figure(examples: Sequence[Waveform], methods: Sequence[str], title: str) -> Figure:
-    """BVP of each method on one record over the truth, ten seconds from the middle of the clip."""
+    """Draw each method's BVP over the truth: ten seconds in the middle of a recording."""
     times = examples[0].times_s
     middle = (times[0] + times[-1]) / 2
     part = np.abs(times - middle) <= SHOWN_S / 2
-    picture, axes = figure(4.6, 0.55 + 0.95 * len(examples), rows=len(examples))
+    figure, axes = new_figure(4.6, 0.55 + 0.95 * len(examples), rows=len(examples))
     for panel, example in zip(axes, examples, strict=True):
-        panel.plot(times[part], _unit(example.bvp_true[part]), color=TRUTH, alpha=0.4, linewidth=2)
+        panel.plot(
+            times[part], _standardised(example.bvp_true[part]), color=TRUTH, alpha=0.4, linewidth=2
+        )
         tone = colour(methods, example.method)
-        panel.plot(times[part], _unit(example.bvp_pred[part]), color=tone, linewidth=1.3)
+        panel.plot(times[part], _standardised(example.bvp_pred[part]), color=tone, linewidth=1.3)
         panel.set_title(example.method, color=tone, fontweight="bold", pad=2)
         panel.set_yticks([])
         panel.set_ylim(-3.2, 3.2)
     axes[-1].set_xlabel("time (s)")
-    picture.suptitle(title, fontsize=10.5, x=0.01, ha="left")
-    return picture
+    figure.suptitle(title, fontsize=10.5, x=0.01, ha="left")
+    return figure
 
 
 @in_house_style
 def rate_figure(examples: Sequence[Waveform], methods: Sequence[str], title: str) -> Figure | None:
-    """Heart rate over time of one record, in windows of 10 s that slide by 1 s; None if shorter."""
+    """Draw the heart rate of a recording in windows of 10 s, one every second; None if shorter."""
     times = examples[0].times_s
     fps = (len(times) - 1) / (times[-1] - times[0])
     truth = rate_series(examples[0].bvp_true, fps)
     if len(truth.start_s) == 0:
         return None
-    at = times[0] + (truth.start_s + truth.end_s) / 2
-    picture, (axes,) = figure(4.6, 3.0)
-    axes.plot(at, truth.hr_bpm, color=TRUTH, linewidth=4, alpha=0.4, label="truth")
+    middle_s = times[0] + (truth.start_s + truth.end_s) / 2
+    figure, (axes,) = new_figure(4.6, 3.0)
+    axes.plot(middle_s, truth.hr_bpm, color=TRUTH, linewidth=4, alpha=0.4, label="truth")
     for example in examples:
-        course = rate_series(example.bvp_pred, fps)
-        number = methods.index(example.method)
+        rates = rate_series(example.bvp_pred, fps)
+        index = methods.index(example.method)
         axes.plot(
-            at,
-            course.hr_bpm,
+            middle_s,
+            rates.hr_bpm,
             color=colour(methods, example.method),
-            marker=MARKERS[number % len(MARKERS)],
+            marker=MARKERS[index % len(MARKERS)],
             markersize=3.5,
             linewidth=1.2,
             label=example.method,
@@ -64,13 +66,13 @@ def rate_figure(examples: Sequence[Waveform], methods: Sequence[str], title: str
     axes.set_xlabel("middle of the window (s)")
     axes.set_ylabel("heart rate (bpm)")
     axes.set_title(title)
-    picture.legend(loc="outside lower center", ncols=4)
-    return picture
+    figure.legend(loc="outside lower center", ncols=4)
+    return figure
 
 
 @in_house_style
 def bland_altman_figure(rows: Sequence[Row], methods: Sequence[str], title: str) -> Figure | None:
-    """Error against the mean of prediction and truth for one method; None without estimates."""
+    """Draw a method's error against the mean of prediction and truth; None without estimates."""
     true = np.array([row.hr_true_bpm for row in rows])
     predicted = np.array([row.hr_pred_bpm for row in rows])
     defined = np.isfinite(true) & np.isfinite(predicted)
@@ -78,7 +80,7 @@ def bland_altman_figure(rows: Sequence[Row], methods: Sequence[str], title: str)
     if len(true) == 0:
         return None
     agreement = bland_altman(true, predicted)
-    picture, (axes,) = figure(3.8, 3.0)
+    figure, (axes,) = new_figure(3.8, 3.0)
     tone = colour(methods, rows[0].method)
     axes.axhline(0, color="#777777", linewidth=0.8)
     axes.scatter(
@@ -104,17 +106,17 @@ def bland_altman_figure(rows: Sequence[Row], methods: Sequence[str], title: str)
                 va="bottom",
                 fontsize=9,
             )
-    reach = 1.25 * max(
+    limit = 1.25 * max(
         3.0, float(np.nanmax(np.abs([*(predicted - true), *(level for level, _ in lines)])))
     )
-    axes.set_ylim(-reach, reach)
+    axes.set_ylim(-limit, limit)
     axes.set_xlabel("mean of predicted and true (bpm)")
     axes.set_ylabel("predicted − true (bpm)")
     axes.set_title(title)
-    return picture
+    return figure
 
 
-def _unit(x: Array) -> Array:
-    """Zero mean, unit deviation; NaN and constants stay off the picture."""
-    spread = float(np.std(x))
-    return (x - np.mean(x)) / spread if spread > 0 else np.full_like(x, np.nan)
+def _standardised(x: Array) -> Array:
+    """Scale to mean 0 and deviation 1; a constant or non-finite signal becomes NaN, not drawn."""
+    deviation = float(np.std(x))
+    return (x - np.mean(x)) / deviation if deviation > 0 else np.full_like(x, np.nan)

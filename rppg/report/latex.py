@@ -1,4 +1,4 @@
-"""The score table as LaTeX, for a paper: booktabs, one group of rows for each dataset."""
+"""The score table as LaTeX for a paper: booktabs, a group of rows for each dataset."""
 
 import math
 from collections.abc import Mapping
@@ -16,10 +16,10 @@ SPECIAL: Mapping[str, str] = {
 
 
 def scores_latex(evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None) -> str:
-    """A `tabular` that needs `\\usepackage{booktabs}`; the best value of each dataset is bold.
+    """Return a `tabular` that needs `\\usepackage{booktabs}`; each dataset's best value is bold.
 
-    Every column of the report, with standard errors where it has them; `--` where a value is
-    missing. With `by`, each value of that metadata is a group of rows of its own.
+    It has the report's columns and standard errors; `--` is a missing value. With `by`, each value
+    of that metadata is a group of rows.
     """
     scores = evaluation.summary(scope, by=by)
     marked = {column.field: best(column, scores) for column in COLUMNS}
@@ -43,17 +43,17 @@ def scores_latex(evaluation: Evaluation, scope: Scope = "windows", *, by: str | 
 
 
 def escape(text: str) -> str:
-    """Text as LaTeX sets it: each special sign escaped, line breaks as spaces."""
+    """Escape special characters for LaTeX; line breaks become spaces."""
     return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
 
 
 def _cell(column: Column, scores: Scores, is_best: bool) -> str:
-    found = column.get(scores)
-    text = _number(found.value, column.digits)
+    metric = column.get(scores)
+    text = _number(metric.value, column.digits)
     if is_best:
         text = rf"\textbf{{{text}}}"
-    if column.with_se and math.isfinite(found.value) and math.isfinite(found.se):
-        text += rf" $\pm$ {_number(found.se, column.digits)}"
+    if column.with_se and math.isfinite(metric.value) and math.isfinite(metric.se):
+        text += rf" $\pm$ {_number(metric.se, column.digits)}"
     return text
 
 

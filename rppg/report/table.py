@@ -1,4 +1,4 @@
-"""The score table for the terminal, and as CSV."""
+"""The score table for the terminal and as CSV."""
 
 import csv
 import io
@@ -15,9 +15,10 @@ from rppg.report.columns import COLUMNS, best, coverage, statistic
 def score_table(
     evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None
 ) -> Table:
-    """One row for each dataset and method (and each value of the metadata `by`); best in bold.
+    """Return the score table for a terminal, the best value of each dataset in bold.
 
-    Only the columns that fit a terminal; `scores_csv` has them all.
+    It has a row for each dataset and method, and each value of the metadata `by`. It has only the
+    columns that fit a terminal; `scores_csv` has all.
     """
     scores = evaluation.summary(scope, by=by)
     columns = [column for column in COLUMNS if column.in_terminal]
@@ -45,7 +46,7 @@ def score_table(
 
 
 def scores_csv(evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None) -> str:
-    """The same as CSV: each metric with `_se`, `_low` and `_high`; a missing value is empty."""
+    """Return the scores as CSV: each metric with `_se`, `_low` and `_high`; missing is empty."""
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     parts = ("", "_se", "_low", "_high")
@@ -54,9 +55,9 @@ def scores_csv(evaluation: Evaluation, scope: Scope = "windows", *, by: str | No
     head = ["dataset", *([by] if by is not None else []), "method"]
     writer.writerow([*head, "n", "subjects", "coverage", *metrics, *limits])
     for row in evaluation.summary(scope, by=by):
-        found = [column.get(row) for column in COLUMNS]
+        statistics = [column.get(row) for column in COLUMNS]
         values = [row.coverage]
-        values += [value for s in found for value in (s.value, s.se, s.low, s.high)]
+        values += [value for s in statistics for value in (s.value, s.se, s.low, s.high)]
         values += [row.agreement.bias_bpm, row.agreement.low_bpm, row.agreement.high_bpm]
         names = [row.dataset, *([row.group] if by is not None else []), row.method]
         cells = [f"{value:.6g}" if math.isfinite(value) else "" for value in values]

@@ -1,5 +1,8 @@
-"""Pulse signals on a uniform clock: from resampling over the spectrum to rate, quality, beats."""
+"""Signal processing of the pulse: resampling, filters, spectrum, heart rate, quality, beats."""
 
+from typing import TYPE_CHECKING
+
+from rppg.renamed import renamed
 from rppg.signals.beats import Beats, find_beats, local_rate_hz
 from rppg.signals.filters import bandpass, detrend
 from rppg.signals.quality import RELIABLE, pulse_power_share, quality, quality_evidence
@@ -33,3 +36,12 @@ __all__ = [
     "valid_share",
     "variability",
 ]
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(
+        __name__,
+        {
+            "RateCourse": "rppg.signals.rates.RateSeries",
+            "rate_course": "rppg.signals.rates.rate_series",
+        },
+    )

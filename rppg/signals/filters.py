@@ -1,7 +1,7 @@
-"""Detrending by smoothness priors, and the zero-phase bandpass of the pulse.
+"""Detrending by smoothness priors, and the zero-phase bandpass filter of the pulse.
 
-Both work along the last axis, `(..., T)` → `(..., T)`. A row with a NaN becomes a row of NaN and
-leaves the others alone.
+Both work along the last axis, `(..., T)` → `(..., T)`. A row that has a NaN becomes all NaN; the
+other rows are not affected.
 """
 
 import numpy as np
@@ -21,9 +21,9 @@ LOW_HZ, HIGH_HZ = 0.6, 3.3
 def detrend(x: ArrayLike, fps: float) -> Array:
     """Remove the slow trend: `z = x − (I + λ² D₂ᵀD₂)⁻¹ x`, D₂ the second difference.
 
-    The filter halves a component where `λ (2πf / fps)² = 1`. λ is 100 at 30 Hz, the field's
-    custom, which puts that cutoff at 0.48 Hz; to keep it there at any rate, λ = 100 (fps / 30)².
-    What is left of a straight line by rounding is returned as exact zeros.
+    The filter halves a component where `λ (2πf / fps)² = 1`. λ = 100 at 30 Hz is customary and puts
+    that cutoff at 0.48 Hz; λ = 100 (fps / 30)² keeps it there at any rate. A residual that is
+    rounding error only, as of a straight line, is returned as exact zeros.
 
     Args:
         x: `(..., T)`, any units.
@@ -53,7 +53,7 @@ def detrend(x: ArrayLike, fps: float) -> Array:
 def bandpass(
     x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ, order: int = 2
 ) -> Array:
-    """Zero-phase Butterworth bandpass (forward and backward), `(..., T)` → `(..., T)`.
+    """Apply a zero-phase Butterworth bandpass (forward and backward), `(..., T)` → `(..., T)`.
 
     The ends are extended by odd reflection over one period of `low_hz`.
 
@@ -62,7 +62,7 @@ def bandpass(
     """
     if not 0 < low_hz < high_hz < fps / 2:
         raise InputError(
-            f"the band {low_hz}–{high_hz} Hz must be rising and lie below half the sampling rate "
+            f"the band {low_hz}–{high_hz} Hz must be increasing and below half the sampling rate "
             f"of {fps:g} Hz; record at a higher frame rate or narrow the band"
         )
     signal = np.asarray(x, dtype=np.float64)
@@ -76,7 +76,7 @@ def bandpass(
 
 
 def _bands(n: int, weight: float) -> Array:
-    """Lower bands `(3, n)` of `I + weight · D₂ᵀD₂`, for `solveh_banded`."""
+    """Return the lower bands `(3, n)` of `I + weight · D₂ᵀD₂`, for `solveh_banded`."""
     bands = np.zeros((3, n))
     bands[0, :-2] += 1
     bands[0, 1:-1] += 4

@@ -1,4 +1,7 @@
-"""Half-overlapping windows under a Hann window, which add up to one where two of them meet."""
+"""Overlap-add of windows that overlap by half, under a Hann window.
+
+Two Hann windows that overlap by half sum to one.
+"""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -8,10 +11,10 @@ from scipy.signal import get_window
 Array = NDArray[np.float64]
 
 
-def split_windows(trace: Array, half: int) -> Array:
-    """Windows `(..., K, 2 half, C)` of `(..., T, C)`, T ≥ 2, each `half` after the one before.
+def half_overlapping_windows(trace: Array, half: int) -> Array:
+    """Split a trace `(..., T, C)`, T ≥ 2, into windows `(..., K, 2 half, C)`, one every `half`.
 
-    The trace is extended by reflection, so that its ends are covered by two windows like the rest.
+    The trace is extended by reflection, so that its ends are also covered by two windows.
     """
     frames = trace.shape[-2]
     count = int(np.ceil(frames / half)) + 1
@@ -21,8 +24,8 @@ def split_windows(trace: Array, half: int) -> Array:
     return np.moveaxis(windows, -1, -2)
 
 
-def overlap_add(windows: Array, frames: int) -> Array:
-    """The signal `(..., frames)` from its windows `(..., K, 2 half)`, each less its mean."""
+def add_half_overlapping(windows: Array, frames: int) -> Array:
+    """Return the signal `(..., frames)` of windows `(..., K, 2 half)`, each minus its mean."""
     count, length = windows.shape[-2:]
     half = length // 2
     parts = windows - np.mean(windows, axis=-1, keepdims=True)

@@ -1,4 +1,4 @@
-"""The protocol: prediction and label go through the same filter, windows and spectrum."""
+"""The evaluation protocol: one filter, windowing and spectrum for predictions and ground truth."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +22,7 @@ Array = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Protocol:
-    """Settings of an evaluation.
+    """Settings of a measurement: grid, filter, windows and spectrum.
 
     Attributes:
         name: `default`, or `toolbox` for rPPG-Toolbox's filter, spectrum, SNR and standard errors.
@@ -31,11 +31,12 @@ class Protocol:
         high_hz: its upper end.
         order: order of the Butterworth filter.
         window_s: length of a window in seconds.
-        stride_s: from one window's start to the next; as long as a window, so that none overlap.
-        min_valid: least share of a window's frames that must show the face; under it the window
-            has no estimate.
-        max_gap_s: a hole in the frames or in the label longer than this counts as missing.
-        examples: records of each dataset whose waveforms are kept.
+        stride_s: time between the starts of two windows in seconds. By default windows don't
+            overlap.
+        min_valid: minimum share of a window's frames that show the face; a window with less has no
+            heart rate.
+        max_gap_s: a gap in the frames or in the ground truth longer than this counts as missing.
+        examples: number of recordings of each dataset whose waveforms are kept.
     """
 
     name: Literal["default", "toolbox"] = "default"
@@ -65,19 +66,20 @@ class Protocol:
 
 
 TOOLBOX = Protocol(name="toolbox", order=1)
-"""As rPPG-Toolbox's code does; its paper has `replace(TOOLBOX, low_hz=0.75, high_hz=2.5)`."""
+"""rPPG-Toolbox's protocol as in its code; its paper: `replace(TOOLBOX, low_hz=0.75,
+high_hz=2.5)`."""
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One signal after the protocol.
+    """A signal filtered by a protocol, with its heart rates.
 
     Attributes:
-        bvp: `(T,)`, filtered as a whole.
-        parts: `(W, L)`, the filtered signal in each window: cut from `bvp` by the default protocol,
-            cut first and filtered alone by the toolbox's.
+        bvp: `(T,)`, the whole signal, filtered.
+        parts: `(W, L)`, the filtered signal in each window. The default protocol cuts them from
+            `bvp`; the toolbox's cuts first, then filters each window.
         windows: heart rate of each window.
-        clip: heart rate of the whole.
+        clip: heart rate of the whole signal.
     """
 
     bvp: Array
@@ -87,26 +89,26 @@ class Measured:
 
 
 def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None = None) -> Measured:
-    """Filter a BVP `(T,)` on the protocol's grid, and take its heart rates.
+    """Filter a BVP `(T,)` on the protocol's grid and compute its heart rates.
 
-    Prediction and label both pass here. `valid` `(T,)` is False where the source was missing.
+    Used for predictions and for ground truth. `valid` `(T,)` is False where the source was missing.
     """
     fps, length_s, stride_s = protocol.fps, protocol.window_s, protocol.stride_s
     band = (protocol.low_hz, protocol.high_hz)
     if protocol.name != "toolbox":
         clean = bandpass(detrend(bvp, fps), fps, *band, protocol.order)
         _, parts = sliding_windows(clean, fps, length_s=length_s, stride_s=stride_s)
-        windows = _course(clean, valid, protocol, length_s, stride_s)
+        windows = _rates(clean, valid, protocol, length_s, stride_s)
     else:
         clean = toolbox.clean(bvp, fps, *band, protocol.order)
         starts, parts = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
         if len(parts):
             parts = toolbox.clean(parts, fps, *band, protocol.order)
-        windows = _courses(starts, parts, valid, protocol)
-    return Measured(clean, parts, windows, _whole(clean, valid, protocol))
+        windows = _rates_of_parts(starts, parts, valid, protocol)
+    return Measured(clean, parts, windows, _rate_of_whole(clean, valid, protocol))
 
 
-def _course(
+def _rates(
     clean: Array,
     valid: NDArray[np.bool_] | None,
     protocol: Protocol,
@@ -126,23 +128,26 @@ def _course(
     )
 
 
-def _whole(clean: Array, valid: NDArray[np.bool_] | None, protocol: Protocol) -> RateSeries:
+def _rate_of_whole(clean: Array, valid: NDArray[np.bool_] | None, protocol: Protocol) -> RateSeries:
     whole_s = len(clean) / protocol.fps
-    return _course(clean, valid, protocol, whole_s, whole_s)
+    return _rates(clean, valid, protocol, whole_s, whole_s)
 
 
-def _courses(
+def _rates_of_parts(
     start_s: Array, parts: Array, valid: NDArray[np.bool_] | None, protocol: Protocol
 ) -> RateSeries:
-    """The rates of windows `(W, L)` that were filtered one by one."""
-    shown: list[NDArray[np.bool_] | None] = [None] * len(parts)
+    """Compute the heart rates of windows `(W, L)` that were filtered one by one."""
+    valid_parts: list[NDArray[np.bool_] | None] = [None] * len(parts)
     if valid is not None:
-        spans = {"length_s": protocol.window_s, "stride_s": protocol.stride_s}
-        shown = list(sliding_windows(valid, protocol.fps, **spans)[1])
-    found = [_whole(part, show, protocol) for part, show in zip(parts, shown, strict=True)]
+        windows = {"length_s": protocol.window_s, "stride_s": protocol.stride_s}
+        valid_parts = list(sliding_windows(valid, protocol.fps, **windows)[1])
+    rates = [
+        _rate_of_whole(part, valid_part, protocol)
+        for part, valid_part in zip(parts, valid_parts, strict=True)
+    ]
     return RateSeries(
         start_s,
         start_s + parts.shape[-1] / protocol.fps,
-        np.concatenate([np.zeros(0), *(course.hr_bpm for course in found)]),
-        np.concatenate([np.zeros(0), *(course.quality for course in found)]),
+        np.concatenate([np.zeros(0), *(rate.hr_bpm for rate in rates)]),
+        np.concatenate([np.zeros(0), *(rate.quality for rate in rates)]),
     )

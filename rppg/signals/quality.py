@@ -1,4 +1,4 @@
-"""How far a heart rate can be trusted, from the pulse signal alone."""
+"""Quality index: the probability that a heart rate is right, from the pulse signal alone."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -9,28 +9,29 @@ from rppg.signals.spectrum import heart_rate_bpm, peak_frequency_hz, power_spect
 Array = NDArray[np.float64]
 
 HALF_WIDTH_HZ = 0.1
-"""±6 bpm around the heart rate and around its double count as pulse."""
+"""Half width of the bands around the heart rate and its double that count as pulse: ±6 bpm."""
 PART = 0.6
-"""Share of a window in each of the three overlapping parts that have to agree with the whole."""
+"""Length of each of the three overlapping parts, as a share of the window."""
 RELIABLE = 0.5
-"""Index from which a heart rate counts as reliable: it is more likely right than not, where one
-window in four holds no pulse at all. On validation subjects 11 % of the windows
-from it on are off by more than 5 bpm, and 59 % of those under it (`benchmarks.quality`)."""
+"""Quality index from which a heart rate counts as reliable: it is then more likely right than
+wrong, if one window in four has no pulse. On validation subjects 11 % of the reliable windows are
+off by more than 5 bpm, and 59 % of the others (`benchmarks.quality`)."""
 RIGHT_BPM = 5.0
 
 WEIGHTS = (0.64, -0.56, -0.53)
 BIAS = 0.97
-"""Logistic regression on training subjects of the synthetic domains, printed by
-`python -m benchmarks.quality --fit`: each domain and method weighs the same, and a quarter of the
-weight lies on the same people rendered without a pulse."""
+"""Coefficients of a logistic regression on training subjects of the synthetic domains, printed by
+`python -m benchmarks.quality --fit`. Each domain and method has the same weight, and a quarter of
+the weight is on the same people rendered without a pulse."""
 
 
 def quality(x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ) -> Array:
-    """Quality index `(...)` of a BVP `(..., T)`: the chance that its heart rate is within 5 bpm.
+    """Compute the quality index `(...)` of a BVP `(..., T)`.
 
-    A logistic function of `quality_evidence`, fitted to 10 s windows of several methods on the
-    synthetic domains; `docs/results/quality.json` holds its calibration on other subjects of them.
-    0 where there is no peak at all. What it can't see: a lamp or a motion as periodic as a pulse.
+    It is the probability that the heart rate is within 5 bpm of the truth: a logistic function of
+    `quality_evidence`, fitted to 10 s windows of several methods on the synthetic domains.
+    `docs/results/quality.json` has its calibration on other subjects. It is 0 if the spectrum has
+    no peak. It can't detect a lamp or a motion that is as periodic as a pulse.
     """
     evidence = quality_evidence(x, fps, low_hz, high_hz)
     index = 1 / (1 + np.exp(-(evidence @ np.array(WEIGHTS) + BIAS)))
@@ -40,12 +41,12 @@ def quality(x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = H
 def quality_evidence(
     x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
 ) -> Array:
-    """What the quality index of a BVP `(..., T)` is made of, `(..., 3)`; NaN without a peak.
+    """Compute the quality index's features `(..., 3)` of a BVP `(..., T)`; NaN without a peak.
 
     1. log odds of the share of the band's power within ±6 bpm of the peak and of its double;
-    2. log of the highest power elsewhere in the band, in units of the peak;
-    3. log of 1 + how far, in bpm, the rate of the first, middle or last 60 % of the signal is from
-       that of the whole, at most.
+    2. log of the highest power elsewhere in the band, relative to the peak;
+    3. log of 1 + the largest difference, in bpm, between the heart rate of the whole signal and
+       those of its first, middle and last 60 %.
     """
     signal = np.asarray(x, dtype=np.float64)
     total = signal.shape[-1]
@@ -77,7 +78,7 @@ def pulse_power_share(
     low_hz: float = LOW_HZ,
     high_hz: float = HIGH_HZ,
 ) -> Array:
-    """Share `(...)` of the band's power within ±0.1 Hz of `pulse_hz` `(...)` and of its double.
+    """Compute the share `(...)` of the band's power within ±0.1 Hz of `pulse_hz` and of its double.
 
     NaN where `pulse_hz` is NaN or the band holds no power.
 

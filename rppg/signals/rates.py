@@ -1,4 +1,4 @@
-"""Heart rate over time: one estimate with a quality index for each window."""
+"""Heart rate over time: an estimate and its quality index for each sliding window."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -14,16 +14,16 @@ from rppg.signals.windows import sliding_windows, valid_share
 Array = NDArray[np.float64]
 
 WINDOWS_AT_ONCE = 64
-"""Windows whose spectra are held at a time: bounds the memory."""
+"""Number of windows whose spectra are computed together: bounds the memory."""
 
 
 @dataclass(frozen=True)
 class RateSeries:
-    """Heart rate over time; all arrays `(W,)`, one value for each window.
+    """Heart rate over time; all arrays are `(W,)`, one value for each window.
 
     Attributes:
         start_s: start of the window, seconds from the signal's first sample.
-        end_s: its end.
+        end_s: end of the window.
         hr_bpm: heart rate, NaN where it is undefined.
         quality: quality index in 0..1.
     """
@@ -46,17 +46,27 @@ def rate_series(
     min_valid: float = 0.5,
     rate: Callable[[Array, float, float, float], Array] = heart_rate_bpm,
 ) -> RateSeries:
-    """Heart rate of a filtered BVP `(T,)` in sliding windows.
+    """Compute the heart rate of a filtered BVP `(T,)` in sliding windows.
 
-    A window with a share of valid samples (`valid` `(T,)`, the face was in view) under `min_valid`
-    has no heart rate, and quality 0. `rate` takes windows, rate in Hz and the band in Hz.
+    A window whose share of valid samples is under `min_valid` has no heart rate, and quality 0.
+
+    Args:
+        bvp: `(T,)`.
+        fps: sampling rate in Hz.
+        valid: `(T,)`, False where the face was not in view; None if it always was.
+        length_s: length of a window in seconds.
+        stride_s: time between the starts of two windows in seconds.
+        low_hz: lower end of the band.
+        high_hz: upper end of the band.
+        min_valid: minimum share of valid samples.
+        rate: function of windows, sampling rate and the band's ends: heart rates in bpm.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    # A fine spectrum is some hundred times larger than what is kept of it.
+    # A fine spectrum is about a hundred times larger than its window.
     parts = [windows[i : i + WINDOWS_AT_ONCE] for i in range(0, len(windows), WINDOWS_AT_ONCE)]
-    nothing = [np.zeros(0)]
-    rates = np.concatenate(nothing + [rate(part, fps, low_hz, high_hz) for part in parts])
-    index = np.concatenate(nothing + [quality(part, fps, low_hz, high_hz) for part in parts])
+    empty = [np.zeros(0)]  # for a signal shorter than a window
+    rates = np.concatenate(empty + [rate(part, fps, low_hz, high_hz) for part in parts])
+    index = np.concatenate(empty + [quality(part, fps, low_hz, high_hz) for part in parts])
     if valid is not None:
         enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
         rates = np.where(enough, rates, np.nan)

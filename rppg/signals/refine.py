@@ -1,4 +1,4 @@
-"""A cleaner pulse wave: only what lies near the local heart rate and its second harmonic."""
+"""A filter that keeps the pulse wave near the local heart rate and its second harmonic."""
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
@@ -6,55 +6,56 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-SPAN_S = 5.0
-HOPS = 8
-"""Spans overlap so that this many cover each sample."""
+WINDOW_S = 5.0
+OVERLAP = 8
+"""Number of windows that cover each sample."""
 SEARCH_HZ = 0.35
 WIDTH_HZ = 0.15
-SECOND = 0.7
-"""Gain of the second harmonic, which carries the dicrotic notch but less of a camera's signal."""
-FINENESS = 4
+SECOND_GAIN = 0.7
+"""Gain of the second harmonic, which has the dicrotic notch but a lower signal-to-noise ratio."""
+ZERO_PADDING = 4
+"""Length of the Fourier transform, in windows."""
 
 
 def refine(bvp: Array, rate_hz: Array, fps: float) -> Array:
-    """Take from a BVP what is far from the local heart rate and from twice that.
+    """Attenuate what is far from the local heart rate and from its double.
 
-    In overlapping spans of `SPAN_S`, the strongest line within `SEARCH_HZ` of the known rate is
-    found, and the spectrum weighed by two Gaussians of deviation `WIDTH_HZ` around it and its
-    double; the spans are added up again. Where the rate is not known the wave stays as it is:
-    noise must not be made to look like a pulse. Beat-to-beat changes faster than `WIDTH_HZ` are
-    smoothed, so heart rate variability is to be read off the wave as it was.
+    In overlapping windows of `WINDOW_S`, the spectrum is multiplied by two Gaussians of standard
+    deviation `WIDTH_HZ`: around the strongest line within `SEARCH_HZ` of the given rate, and around
+    its double. The windows are then added. Where the rate is unknown the wave is not changed, so
+    that noise doesn't become a pulse. Changes from beat to beat that are faster than `WIDTH_HZ` are
+    smoothed, so measure heart rate variability on the raw wave.
 
     Args:
         bvp: `(T,)`, filtered to the pulse's band.
-        rate_hz: `(T,)` heart rate around each sample, NaN where it is not known.
+        rate_hz: `(T,)` heart rate around each sample, NaN where it is unknown.
         fps: sampling rate in Hz.
 
     Returns:
         `(T,)`.
     """
-    length = min(round(SPAN_S * fps), len(bvp))
-    hop = max(1, length // HOPS)
-    pad = length + (-len(bvp)) % hop  # spans end where the padded wave does
+    length = min(round(WINDOW_S * fps), len(bvp))
+    hop = max(1, length // OVERLAP)
+    pad = length + (-len(bvp)) % hop  # the last window ends where the padded wave does
     wave = np.pad(bvp, (length, pad), mode="symmetric" if pad <= len(bvp) else "edge")
-    known = np.pad(rate_hz, (length, pad), mode="edge")
-    window = np.hanning(length + 2)[1:-1]
-    spans = sliding_window_view(wave, length)[::hop] * window
-    spectra = np.fft.rfft(spans, FINENESS * length)
-    hz = np.fft.rfftfreq(FINENESS * length, 1 / fps)
-    rates = sliding_window_view(known, length)[::hop]
-    told = np.isfinite(rates).mean(1) > 0.5
-    guide = np.full(len(rates), np.nan)
-    guide[told] = np.nanmedian(rates[told], axis=1)
-    near = np.abs(hz - guide[:, None]) <= SEARCH_HZ
-    at_hz = hz[np.argmax(np.where(near, np.abs(spectra), -1.0), axis=1)][:, None]
-    gain = np.exp(-0.5 * ((hz - at_hz) / WIDTH_HZ) ** 2)
-    gain = np.minimum(gain + SECOND * np.exp(-0.5 * ((hz - 2 * at_hz) / WIDTH_HZ) ** 2), 1.0)
-    gain[~told] = 1.0
-    cleaned = np.fft.irfft(spectra * gain, FINENESS * length)[:, :length] * window
+    padded_rate_hz = np.pad(rate_hz, (length, pad), mode="edge")
+    taper = np.hanning(length + 2)[1:-1]
+    windows = sliding_window_view(wave, length)[::hop] * taper
+    spectra = np.fft.rfft(windows, ZERO_PADDING * length)
+    hz = np.fft.rfftfreq(ZERO_PADDING * length, 1 / fps)
+    rates_hz = sliding_window_view(padded_rate_hz, length)[::hop]
+    has_rate = np.isfinite(rates_hz).mean(1) > 0.5
+    expected_hz = np.full(len(rates_hz), np.nan)
+    expected_hz[has_rate] = np.nanmedian(rates_hz[has_rate], axis=1)
+    near = np.abs(hz - expected_hz[:, None]) <= SEARCH_HZ
+    peak_hz = hz[np.argmax(np.where(near, np.abs(spectra), -1.0), axis=1)][:, None]
+    gain = np.exp(-0.5 * ((hz - peak_hz) / WIDTH_HZ) ** 2)
+    gain = np.minimum(gain + SECOND_GAIN * np.exp(-0.5 * ((hz - 2 * peak_hz) / WIDTH_HZ) ** 2), 1.0)
+    gain[~has_rate] = 1.0
+    filtered = np.fft.irfft(spectra * gain, ZERO_PADDING * length)[:, :length] * taper
     total, weight = np.zeros(len(wave)), np.zeros(len(wave))
-    for start, span in zip(range(0, len(wave), hop), cleaned, strict=False):
-        total[start : start + length] += span
-        weight[start : start + length] += window**2
+    for start, window in zip(range(0, len(wave), hop), filtered, strict=False):
+        total[start : start + length] += window
+        weight[start : start + length] += taper**2
     inside = slice(length, length + len(bvp))
     return np.asarray(total[inside] / weight[inside])

@@ -1,4 +1,4 @@
-"""From a clock of its own, jitter and all, to a uniform grid: signals and frames."""
+"""Resampling of signals and frames from irregular timestamps to a uniform grid."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -8,18 +8,18 @@ from rppg.errors import InputError
 Array = NDArray[np.float64]
 
 FRAMES_AT_ONCE = 64
-"""Frames interpolated in one step: bounds the memory beside the result."""
+"""Number of frames that are interpolated together: bounds the memory."""
 
 
 def uniform_grid(times_s: ArrayLike, fps: float) -> Array:
-    """The uniform clock `times_s[0] + n / fps`, `(N,)`, up to and including `times_s[-1]`.
+    """Return the uniform grid `times_s[0] + n / fps`, `(N,)`, up to and including `times_s[-1]`.
 
     Args:
         times_s: `(T,)` strictly increasing, in seconds, T ≥ 2.
         fps: rate of the grid in Hz.
 
     Raises:
-        InputError: too few, unordered or non-finite times; a rate that is not positive.
+        InputError: too few, unordered or non-finite times, or a rate that is not positive.
     """
     times = _clock(times_s)
     if not (np.isfinite(fps) and fps > 0):
@@ -29,21 +29,21 @@ def uniform_grid(times_s: ArrayLike, fps: float) -> Array:
 
 
 def resample(values: ArrayLike, times_s: ArrayLike, grid_s: ArrayLike) -> Array:
-    """Values `(..., T)` at `times_s` `(T,)` → values `(..., N)` at the uniform `grid_s` `(N,)`.
+    """Resample values `(..., T)` at `times_s` `(T,)` to the uniform `grid_s` `(N,)`: `(..., N)`.
 
-    Linear interpolation by timestamps. Where the source is clearly denser than the grid (a contact
-    sensor at 256 Hz), each grid point takes the mean of the interpolated signal over its own cell,
-    so that mains hum does not alias into the band of the pulse. Outside of `times_s` the end
-    values are held. NaN spreads to the points it touches (from a denser source, to all after it).
+    Linear interpolation by timestamps. If the source is clearly denser than the grid (a contact
+    sensor at 256 Hz), each grid point is the mean of the interpolated signal over its cell, so that
+    mains hum does not alias into the band of the pulse. Outside of `times_s` the end values are
+    held. A NaN makes the grid points beside it NaN; in a denser source, all points after it.
 
     Raises:
-        InputError: `values` and `times_s` disagree in length; times that do not increase.
+        InputError: `values` and `times_s` differ in length, or the times do not increase.
     """
     x = np.asarray(values, dtype=np.float64)
     times = _clock(times_s)
     grid = np.asarray(grid_s, dtype=np.float64)
     _check_length(x.shape[-1] if x.ndim else 0, len(times))
-    level = np.nan_to_num(x[..., :1])  # a constant stays one, without rounding
+    level = np.nan_to_num(x[..., :1])  # a constant stays constant, without rounding errors
     step = float(np.median(np.diff(grid))) if len(grid) > 1 else 0.0
     if np.median(np.diff(times)) < 0.75 * step:
         return level + _cell_means(x - level, times, grid, step)
@@ -53,12 +53,12 @@ def resample(values: ArrayLike, times_s: ArrayLike, grid_s: ArrayLike) -> Array:
 def resample_frames(
     frames: NDArray[np.uint8] | NDArray[np.float32], times_s: ArrayLike, grid_s: ArrayLike
 ) -> NDArray[np.float32]:
-    """Frames `(T, H, W, C)` → `(N, H, W, C)` float32 in the same range (0–255 from uint8).
+    """Resample frames `(T, H, W, C)` to `(N, H, W, C)`, float32 in the same range (uint8: 0–255).
 
-    Linear interpolation in time, pixel by pixel; outside of `times_s` the end frames are held.
+    Linear interpolation in time, pixel by pixel. Outside of `times_s` the end frames are held.
 
     Raises:
-        InputError: `frames` and `times_s` disagree in length; times that do not increase.
+        InputError: `frames` and `times_s` differ in length, or the times do not increase.
     """
     times = _clock(times_s)
     grid = np.asarray(grid_s, dtype=np.float64)
@@ -80,23 +80,21 @@ def _clock(times_s: ArrayLike) -> Array:
         raise InputError(f"timestamps have shape {times.shape}; give at least two in one row")
     steps = np.diff(times)
     if not np.all(steps > 0):
-        at = int(np.argmin(steps > 0))
+        index = int(np.argmin(steps > 0))
         raise InputError(
-            f"timestamps must increase, but {times[at]} s is followed by {times[at + 1]} s "
-            f"(number {at + 1}); drop repeated or unordered samples"
+            f"timestamps must increase, but {times[index]} s is followed by {times[index + 1]} s "
+            f"(number {index + 1}); drop repeated or unordered samples"
         )
     return times
 
 
-def _check_length(found: int, expected: int) -> None:
-    if found != expected:
-        raise InputError(
-            f"{found} samples but {expected} timestamps; give one time for each sample"
-        )
+def _check_length(samples: int, times: int) -> None:
+    if samples != times:
+        raise InputError(f"{samples} samples but {times} timestamps; give one time for each sample")
 
 
 def _bracket(times: Array, grid: Array) -> tuple[NDArray[np.intp], Array]:
-    """Index of the sample before each grid point, and the weight of the sample after it."""
+    """Return the index of the sample before each grid point, and the weight of the one after it."""
     left = np.clip(np.searchsorted(times, grid, side="right") - 1, 0, len(times) - 2)
     weight = (grid - times[left]) / (times[left + 1] - times[left])
     return left, np.clip(weight, 0.0, 1.0)
@@ -108,12 +106,12 @@ def _interpolate(x: Array, times: Array, grid: Array) -> Array:
 
 
 def _cell_means(x: Array, times: Array, grid: Array, step: float) -> Array:
-    """Mean of the piecewise linear signal over `step` around each grid point, by its integral."""
+    """Average the piecewise linear signal over `step` around each grid point, by its integral."""
     areas = np.diff(times) * (x[..., 1:] + x[..., :-1]) / 2
     integral = np.concatenate([np.zeros_like(x[..., :1]), np.cumsum(areas, axis=-1)], axis=-1)
 
-    def integral_at(at: Array) -> Array:
-        left, weight = _bracket(times, at)
+    def integral_at(times_s: Array) -> Array:
+        left, weight = _bracket(times, times_s)
         start, end = x[..., left], x[..., left + 1]
         area = (start + weight * (end - start) / 2) * weight * (times[left + 1] - times[left])
         return np.asarray(integral[..., left] + area)

@@ -1,11 +1,16 @@
-"""rPPG-Toolbox's evaluation, quirks included, to set our numbers beside those published with it.
+"""rPPG-Toolbox's evaluation, for comparison with results published with it.
 
-What it does otherwise than the default protocol: λ = 100 at any rate, a filter of low order with
-short ends, a rectangular periodogram of the next power of two without interpolation (at 30 Hz and
-10 s its bins are 3.5 bpm apart), 20 log₁₀ of a ratio of powers, a cross-correlation that wraps
-around, windows that are cut first and filtered alone, deviations divided by n, and a standard error
-of the RMSE that is a fourth root. One quirk is not followed: what is undefined is
-missing, where the toolbox has 0 or the lowest bin.
+Differences from the default protocol:
+
+- detrending with λ = 100 at any rate, and a filter of low order with short padding;
+- windows are cut first, then filtered one by one;
+- a rectangular periodogram of the next power of two without interpolation: at 30 Hz and 10 s its
+  bins are 3.5 bpm apart;
+- the SNR is 20 log₁₀ of a ratio of powers, and the cross-correlation wraps around;
+- standard deviations are divided by n, and the standard error of the RMSE is a fourth root.
+
+One difference is not followed: undefined values are missing here, but 0 or the lowest bin in the
+toolbox.
 
 Reference:
     Liu et al., "rPPG-Toolbox: deep remote PPG toolbox", NeurIPS Datasets and Benchmarks, 2023;
@@ -25,14 +30,14 @@ Array = NDArray[np.float64]
 
 
 def clean(bvp: ArrayLike, fps: float, low_hz: float, high_hz: float, order: int) -> Array:
-    """Detrend with λ = 100 at any rate, then `filtfilt`, `(..., T)` → `(..., T)`."""
+    """Detrend with λ = 100 at any rate, then apply `filtfilt`, `(..., T)` → `(..., T)`."""
     numerator, denominator = butter(order, [low_hz, high_hz], btype="bandpass", fs=fps)
     flat = detrend(bvp, 30.0)  # λ is 100 at 30 Hz
     return np.asarray(filtfilt(numerator, denominator, flat, axis=-1), dtype=np.float64)
 
 
 def spectrum(bvp: ArrayLike, fps: float) -> tuple[Array, Array]:
-    """Rectangular periodogram `(F,)`, `(..., F)`, padded to the next power of two."""
+    """Compute a rectangular periodogram padded to the next power of two: Hz `(F,)`, `(..., F)`."""
     x = np.asarray(bvp, dtype=np.float64)
     size = 1 << max(0, x.shape[-1] - 1).bit_length()
     if x.size == 0:
@@ -42,7 +47,7 @@ def spectrum(bvp: ArrayLike, fps: float) -> tuple[Array, Array]:
 
 
 def heart_rate_bpm(bvp: ArrayLike, fps: float, low_hz: float, high_hz: float) -> Array:
-    """The highest bin of the band, in bpm `(...)`; NaN where the band holds no power."""
+    """Return the highest bin of the band, in bpm `(...)`; NaN where the band has no power."""
     frequencies, power = spectrum(bvp, fps)
     in_band = (frequencies >= low_hz) & (frequencies <= high_hz)
     band = power[..., in_band]
@@ -55,7 +60,7 @@ def heart_rate_bpm(bvp: ArrayLike, fps: float, low_hz: float, high_hz: float) ->
 def snr_db(
     bvp: ArrayLike, fps: float, hr_true_bpm: ArrayLike, low_hz: float, high_hz: float
 ) -> Array:
-    """20 log₁₀ of the power within ±6 bpm of f and 2f over the rest of the band, `(...)`."""
+    """Compute 20 log₁₀ of the power within ±6 bpm of f and 2f over the band's rest, `(...)`."""
     frequencies, power = spectrum(bvp, fps)
     pulse_hz = np.asarray(hr_true_bpm, dtype=np.float64) / 60
     near = np.zeros(1, dtype=np.bool_)
@@ -70,32 +75,32 @@ def snr_db(
 
 
 def macc(true: ArrayLike, predicted: ArrayLike) -> float:
-    """Highest `|r|` of two signals `(T,)`, one rolled by 0 to T − 2 samples, by FFT."""
+    """Compute the highest `|r|` of two signals `(T,)`, one rolled by 0 to T − 2 samples, by FFT."""
     a, b = (np.asarray(x, dtype=np.float64) for x in (true, predicted))
     a, b = a - np.mean(a), b - np.mean(b)
     norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
     if len(a) < 2 or not (np.isfinite(norm) and norm > 0):
         return float("nan")
-    products = irfft(np.conj(rfft(a)) * rfft(b), len(a))  # at n: a moved n samples later, times b
+    products = irfft(np.conj(rfft(a)) * rfft(b), len(a))  # at n: a delayed by n samples, times b
     return float(np.max(np.abs(products[: len(a) - 1])) / norm)
 
 
 def standard_errors(
     true: Array, predicted: Array, snr: ArrayLike, macc: ArrayLike
 ) -> Mapping[str, float]:
-    """The toolbox's standard errors, by the names of the metrics; pairs with a NaN are left out."""
+    """Compute the standard errors by the metrics' names; pairs with a NaN are left out."""
     keep = np.isfinite(true) & np.isfinite(predicted)
     error, reference = predicted[keep] - true[keep], true[keep]
     squared, n = error**2, len(error)
     return {
-        "mae_bpm": _of_mean(np.abs(error)),
-        "mape_percent": _of_mean(100 * np.abs(error) / reference),
+        "mae_bpm": _standard_error_of_mean(np.abs(error)),
+        "mape_percent": _standard_error_of_mean(100 * np.abs(error) / reference),
         "rmse_bpm": float(np.sqrt(np.std(squared) / np.sqrt(n))) if n > 1 else np.nan,
-        "snr_db": _of_mean(np.asarray(snr, dtype=np.float64)),
-        "macc": _of_mean(np.asarray(macc, dtype=np.float64)),
+        "snr_db": _standard_error_of_mean(np.asarray(snr, dtype=np.float64)),
+        "macc": _standard_error_of_mean(np.asarray(macc, dtype=np.float64)),
     }
 
 
-def _of_mean(x: Array) -> float:
+def _standard_error_of_mean(x: Array) -> float:
     x = x[np.isfinite(x)]
     return float(np.std(x) / np.sqrt(len(x))) if len(x) > 1 else float("nan")

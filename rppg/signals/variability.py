@@ -11,10 +11,10 @@ from rppg.signals.beats import Beats
 Array = NDArray[np.float64]
 
 LEAST_S = 30.0
-"""Shortest signal: RMSSD and SDNN of less agree too little with those of five minutes."""
+"""Minimum length: RMSSD and SDNN of shorter signals differ too much from those of five minutes."""
 LEAST_INTERVALS = 20
 LEAST_NORMAL = 0.8
-"""Least share of intervals that must be normal; with fewer, the beats are not to be trusted."""
+"""Minimum share of normal intervals; with fewer, the beats are unreliable."""
 MOST_DEVIATION = 0.2
 NEIGHBOURS = 11
 SHORTEST_S, LONGEST_S = 60 / 198, 60 / 36
@@ -28,10 +28,10 @@ class Variability:
         rmssd_ms: root mean square of successive differences of normal intervals, ms.
         sdnn_ms: standard deviation of normal intervals, ms.
         mean_ibi_ms: mean of normal intervals, ms.
-        beats: beats found.
-        intervals: normal intervals between them.
-        artefacts: intervals left out as missed, extra or ectopic beats.
-        seconds: length of the signal in which beats were looked for.
+        beats: number of beats.
+        intervals: number of normal intervals between them.
+        artefacts: number of intervals that were left out as missed, extra or ectopic beats.
+        seconds: length of the signal that was searched for beats.
     """
 
     rmssd_ms: float
@@ -44,14 +44,14 @@ class Variability:
 
 
 def variability(beats: Beats) -> Variability | str:
-    """Variability of beats, or, in words, why there is none.
+    """Compute the variability of beats, or return the reason why it is undefined.
 
     An interval is normal if it lies between 0.30 and 1.67 s (the band of the pulse) and within 20 %
-    of the median of the eleven intervals around it in its span; all others are taken for missed,
-    extra or ectopic beats and left out, not repaired. RMSSD takes the differences of normal
-    intervals that follow each other directly, SDNN all normal intervals (n − 1 in the divisor).
+    of the median of the eleven intervals around it in its span. Others come from missed, extra or
+    ectopic beats; they are left out, not repaired. RMSSD is over the differences of successive
+    normal intervals, SDNN over all normal intervals (n − 1 in the divisor).
 
-    At least 30 s of signal, 20 normal intervals, and 80 % of all intervals normal are required.
+    Required are 30 s of signal, 20 normal intervals, and 80 % of all intervals normal.
 
     References:
         Task Force of ESC and NASPE, "Heart rate variability: standards of measurement", Circulation
@@ -61,7 +61,7 @@ def variability(beats: Beats) -> Variability | str:
         Munoz et al., "Validity of (ultra-)short recordings for heart rate variability
         measurements", PLoS ONE 10(9), 2015: 30 s.
     """
-    if beats.seconds < LEAST_S - 0.5:  # a 30 s film ends with its last frame, not after it
+    if beats.seconds < LEAST_S - 0.5:  # tolerance: a video of 30 s ends at its last frame
         return (
             f"{beats.seconds:.0f} s of reliable pulse; heart rate variability needs at least "
             f"{LEAST_S:.0f} s"
@@ -69,9 +69,9 @@ def variability(beats: Beats) -> Variability | str:
     same = np.diff(beats.span) == 0
     intervals = np.diff(beats.times_s)
     normal = np.zeros(len(intervals), dtype=np.bool_)
-    for number in np.unique(beats.span):
-        part = same & (beats.span[1:] == number)
-        normal[part] = _normal(intervals[part])
+    for span in np.unique(beats.span):
+        part = same & (beats.span[1:] == span)
+        normal[part] = _is_normal(intervals[part])
     count, total = int(np.sum(normal)), int(np.sum(same))
     if count < LEAST_INTERVALS:
         return (
@@ -84,8 +84,8 @@ def variability(beats: Beats) -> Variability | str:
             f"needs {LEAST_NORMAL:.0%}"
         )
     accepted = intervals[normal]
-    follow = normal[1:] & normal[:-1]
-    steps = np.diff(intervals)[follow]
+    successive = normal[1:] & normal[:-1]
+    steps = np.diff(intervals)[successive]
     return Variability(
         rmssd_ms=float(1000 * np.sqrt(np.mean(steps**2))),
         sdnn_ms=float(1000 * np.std(accepted, ddof=1)),
@@ -97,10 +97,10 @@ def variability(beats: Beats) -> Variability | str:
     )
 
 
-def _normal(intervals: Array) -> NDArray[np.bool_]:
-    """Which of the intervals `(N,)` of one span are normal."""
+def _is_normal(intervals: Array) -> NDArray[np.bool_]:
+    """Return whether each of the intervals `(N,)` of one span is normal."""
     if len(intervals) == 0:
         return np.zeros(0, dtype=np.bool_)
-    usual = median_filter(intervals, size=min(NEIGHBOURS, len(intervals)), mode="nearest")
-    near = np.abs(intervals - usual) <= MOST_DEVIATION * usual
+    median = median_filter(intervals, size=min(NEIGHBOURS, len(intervals)), mode="nearest")
+    near = np.abs(intervals - median) <= MOST_DEVIATION * median
     return np.asarray(near & (intervals >= SHORTEST_S) & (intervals <= LONGEST_S))

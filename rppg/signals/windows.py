@@ -13,17 +13,17 @@ Scalar = TypeVar("Scalar", bound=np.generic)
 def sliding_windows(
     x: NDArray[Scalar], fps: float, *, length_s: float = 10.0, stride_s: float = 1.0
 ) -> tuple[NDArray[np.float64], NDArray[Scalar]]:
-    """Windows that lie wholly within the signal.
+    """Cut a signal into windows that lie wholly within it.
 
     Args:
         x: `(..., T)`.
         fps: sampling rate in Hz.
         length_s: length of a window in seconds.
-        stride_s: time from the start of one window to the start of the next, in seconds.
+        stride_s: time between the starts of two windows in seconds.
 
     Returns:
-        Starts in seconds from the first sample `(W,)`, and the windows `(..., W, L)`; W is 0 where
-        the signal is shorter than one window.
+        Starts in seconds from the first sample `(W,)`, and the windows `(..., W, L)`. W is 0 if the
+        signal is shorter than one window.
 
     Raises:
         InputError: a length or stride under one sample.
@@ -43,6 +43,6 @@ def sliding_windows(
 def valid_share(
     valid: NDArray[np.bool_], fps: float, *, length_s: float = 10.0, stride_s: float = 1.0
 ) -> NDArray[np.float64]:
-    """Share of valid samples `(..., W)` in each of the windows of `sliding_windows`."""
+    """Compute the share `(..., W)` of valid samples in each of the windows of `sliding_windows`."""
     _, windows = sliding_windows(valid, fps, length_s=length_s, stride_s=stride_s)
     return np.asarray(np.mean(windows, axis=-1, dtype=np.float64))

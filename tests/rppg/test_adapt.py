@@ -14,7 +14,7 @@ import torch
 from rppg.adapt import AdaptResult, adapt, away_from_pulse, gain_of
 from rppg.cli import main
 from rppg.errors import InputError
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.synthetic.domains import DOMAINS
@@ -91,7 +91,7 @@ def test_the_old_network_is_kept_where_the_new_one_is_worse(worse: AdaptResult) 
     assert "Kept the old network" in worse.evidence.told()
     assert made["config"] == about["made"]["config"], "how the kept one was made"
     assert made["adaptation"]["tried"]["config"]["clip_s"] == 5
-    assert trained(worse.checkpoint).clip_s == 10
+    assert load_estimator(worse.checkpoint).clip_s == 10
 
 
 def test_the_adapted_network_is_kept_where_it_is_clearly_better(

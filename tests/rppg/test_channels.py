@@ -67,8 +67,8 @@ def test_three_equal_channels_are_told_and_not_trusted(method, caplog):
     grey = FaceCrops(np.repeat(one.frames, 3, axis=-1), one.times_s, one.valid)
     with caplog.at_level(logging.WARNING):
         found = predict_crops(grey, find_estimator(method))
-    assert caplog.text.count("the pictures have no colour") == 1
-    assert found.quality == 0 and not found.reliable and not found.course.quality.any()
+    assert caplog.text.count("the frames have no colour") == 1
+    assert found.quality == 0 and not found.reliable and not found.rates.quality.any()
     assert found.hrv is None
 
 
@@ -77,7 +77,7 @@ def test_a_grey_video_is_told(tmp_path, caplog):
     write_video(tmp_path / "grey.mkv", frames.repeat(3, axis=-1), fps=15, codec="ffv1")
     with caplog.at_level(logging.WARNING):
         found = predict(tmp_path / "grey.mkv", full_frame=True)
-    assert "the pictures have no colour" in caplog.text and found.quality == 0
+    assert "the frames have no colour" in caplog.text and found.quality == 0
     caplog.clear()
     found = predict_crops(crops(NEAR_INFRARED[:3]), find_estimator("pos"))
     assert "no colour" not in caplog.text and found.reliable

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from rppg.cli import main
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.train.config import TrainConfig
 from rppg.train.run import train
 from rppg.video import write_video
@@ -341,7 +341,7 @@ def test_train_leaves_a_checkpoint_and_a_log(run_of_train):
     assert config["mask"] and config["smooth"] and config["project"]
     rows = [json.loads(row) for row in (out / "log.jsonl").read_text().splitlines()]
     assert len(rows) == made["steps"] and str(made["steps"]) in ended.stdout
-    assert trained(out / "checkpoint.safetensors").clip_s == 5.0
+    assert load_estimator(out / "checkpoint.safetensors").clip_s == 5.0
 
 
 def test_the_function_and_the_command_train_the_same(run_of_train, cache, monkeypatch):
@@ -350,7 +350,7 @@ def test_the_function_and_the_command_train_the_same(run_of_train, cache, monkey
     monkeypatch.setenv("RPPG_CACHE", str(cache))
     config = TrainConfig(data=("synthetic:wild",), subjects=4, clip_s=5.0, batch_size=4, seed=5)
     mine = train(config).net.state_dict()
-    theirs = trained(out / "checkpoint.safetensors").net.state_dict()
+    theirs = load_estimator(out / "checkpoint.safetensors").net.state_dict()
     assert set(mine) == set(theirs)
     for name, value in mine.items():
         np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-4, err_msg=name)
@@ -366,8 +366,8 @@ def test_each_level_can_be_left_out(run_of_train, cache, monkeypatch, tmp_path, 
     made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
     off = {name for name in ("mask", "smooth", "project") if made["config"][name] is None}
     assert off == {level}
-    other = trained(run_of_train[0] / "checkpoint.safetensors").net.state_dict()
-    mine = trained(tmp_path / "run" / "checkpoint.safetensors").net.state_dict()
+    other = load_estimator(run_of_train[0] / "checkpoint.safetensors").net.state_dict()
+    mine = load_estimator(tmp_path / "run" / "checkpoint.safetensors").net.state_dict()
     assert any(not np.array_equal(mine[name], other[name]) for name in mine)
 
 

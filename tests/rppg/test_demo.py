@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from rppg.demo import TARGETS
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.synthetic.domains import DOMAINS
 
 METHODS = {"fcus", "untrained", "pos", "chrom", "green", "constant"}
@@ -89,7 +89,7 @@ def test_the_report_stands_alone(done):
 
 def test_the_checkpoint_and_log_can_be_read(done):
     out, _ = done
-    estimator = trained(out / "checkpoint.safetensors")
+    estimator = load_estimator(out / "checkpoint.safetensors")
     assert estimator.clip_s == 10.0
     rows = [json.loads(row) for row in (out / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == list(range(1, len(rows) + 1))

@@ -1,4 +1,4 @@
-"""Exported networks: the decompositions one by one, refusals, and files that run on their own."""
+"""Exported networks: each decomposition, refusals, and files that run without the package."""
 
 import json
 import re
@@ -12,10 +12,10 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-import rppg.export
+import rppg.export.network
 from rppg.errors import InputError
-from rppg.export.network import describe, export, run_onnx, trace
-from rppg.export.network import operators as dc
+from rppg.export import describe, export, operators, run_onnx
+from rppg.export.network import trace
 from rppg.models.checkpoint import SHIPPED, digest_of, load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.physnet import PhysNet, PhysNetConfig
@@ -38,19 +38,19 @@ def double(*shape):
 def test_fourier_transforms(time):
     x = double(2, 3, time)
     spectrum = torch.fft.rfft(x)
-    torch.testing.assert_close(dc.rfft(x), spectrum)
-    torch.testing.assert_close(dc.irfft(spectrum, time), torch.fft.irfft(spectrum, time))
-    torch.testing.assert_close(dc.magnitude(spectrum), spectrum.abs())
+    torch.testing.assert_close(operators.rfft(x), spectrum)
+    torch.testing.assert_close(operators.irfft(spectrum, time), torch.fft.irfft(spectrum, time))
+    torch.testing.assert_close(operators.magnitude(spectrum), spectrum.abs())
     weights = torch.rand(spectrum.shape[-1], dtype=torch.float64) > 0.5
-    torch.testing.assert_close(dc.multiply(spectrum, weights), spectrum * weights)
-    assert dc.multiply(x, x) is NotImplemented and dc.magnitude(x) is NotImplemented
+    torch.testing.assert_close(operators.multiply(spectrum, weights), spectrum * weights)
+    assert operators.multiply(x, x) is NotImplemented and operators.magnitude(x) is NotImplemented
 
 
 def test_the_fourier_matrices_are_exact_in_float32():
     """Angles in float32 would be off by 1e-3 at the end of a long clip."""
     time = 3660
-    cos, _ = dc.fourier(time // 2 + 1, time, torch.zeros(1))
-    exact, _ = dc.fourier(time // 2 + 1, time, torch.zeros(1, dtype=torch.float64))
+    cos, _ = operators.fourier(time // 2 + 1, time, torch.zeros(1))
+    exact, _ = operators.fourier(time // 2 + 1, time, torch.zeros(1, dtype=torch.float64))
     assert float((cos - exact).abs().max()) < 1e-6
 
 
@@ -59,9 +59,9 @@ def test_solve(size):
     root = double(4, 2, size, size)
     a = root @ root.mT + 0.1 * torch.eye(size)
     b = double(4, 2, size, 5)
-    torch.testing.assert_close(dc.solve(a, b), torch.linalg.solve(a, b))
+    torch.testing.assert_close(operators.solve(a, b), torch.linalg.solve(a, b))
     shared = b[0, 0].expand(4, 2, -1, -1)
-    torch.testing.assert_close(dc.solve(a, b[0, 0]), torch.linalg.solve(a, shared))
+    torch.testing.assert_close(operators.solve(a, b[0, 0]), torch.linalg.solve(a, shared))
 
 
 @pytest.mark.parametrize(("length", "hop"), [(150, 37), (8, 2), (5, 3), (4, 4)])
@@ -69,23 +69,23 @@ def test_overlap_add(length, hop):
     windows = double(2, length, 6)
     size = (1, 5 * hop + length)
     expected = F.fold(windows, size, (1, length), stride=(1, hop))
-    found = dc.overlap_add(windows, size, (1, length), (1, 1), (0, 0), (1, hop))
+    found = operators.fold(windows, size, (1, length), (1, 1), (0, 0), (1, hop))
     torch.testing.assert_close(found, expected)
 
 
 def test_sigmoid_of_far_below():
     x = torch.linspace(-100, 100, 401)
-    torch.testing.assert_close(dc.sigmoid(x), torch.sigmoid(x), rtol=1e-6, atol=1e-38)
+    torch.testing.assert_close(operators.sigmoid(x), torch.sigmoid(x), rtol=1e-6, atol=1e-38)
 
 
 # --- refusals --------------------------------------------------------------------------------
 
 
 def refusal(*arguments):
-    with pytest.raises(InputError) as told:
+    with pytest.raises(InputError) as raised:
         export(*arguments)
-    assert "\n" not in str(told.value)
-    return str(told.value)
+    assert "\n" not in str(raised.value)
+    return str(raised.value)
 
 
 def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
@@ -98,7 +98,7 @@ def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
     save_checkpoint(one, FcusNet(ModelConfig(signatures=((0.3, 0.8, 0.5),))), {})
     assert f"{one}: its one signature" in refusal(one, out)
     assert "no such file" in refusal(tmp_path / "nothing.safetensors", out)
-    monkeypatch.setattr(rppg.export, "NEEDED", ("onnx", "no_such_runtime"))
+    monkeypatch.setattr(rppg.export.network, "REQUIREMENTS", ("onnx", "no_such_runtime"))
     assert "no_such_runtime" in refusal(None, out) and "gradreg[export]" in refusal(None, out)
     assert not out.exists()
 
@@ -108,7 +108,7 @@ def test_what_cannot_be_exported_is_told(tmp_path, monkeypatch):
 
 @pytest.fixture(scope="module")
 def faces():
-    """Crops of two people before different cameras, `(2, T, 3, S, S)`."""
+    """Crops of two people in front of different cameras, `(2, T, 3, S, S)`."""
     frames = [
         render_crops(draw_subject(DOMAINS[name], 7, 20.0)).frames[:450] for name in ("lab", "wild")
     ]
@@ -126,8 +126,8 @@ def expected(net, clips):
         return net.fuse(net(clips)).numpy()
 
 
-def difference(found, told):
-    return np.max(np.abs(found - told)) / np.std(told)
+def difference(found, reference):
+    return np.max(np.abs(found - reference)) / np.std(reference)
 
 
 @pytest.mark.slow
@@ -147,29 +147,32 @@ def test_onnx_gives_what_pytorch_gives(network, faces, tmp_path):
     for _ in range(20):
         assert np.array_equal(run_onnx(out, clips.numpy()), once)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
-    _check_the_graph(out, done.about, checkpoint or SHIPPED)
+    _check_the_graph(out, done.metadata, checkpoint or SHIPPED)
 
 
-def _check_the_graph(out, about, checkpoint):
+def _check_the_graph(out, metadata, checkpoint):
     onnx = pytest.importorskip("onnx")
     model = onnx.load(out)
     onnx.checker.check_model(model, full_check=True)
     assert {node.domain for node in model.graph.node} == {""}
     assert not {node.op_type for node in model.graph.node} & {"DFT", "ScatterND", "Col2Im"}
-    (told,) = model.metadata_props
-    assert told.key == "rppg" and json.loads(told.value) == asdict(about)
-    assert about.checkpoint == digest_of(checkpoint) and (about.fps, about.size) == (30.0, SIZE)
+    (entry,) = model.metadata_props
+    assert entry.key == "rppg" and json.loads(entry.value) == asdict(metadata)
+    assert metadata.checkpoint == digest_of(checkpoint) and (metadata.fps, metadata.size) == (
+        30.0,
+        SIZE,
+    )
     dims = [
         dim.dim_param or dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim
     ]
     assert dims == ["batch", "frames", 3, SIZE, SIZE]
-    assert rppg.export.__file__.rpartition("/rppg/")[0].encode() not in out.read_bytes()
+    assert rppg.export.network.__file__.rpartition("/rppg/")[0].encode() not in out.read_bytes()
 
 
 @pytest.mark.slow
 def test_the_page_finds_the_heart_rate_without_this_package(tmp_path):
     """The block of docs/how-to/export.md, on a rendered person, in a process of its own."""
-    assert export(None, tmp_path / "net.onnx").about.size == 48
+    assert export(None, tmp_path / "net.onnx").metadata.size == 48
     crops = render_crops(draw_subject(DOMAINS["lab"], 7, 12.0))
     np.save(tmp_path / "frames.npy", crops.frames.repeat(4, 1).repeat(4, 2))  # face: 24..120
     page = (ROOT / "docs" / "how-to" / "export.md").read_text(encoding="utf-8")
@@ -187,7 +190,7 @@ def test_other_crops_rates_and_channels(tmp_path):
     signatures = ((0.33, 0.77, 0.53, 0.4), (0.3, 0.7, 0.6, 0.2))
     config = ModelConfig(fps=25, grid=12, regions=3, window_s=3.2, signatures=signatures)
     done = export(untrained(tmp_path, config), tmp_path / "net.onnx", "onnx", 12)
-    assert (done.about.least_frames, done.about.channels, done.about.size) == (81, 4, 12)
+    assert (done.metadata.least_frames, done.metadata.channels, done.metadata.size) == (81, 4, 12)
     bvp = run_onnx(
         done.path, np.random.default_rng(0).uniform(0, 255, (3, 97, 4, 12, 12)).astype("f4")
     )
@@ -220,22 +223,21 @@ def test_pt2_runs_without_this_package(faces, tmp_path):
     assert difference(np.load(tmp_path / "bvp.npy"), expected(net, clips)) < 1e-5
     extra = {"rppg.json": ""}
     torch.export.load(done.path, extra_files=extra)
-    assert json.loads(extra["rppg.json"]) == asdict(done.about)
+    assert json.loads(extra["rppg.json"]) == asdict(done.metadata)
 
 
 @pytest.mark.slow
 def test_a_wrong_file_is_not_put_in_place(tmp_path, monkeypatch):
     out = tmp_path / "net.pt2"
     out.write_text("mine")
-    monkeypatch.setattr(rppg.export, "TOLERANCE", -1.0)
+    monkeypatch.setattr(rppg.export.network, "TOLERANCE", -1.0)
     assert "not written" in refusal(None, out, "torch")
     assert out.read_text() == "mine" and list(tmp_path.iterdir()) == [out]
 
 
 def test_the_network_is_traced_for_any_length():
     net, _ = load_checkpoint()
-    about = describe(net, "", 18)
-    program = trace(net, about)
+    program = trace(net, describe(net, "", 18))
     clips = 100 + torch.rand(3, 290, 3, 18, 18)
     with torch.no_grad():
         assert difference(program.module()(clips).numpy(), expected(net, clips)) < 1e-5

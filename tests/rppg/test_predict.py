@@ -80,7 +80,7 @@ def test_the_portrait_is_found(portrait_crops):
 def test_a_known_rate_in_a_photograph(portrait_crops, method):
     found = predict_crops(portrait_crops, find_estimator(method))
     assert found.hr_bpm == pytest.approx(PORTRAIT_BPM, abs=2)
-    np.testing.assert_allclose(found.course.hr_bpm, PORTRAIT_BPM, atol=2)
+    np.testing.assert_allclose(found.rates.hr_bpm, PORTRAIT_BPM, atol=2)
     assert found.reliable and found.face_share == 1
 
 
@@ -178,7 +178,7 @@ def test_a_long_recording_goes_through_in_pieces(crops):
     assert np.corrcoef(found.measured, clean)[0, 1] > 0.999
     assert np.corrcoef(found.bvp[60:-60], clean[60:-60])[0, 1] > 0.999
     assert found.hr_bpm == pytest.approx(78, abs=0.1)
-    np.testing.assert_allclose(found.course.hr_bpm, 78, atol=0.1)
+    np.testing.assert_allclose(found.rates.hr_bpm, 78, atol=0.1)
     assert found.hrv is not None and found.hrv.rmssd_ms < 3
     assert found.hrv.beats == len(found.beats_s) == pytest.approx(170 * 1.3, abs=3)
     told = found.to_json(bvp=False)
@@ -231,8 +231,8 @@ def test_a_face_lost_half_way(crops):
     whole = predict_crops(crops, find_estimator("pos"))
     found = predict_crops(lost, find_estimator("pos"))
     assert found.face_share == pytest.approx(0.5, abs=0.02) and whole.face_share == 1
-    assert len(found.course.start_s) == len(whole.course.start_s)
-    assert np.isnan(found.course.hr_bpm[-1])
+    assert len(found.rates.start_s) == len(whole.rates.start_s)
+    assert np.isnan(found.rates.hr_bpm[-1])
     json.dumps(found.to_json(), allow_nan=False)
 
 
@@ -252,7 +252,7 @@ def test_unknown_values_become_null():
         times_s=np.array([0.0, 0.5, 1.0]),
         bvp=np.array([1.0, np.nan, -1.0]),
         measured=np.array([1.0, np.nan, -1.0]),
-        course=RateSeries(np.arange(3.0), 10 + np.arange(3.0), nothing, np.zeros(3)),
+        rates=RateSeries(np.arange(3.0), 10 + np.arange(3.0), nothing, np.zeros(3)),
         face_share=1.0,
         seconds={"video": 0.2, "pulse": 0.1},
         frames=10,
@@ -268,10 +268,10 @@ def test_unknown_values_become_null():
 
 def test_unknown_rates_in_csv_and_plot(tmp_path, crops):
     found = predict_crops(crops, find_estimator("green"))
-    gap = replace(found.course, hr_bpm=np.full_like(found.course.hr_bpm, np.nan))
-    found = replace(found, hr_bpm=np.nan, course=gap)
-    write_rates(tmp_path / "deep" / "course.csv", found)
-    rows = (tmp_path / "deep" / "course.csv").read_text().splitlines()
+    gap = replace(found.rates, hr_bpm=np.full_like(found.rates.hr_bpm, np.nan))
+    found = replace(found, hr_bpm=np.nan, rates=gap)
+    write_rates(tmp_path / "deep" / "rates.csv", found)
+    rows = (tmp_path / "deep" / "rates.csv").read_text().splitlines()
     assert rows[0] == "start_s,end_s,hr_bpm,quality" and len(rows) == 1 + len(gap.start_s)
     assert all(row.split(",")[2] == "" for row in rows[1:])
     for suffix in (".png", ".SVG", ".pdf"):

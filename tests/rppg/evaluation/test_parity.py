@@ -15,8 +15,9 @@ from hypothesis import strategies as st
 from scipy import fft, signal, sparse, stats
 from scipy.sparse.linalg import spsolve
 
-from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, evaluate, metrics, toolbox
+from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, evaluate, metrics
 from rppg.evaluation.results import Scores
+from rppg.signals import toolbox
 from rppg.types import FaceCrops, Pulse, Recording
 
 KINDS = ["pulse", "noise", "walk", "trend", "square", "edges", "clicks", "steps", "constant"]
@@ -42,11 +43,17 @@ def wave(kind: str, frames: int, fps: float, seed: int) -> np.ndarray:
     }[kind]
 
 
-def record_of(label: np.ndarray, fps: float, name: str = "r") -> Recording:
+def recording_of(label: np.ndarray, fps: float, name: str = "r") -> Recording:
     times = np.arange(len(label)) / fps
     frames = np.zeros((len(label), 2, 2, 3), dtype=np.uint8)
     crops = FaceCrops(frames, times, np.ones(len(label), dtype=np.bool_))
-    return Recording(name, "made", f"subject of {name}", lambda: crops, lambda: Pulse(times, label))
+    return Recording(
+        name=name,
+        dataset="made",
+        subject=f"subject of {name}",
+        load_crops=lambda: crops,
+        load_truth=lambda: Pulse(times, label),
+    )
 
 
 def reference_clean(x: np.ndarray, fps: float, band: tuple[float, float]) -> np.ndarray:
@@ -118,7 +125,7 @@ def test_whole_videos_and_windows_are_the_toolboxs(
     label, predicted = (wave(kind, frames, fps, seed + k) for k, kind in enumerate(kinds))
     predicted = scale * predicted
     protocol = replace(TOOLBOX, fps=fps, low_hz=band[0], high_hz=band[1])
-    found = evaluate([record_of(label, fps)], {"m": lambda pictures, _: predicted}, protocol)
+    found = evaluate([recording_of(label, fps)], {"m": lambda frames, _: predicted}, protocol)
     (clip,) = found.clips
     assert clip.end_s - clip.start_s == pytest.approx(frames / fps)
     check_row(clip, label, predicted, fps, band)
@@ -242,7 +249,7 @@ def test_a_prediction_without_a_pulse_is_missing(kind: str, protocol: Protocol) 
         "inf": np.where(np.arange(600) == 450, np.inf, label),
     }[kind]
     with np.errstate(invalid="ignore"):
-        found = evaluate([record_of(label, 30.0)], {"m": lambda pictures, _: predicted}, protocol)
+        found = evaluate([recording_of(label, 30.0)], {"m": lambda frames, _: predicted}, protocol)
     clip = found.clips[0]
     assert np.isnan([clip.hr_pred_bpm, clip.snr_db, clip.correlation, clip.macc]).all()
     assert np.isfinite(clip.hr_true_bpm)
@@ -254,7 +261,7 @@ def test_a_prediction_without_a_pulse_is_missing(kind: str, protocol: Protocol) 
 def test_a_spoilt_window_of_the_toolbox_leaves_the_others_alone() -> None:
     label = wave("pulse", 900, 30.0, 0)
     spoilt = np.where(np.arange(900) == 450, np.nan, label)
-    found = evaluate([record_of(label, 30.0)], {"m": lambda pictures, _: spoilt}, TOOLBOX)
+    found = evaluate([recording_of(label, 30.0)], {"m": lambda frames, _: spoilt}, TOOLBOX)
     rate = [row.hr_pred_bpm for row in found.windows]
     assert np.isnan(rate[1])
     assert rate[0] == found.windows[0].hr_true_bpm

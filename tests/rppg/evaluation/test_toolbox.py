@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import signal
 
-from rppg.evaluation import TOOLBOX, Protocol, classical, constant_guess, evaluate, toolbox
+from rppg.evaluation import TOOLBOX, Protocol, classical, constant_guess, evaluate
+from rppg.signals import toolbox
 from rppg.types import FaceCrops, Pulse, Recording
 
 

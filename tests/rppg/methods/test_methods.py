@@ -10,7 +10,7 @@ from rppg.errors import InputError
 from rppg.methods import METHODS, chrom, green, ica, pbv, pos, skin_trace
 from rppg.methods.jade import jade
 from rppg.signals import bandpass, heart_rate_bpm
-from rppg.signals.overlap_add import overlap_add, split_windows
+from rppg.signals.overlap_add import add_half_overlapping, half_overlapping_windows
 
 FPS = 30.0
 SIGNATURE = np.array([0.33, 0.77, 0.53])
@@ -160,10 +160,10 @@ def test_pbv_passes_the_signature_with_gain_one_and_stops_unlike_distortions() -
     assert rate_bpm("pbv", rgb) == pytest.approx(72, abs=0.2)
     assert rate_bpm("green", rgb) != pytest.approx(72, abs=5)
     # In each window the least power: the pulse less what the two tones explain of it by chance.
-    windows = split_windows(np.column_stack([pulse(), tones]), 24)
+    windows = half_overlapping_windows(np.column_stack([pulse(), tones]), 24)
     windows = windows - windows.mean(axis=-2, keepdims=True)
     beat, others = windows[..., :1], windows[..., 1:]
-    expected = overlap_add((beat - others @ np.linalg.pinv(others) @ beat)[..., 0], 600)
+    expected = add_half_overlapping((beat - others @ np.linalg.pinv(others) @ beat)[..., 0], 600)
     np.testing.assert_allclose(pbv(rgb, FPS), 0.003 * expected, atol=3e-5)
     assert correlation(pbv(rgb, FPS), expected) > 0.999
     assert correlation(expected, pulse()) > 0.97

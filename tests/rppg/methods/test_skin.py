@@ -79,12 +79,12 @@ def test_other_numbers_of_channels():
         mask = skin_mask(frames, ELLIPSE)
         assert mask[ELLIPSE & (np.abs(x) > 9)].mean() < 0.02
         assert mask[ELLIPSE & (np.abs(x) < 8) & (y >= -5)].mean() > 0.95
-    with pytest.raises(InputError, match="by colour in pictures of 1 channel; leave"):
+    with pytest.raises(InputError, match="by colour in frames of 1 channel; leave"):
         skin_mask(scene()[..., :1], ELLIPSE)
 
 
-def test_no_colour_in_common_is_told():
+def test_no_common_colour_is_an_error():
     rng = np.random.default_rng(0)
     patches = np.broadcast_to(rng.uniform(5, 250, (SIZE, SIZE, 3)), (30, SIZE, SIZE, 3))
-    with pytest.raises(InputError, match=r"no colour in common.*leave the skin mask out"):
+    with pytest.raises(InputError, match=r"no common colour.*leave the skin mask out"):
         skin_mask(patches, ELLIPSE)

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from rppg.errors import InputError
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 
@@ -148,7 +148,7 @@ def test_a_description_without_the_length_of_a_clip_is_refused(saved: Path, conf
     about = json.loads(sidecar.read_text())
     sidecar.write_text(json.dumps(about | {"made": {"config": config}}))
     with pytest.raises(InputError, match="clip_s in seconds") as caught:
-        trained(saved)
+        load_estimator(saved)
     assert str(caught.value).startswith(str(sidecar)) and "\n" not in str(caught.value)
     sidecar.write_text(json.dumps(about | {"made": {"config": {"clip_s": 5.0}}}))
-    assert trained(saved).clip_s == 5
+    assert load_estimator(saved).clip_s == 5

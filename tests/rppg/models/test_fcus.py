@@ -7,7 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from rppg.estimators.fcus import FcusEstimator, trained, untrained
+from rppg.estimators.fcus import FcusEstimator, untrained
+from rppg.estimators.find import load_estimator
 from rppg.models.attention import SharedAttention
 from rppg.models.fcus import NOMINAL_SIGNATURES, FcusNet, FcusOutput, ModelConfig, fuse
 from rppg.models.patches import face_prior
@@ -224,7 +225,7 @@ def test_the_untrained_row_is_the_same_each_time_and_leaves_the_seed_alone() -> 
 
 
 def test_the_shipped_checkpoint_hears_a_pulse_under_flicker() -> None:
-    estimator = trained()
+    estimator = load_estimator()
     frames = skin_clip(flicker=0.03, pulse_hz=1.3)[0].permute(0, 2, 3, 1).numpy()
     assert heart_rate_bpm(estimator(frames, 30.0), FPS) == pytest.approx(78, abs=1)
 

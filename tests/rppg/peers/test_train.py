@@ -15,7 +15,7 @@ import torch
 from pydantic import ValidationError
 
 from rppg.errors import InputError
-from rppg.estimators.fcus import trained
+from rppg.estimators.find import load_estimator
 from rppg.estimators.physnet import PeerEstimator
 from rppg.models.checkpoint import load_checkpoint, load_network, save_checkpoint
 from rppg.models.physnet import PhysNet
@@ -215,7 +215,7 @@ def test_a_checkpoint_comes_back_as_the_network_that_it_names(saved: PeerResult)
     net, about = load_network(saved.checkpoint)
     assert isinstance(net, PhysNet) and not net.training and same_bits(net, saved.net)
     assert about["network"] == "physnet" and about["made"] == saved.made
-    estimator = trained(saved.checkpoint)
+    estimator = load_estimator(saved.checkpoint)
     assert isinstance(estimator, PeerEstimator) and estimator.clip_frames == 90
     frames = np.random.default_rng(0).uniform(0, 255, (150, 36, 36, 3)).astype(np.float32)
     assert np.array_equal(estimator(frames, 30.0), PeerEstimator(saved.net, 90)(frames, 30.0))
@@ -232,7 +232,7 @@ def test_a_description_with_another_network_or_without_clips_is_refused(
     for made in ({}, {"config": {"clip_frames": "x"}}, {"config": {"clip_frames": 3}}):
         save_checkpoint(path, saved.net, made)
         with pytest.raises(InputError, match="clip_frames") as caught:
-            trained(path)
+            load_estimator(path)
         assert str(caught.value).startswith(str(path.with_suffix(".json")))
     sidecar = path.with_suffix(".json")
     sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"network": "deepphys"}))

@@ -1,0 +1,111 @@
+"""Estimators by name: the networks of checkpoints, and the classical methods."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rppg.errors import InputError
+from rppg.estimators.classical import classical
+from rppg.estimators.estimator import Estimator
+from rppg.estimators.fcus import FcusEstimator, untrained
+from rppg.estimators.physnet import PeerEstimator
+from rppg.methods import METHODS
+from rppg.models.checkpoint import Network, load_network
+from rppg.models.fcus import FcusNet
+from rppg.signals.protocol import Protocol
+
+LEAST_CLIP_S, MOST_CLIP_S = 3.0, 3600.0
+"""Limits of the length of a network's clips."""
+
+
+def find_estimator(
+    method: str = "fcus", checkpoint: Path | None = None, *, skin: bool = False
+) -> Estimator:
+    """Return the estimator of a method.
+
+    Args:
+        method: `fcus`, or a classical method: a key of `rppg.methods.METHODS`.
+        checkpoint: a trained network, for fcus only; None for the one that ships with the package.
+        skin: classical methods average only the pixels of the face that are skin.
+
+    Raises:
+        InputError: no such method, or the arguments don't fit together; see also `load_estimator`.
+    """
+    if skin and method == "fcus":
+        raise InputError("fcus finds the skin itself; leave the skin mask out")
+    if method == "fcus":
+        return _at_protocol_rate(load_estimator(checkpoint), checkpoint)
+    if checkpoint is not None:
+        raise InputError(f"method {method!r} takes no checkpoint; leave it out or choose fcus")
+    if method not in METHODS:
+        raise InputError(f"no method {method!r}; choose one of fcus, {', '.join(METHODS)}")
+    return classical(method, skin=skin)
+
+
+def find_estimators(
+    checkpoints: Sequence[Path] = (), methods: Sequence[str] = ()
+) -> dict[str, Estimator]:
+    """Return the estimators of a table, by row name: checkpoints first, then methods.
+
+    Args:
+        checkpoints: trained networks; their rows are named by their paths.
+        methods: `fcus`, `untrained` or classical methods. All of them if both lists are empty.
+
+    Raises:
+        InputError: as `find_estimator`.
+    """
+    choices = ["fcus", "untrained", *METHODS]
+    estimators = {str(path): find_estimator(checkpoint=path) for path in checkpoints}
+    for name in methods or ([] if checkpoints else choices):
+        if name not in choices:
+            raise InputError(f"no method {name!r}; choose one of {', '.join(choices)}")
+        estimators[name] = untrained() if name == "untrained" else find_estimator(name)
+    return estimators
+
+
+def load_estimator(checkpoint: Path | None = None) -> FcusEstimator | PeerEstimator:
+    """Return the estimator of a checkpoint; None for the one that ships with the package.
+
+    Raises:
+        InputError: as `load_network`, or the provenance has no valid length of a clip.
+    """
+    net, about = load_network(checkpoint)
+    clip_s = _clip_s(net, about["made"], checkpoint)
+    if isinstance(net, FcusNet):
+        return FcusEstimator(net, clip_s=clip_s)
+    return PeerEstimator(net, round(clip_s * net.config.fps))
+
+
+def _clip_s(net: Network, provenance: Mapping[str, Any], checkpoint: Path | None) -> float:
+    """Return the length in seconds of the clips that a network was trained on."""
+    config = provenance.get("config", {})
+    config = config if isinstance(config, dict) else {"clip_s": None}
+    if isinstance(net, FcusNet):
+        clip_s = config.get("clip_s", 10.0)
+    else:
+        frames = config.get("clip_frames")
+        clip_s = frames / net.config.fps if isinstance(frames, int) else None
+    if not isinstance(clip_s, int | float) or not LEAST_CLIP_S <= clip_s <= MOST_CLIP_S:
+        key = "clip_s in seconds" if isinstance(net, FcusNet) else "clip_frames"
+        raise InputError(
+            f"{_description_of(checkpoint)}: made.config has clips of {clip_s!r} s; expected "
+            f"{key}, for {LEAST_CLIP_S:g} to {MOST_CLIP_S:g} s; copy the file again"
+        )
+    return float(clip_s)
+
+
+def _at_protocol_rate(
+    estimator: FcusEstimator | PeerEstimator, checkpoint: Path | None
+) -> FcusEstimator | PeerEstimator:
+    """Return the estimator if its network runs at the protocol's frame rate; else raise."""
+    net_fps, fps = estimator.net.config.fps, Protocol().fps
+    if net_fps != fps:
+        raise InputError(
+            f"{_description_of(checkpoint)}: a network for {net_fps:g} frames a second, but pulses "
+            f"are measured at {fps:g}; train one with model.fps = {fps:g}"
+        )
+    return estimator
+
+
+def _description_of(checkpoint: Path | None) -> str:
+    return str(checkpoint.with_suffix(".json")) if checkpoint else "the shipped checkpoint"
