@@ -71,7 +71,7 @@ class FaceTrack:
         self._warned = False  # about several faces
 
     @property
-    def found(self) -> bool:
+    def has_face(self) -> bool:
         """Whether any face was detected."""
         return bool(self._times)
 
