@@ -72,7 +72,7 @@ class FaceTrack:
 
     @property
     def has_face(self) -> bool:
-        """Whether any face was detected."""
+        """True once a face was detected."""
         return bool(self._times)
 
     @property

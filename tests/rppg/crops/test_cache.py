@@ -2,7 +2,6 @@
 
 import json
 import logging
-import operator
 import os
 import pickle
 import resource
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,6 @@ from rppg.data.catalogue import DATASETS
 from rppg.data.specs import open_dataset, open_shard
 from rppg.data.synthetic_dataset import write_dataset
 from rppg.errors import InputError
-from rppg.processes import work_through
 from rppg.train.config import TrainConfig
 from rppg.train.run import train
 from rppg.types import FaceCrops
@@ -575,40 +572,6 @@ def test_only_old_temporary_files_are_swept(films, folder):
     os.utime(left, (time.time() - 2 * cache.ABANDONED_S,) * 2)
     store(opened(root))
     assert hidden(folder) == [kept]
-
-
-@pytest.mark.slow
-def test_a_worker_that_dies_takes_no_other_work_with_it():
-    long = range(5_000_000)  # the others are still to do, or being done, when it dies
-    jobs = [partial(sum, long, n) for n in range(5)]
-    jobs[1] = partial(os._exit, 3)
-    done = {}
-    work_through(operator.call, jobs, 2, done.__setitem__)
-    assert done == {n: None if n == 1 else sum(long, n) for n in range(5)}
-
-
-def test_an_error_in_a_worker_stops_the_work_and_is_raised():
-    done = {}
-    with pytest.raises(ZeroDivisionError):
-        work_through(operator.call, [partial(divmod, 1, 0)] * 50, 2, done.__setitem__)
-    assert done == {}
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard_is_told_of_it(tmp_path):
-    """Its workers would run the script again, and not get to their work."""
-    (tmp_path / "script.py").write_text(
-        "from rppg.processes import work_through\n"
-        "from rppg.errors import InputError\n"
-        "try:\n    work_through(abs, [1, 2, 3], 2, print)\n"
-        "except InputError as error:\n    print('reported:', error)\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
-    assert "reported: worker processes can't be started" in ended.stdout
-    assert 'if __name__ == "__main__"' in ended.stdout.splitlines()[-1]
 
 
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
