@@ -34,10 +34,10 @@ linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks int
 
 
 def beating(times_s: np.ndarray) -> list[np.ndarray]:
-    """A plain picture at 72 bpm."""
+    """A plain image at 72 bpm."""
     wave = 3 * np.sin(2 * np.pi * 1.2 * times_s)
-    pictures = np.rint(np.array([140, 110, 90]) + wave[:, None] * [1, 2, 1]).astype(np.uint8)
-    return [np.tile(rgb, (32, 32, 1)) for rgb in pictures]
+    images = np.rint(np.array([140, 110, 90]) + wave[:, None] * [1, 2, 1]).astype(np.uint8)
+    return [np.tile(rgb, (32, 32, 1)) for rgb in images]
 
 
 def film(path: Path, seconds: float = 6, fps: float = 10) -> Path:
@@ -67,8 +67,8 @@ def command(*arguments: object) -> list[str]:
 
 
 def around(tmp_path: Path, **more: str) -> dict[str, str]:
-    told = {"RPPG_CACHE": str(tmp_path / "cache"), "COLUMNS": "400", "OMP_NUM_THREADS": "1"}
-    return {**os.environ, **told, **more}
+    result = {"RPPG_CACHE": str(tmp_path / "cache"), "COLUMNS": "400", "OMP_NUM_THREADS": "1"}
+    return {**os.environ, **result, **more}
 
 
 @pytest.fixture
@@ -89,11 +89,11 @@ def measured(short: Path) -> tuple[str, ...]:
     return ("predict", str(short), "--full-frame", "--method", "green")
 
 
-def one_line(told: "subprocess.CompletedProcess[str]", code: int = 2) -> str:
-    assert told.returncode == code, told.stderr
-    assert len(told.stderr.splitlines()) == 1, told.stderr
-    assert told.stderr.startswith("rppg: ")
-    return told.stderr
+def one_line(result: "subprocess.CompletedProcess[str]", code: int = 2) -> str:
+    assert result.returncode == code, result.stderr
+    assert len(result.stderr.splitlines()) == 1, result.stderr
+    assert result.stderr.startswith("rppg: ")
+    return result.stderr
 
 
 def hidden(folder: Path) -> list[Path]:
@@ -156,16 +156,16 @@ def members(group: int) -> list[int]:
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     """A disk of 16 kB that is full."""
-    place = tmp_path / "disk"
-    place.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(place)]
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=16k", "tmpfs", str(disk)]
     try:
         subprocess.run(mount, check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no disk may be mounted here")
-    (place / "filling").write_bytes(bytes(16_384))
-    yield place
-    subprocess.run(["umount", str(place)], check=True)
+    (disk / "filling").write_bytes(bytes(16_384))
+    yield disk
+    subprocess.run(["umount", str(disk)], check=True)
 
 
 OUTPUTS = {
@@ -179,8 +179,8 @@ OUTPUTS = {
 )
 def test_a_full_disk_is_told_of_the_output(kind, ended, short, small_disk) -> None:
     option, name = OUTPUTS[kind]
-    told = ended(*measured(short), option, small_disk / name)
-    assert f"{small_disk / name}: can't be written (No space left" in one_line(told)
+    result = ended(*measured(short), option, small_disk / name)
+    assert f"{small_disk / name}: can't be written (No space left" in one_line(result)
     assert [path.name for path in small_disk.iterdir()] == ["filling"]
 
 
@@ -188,10 +188,10 @@ def test_a_full_disk_is_told_of_the_output(kind, ended, short, small_disk) -> No
 @pytest.mark.parametrize("what", [["s.mp4"], ["pure", "--layout", "pure"]])
 def test_a_full_disk_while_people_are_rendered(what, ended, small_disk) -> None:
     out = small_disk / what[0]
-    told = ended(
+    result = ended(
         "synthesize", "--domain", "lab", "--duration", 5, "--out", out, *what[1:]
     )  # fmt: skip
-    assert f"{out}: can't be written (No space left" in one_line(told)
+    assert f"{out}: can't be written (No space left" in one_line(result)
     assert [path.name for path in small_disk.iterdir()] == ["filling"]
 
 
@@ -203,26 +203,26 @@ def test_a_limit_on_the_size_of_files(ended, short, tmp_path) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, (2000, 2000))
 
     plot = tmp_path / "a.png"
-    told = ended(*measured(short), "--plot", plot, preexec_fn=small_files_only)
-    assert f"{plot}: can't be written (File too large)" in told.stderr.splitlines()[-1]
-    assert told.returncode == 2 and not plot.exists() and not hidden(tmp_path)
+    result = ended(*measured(short), "--plot", plot, preexec_fn=small_files_only)
+    assert f"{plot}: can't be written (File too large)" in result.stderr.splitlines()[-1]
+    assert result.returncode == 2 and not plot.exists() and not hidden(tmp_path)
 
 
 @pytest.mark.slow
 def test_a_disk_that_can_only_be_read(ended, short, small_disk) -> None:
     subprocess.run(["mount", "-o", "remount,ro", str(small_disk)], check=True)
-    told = ended(*measured(short), "--csv", small_disk / "a.csv")
-    assert f"{small_disk / 'a.csv'}: can't be written (Read-only" in one_line(told)
-    told = ended("cache", f"{short}?face=full", env={"RPPG_CACHE": str(small_disk)})
-    assert "crops can't be stored there (Read-only" in one_line(told)
-    assert "--no-cache" in told.stderr
+    result = ended(*measured(short), "--csv", small_disk / "a.csv")
+    assert f"{small_disk / 'a.csv'}: can't be written (Read-only" in one_line(result)
+    result = ended("cache", f"{short}?face=full", env={"RPPG_CACHE": str(small_disk)})
+    assert "crops can't be stored there (Read-only" in one_line(result)
+    assert "--no-cache" in result.stderr
 
 
 @pytest.mark.slow
 def test_an_output_where_no_folder_can_be(ended, short) -> None:
-    told = ended(*measured(short), "--csv", "/proc/nowhere/a.csv")
-    assert "/proc/nowhere/a.csv: can't be written (No such file" in one_line(told)
-    assert " bpm" in told.stdout  # what was found is not lost
+    result = ended(*measured(short), "--csv", "/proc/nowhere/a.csv")
+    assert "/proc/nowhere/a.csv: can't be written (No such file" in one_line(result)
+    assert " bpm" in result.stdout  # what was found is not lost
 
 
 # --- checkpoints -----------------------------------------------------------------------------
@@ -231,14 +231,14 @@ def test_an_output_where_no_folder_can_be(ended, short) -> None:
 @pytest.mark.slow
 def test_a_network_for_other_channels_or_another_rate(ended, short, tmp_path) -> None:
     four = ModelConfig(signatures=((0.4, 0.8, 0.4, 0.2), (0.1, 0.9, 0.3, 0.1)))
-    for name, config, told in (
+    for name, config, result in (
         ("four", four, f"{short}: frames of 3 channels, but this network is made for 4"),
         ("slow", ModelConfig(fps=20), "slow.json: a network for 20 frames a second"),
     ):
         path = tmp_path / f"{name}.safetensors"
         save_checkpoint(path, FcusNet(config), {})
         line = one_line(ended("predict", short, "--full-frame", "--checkpoint", path))
-        assert told in line
+        assert result in line
 
 
 # --- processes -------------------------------------------------------------------------------
@@ -267,8 +267,8 @@ def test_a_worker_that_is_killed_while_it_decodes(long, tmp_path, ended) -> None
         os.kill(decoding[0], signal.SIGKILL)
         out, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
-    told = json.loads(out)
-    assert told["ready"] + told["built"] == 3 and not told["failed"]
+    result = json.loads(out)
+    assert result["ready"] + result["built"] == 3 and not result["failed"]
     assert not hidden(tmp_path / "cache")
 
 
@@ -291,9 +291,9 @@ def test_two_processes_build_the_same_cache(tmp_path) -> None:
         started(tmp_path, "cache", spec, "--json") as one,
         started(tmp_path, "cache", spec, "--json") as other,
     ):
-        told = [json.loads(process.communicate(timeout=120)[0]) for process in (one, other)]
+        result = [json.loads(process.communicate(timeout=120)[0]) for process in (one, other)]
     assert (one.returncode, other.returncode) == (0, 0)
-    assert all(part["ready"] + part["built"] == 4 and not part["failed"] for part in told)
+    assert all(part["ready"] + part["built"] == 4 and not part["failed"] for part in result)
     files = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*.safetensors")}
     assert len(files) == 4 and not hidden(tmp_path / "cache")
     with started(tmp_path, "cache", spec, "--json") as third:
@@ -318,8 +318,8 @@ def test_a_clock_that_goes_backwards(ended, tmp_path) -> None:
         os.utime(path, (age, age))
     second = ended("cache", f"{video}?face=full", "--json")
     assert second.stderr == ""
-    told = json.loads(second.stdout)
-    assert (told["ready"], told["built"]) == (1, 0)
+    result = json.loads(second.stdout)
+    assert (result["ready"], result["built"]) == (1, 0)
     assert new.exists() and not old.exists()
 
 
@@ -337,8 +337,8 @@ def with_rate(whole: bytes, scale: int, rate: int) -> bytes:
 
 @pytest.mark.slow
 def test_absurd_frame_rates(ended, tmp_path) -> None:
-    pictures = beating(np.arange(60) / 10)
-    write_video(tmp_path / "a.avi", pictures, fps=10, codec="mjpeg", qscale=2)
+    images = beating(np.arange(60) / 10)
+    write_video(tmp_path / "a.avi", images, fps=10, codec="mjpeg", qscale=2)
     whole = (tmp_path / "a.avi").read_bytes()
     for name, scale, rate in (("zero", 1, 0), ("none", 0, 0), ("huge", 1, 4_000_000_000)):
         (tmp_path / f"{name}.avi").write_bytes(with_rate(whole, scale, rate))
@@ -346,9 +346,9 @@ def test_absurd_frame_rates(ended, tmp_path) -> None:
     fast = tmp_path / "fast.mkv"
     write_video(fast, beating(np.arange(6500) / 1000), fps=1000, codec="ffv1")
     names = [tmp_path / f"{name}.avi" for name in ("zero", "none", "huge")]
-    told = ended("predict", "--full-frame", "--method", "green", "--json", *names, slow, fast)
-    assert told.returncode == 2 and len(told.stderr.splitlines()) == 4
-    *bad, good = json.loads(told.stdout)["videos"]
+    result = ended("predict", "--full-frame", "--method", "green", "--json", *names, slow, fast)
+    assert result.returncode == 2 and len(result.stderr.splitlines()) == 4
+    *bad, good = json.loads(result.stdout)["videos"]
     assert all("a pulse needs at least 5 s" in video["error"] for video in bad[:3])
     assert "a frame every 1.0 s, too slow for a pulse" in bad[3]["error"]
     assert good["hr_bpm"] == pytest.approx(72, abs=1)
@@ -398,9 +398,9 @@ def test_a_reader_that_goes_away(option, short, tmp_path) -> None:
     )  # fmt: skip
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    told = process.stderr.read()
+    result = process.stderr.read()
     assert process.wait(timeout=60) == 1
-    assert told == ""
+    assert result == ""
     assert not hidden(tmp_path)
 
 
@@ -408,8 +408,8 @@ def test_a_reader_that_goes_away(option, short, tmp_path) -> None:
 @pytest.mark.parametrize("option", [(), ("--json",)])
 def test_a_full_disk_behind_stdout(option, ended, short) -> None:
     with Path("/dev/full").open("w") as full:
-        told = ended(*measured(short), *option, stdout=full)
-    assert "No space left" in one_line(told)
+        result = ended(*measured(short), *option, stdout=full)
+    assert "No space left" in one_line(result)
 
 
 @pytest.mark.slow
@@ -417,9 +417,9 @@ def test_a_full_disk_behind_stdout(option, ended, short) -> None:
 def test_a_terminal_that_lacks_letters(encoding, ended, short, tmp_path) -> None:
     video = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9.mp4"))
     video.write_bytes(short.read_bytes())
-    told = ended(*measured(video), env={"PYTHONIOENCODING": encoding})
-    assert (told.returncode, told.stderr) == (0, "")
-    assert " bpm" in told.stdout
+    result = ended(*measured(video), env={"PYTHONIOENCODING": encoding})
+    assert (result.returncode, result.stderr) == (0, "")
+    assert " bpm" in result.stdout
 
 
 @pytest.mark.slow
@@ -427,13 +427,13 @@ def test_file_names_that_are_not_utf_8(ended, short, tmp_path) -> None:
     video = Path(os.fsdecode(os.fsencode(tmp_path) + b"/\xff\xe9.mp4"))
     video.write_bytes(short.read_bytes())
     outputs = [Path(f"{video}.csv"), Path(f"{video}.png")]
-    told = ended(*measured(video), "--json", "--csv", outputs[0], "--plot", outputs[1])
-    assert (told.returncode, told.stderr) == (0, "")
-    (found,) = json.loads(told.stdout)["videos"]
+    result = ended(*measured(video), "--json", "--csv", outputs[0], "--plot", outputs[1])
+    assert (result.returncode, result.stderr) == (0, "")
+    (found,) = json.loads(result.stdout)["videos"]
     assert os.fsencode(found["path"]) == os.fsencode(video)
     assert all(path.stat().st_size > 0 for path in outputs)
-    told = ended("cache", f"{tmp_path}?face=full", "--json")
-    assert (told.returncode, json.loads(told.stdout)["built"]) == (0, 1)
+    result = ended("cache", f"{tmp_path}?face=full", "--json")
+    assert (result.returncode, json.loads(result.stdout)["built"]) == (0, 1)
     video.write_bytes(b"")
     assert "the file is empty" in one_line(ended(*measured(video)))
 
@@ -442,22 +442,25 @@ def test_file_names_that_are_not_utf_8(ended, short, tmp_path) -> None:
 def test_no_terminal_at_all(ended, short) -> None:
     """Neither keyboard nor screen: no colour, no bar, no question."""
     for arguments in (measured(short), ("cache", f"{short}?face=full"), ("predict", "nope.mp4")):
-        told = ended(*arguments, stdin=subprocess.DEVNULL, start_new_session=True,
+        result = ended(*arguments, stdin=subprocess.DEVNULL, start_new_session=True,
                      env={"TERM": "xterm-256color"})  # fmt: skip
-        assert told.returncode == (2 if "nope.mp4" in arguments else 0)
-        assert "\x1b" not in told.stdout + told.stderr and "\r" not in told.stdout + told.stderr
+        assert result.returncode == (2 if "nope.mp4" in arguments else 0)
+        assert (
+            "\x1b" not in result.stdout + result.stderr
+            and "\r" not in result.stdout + result.stderr
+        )
 
 
 @pytest.mark.slow
 def test_no_home_and_no_cache(ended, short, tmp_path) -> None:
     """A prediction needs neither; what needs a cache says how to go without."""
     nowhere = {"HOME": "/proc/nowhere", "RPPG_CACHE": "/proc/nowhere/cache"}
-    told = ended(*measured(short), "--csv", tmp_path / "a.csv", env=nowhere)
-    assert (told.returncode, told.stderr) == (0, "")
-    told = ended("cache", f"{short}?face=full", env=nowhere)
-    assert "RPPG_CACHE" in one_line(told) and "--no-cache" in told.stderr
-    told = ended("train", "--data", f"{short}?face=full", "--out", tmp_path / "out", env=nowhere)
-    assert "RPPG_CACHE" in told.stderr.splitlines()[-1] and told.returncode == 2
+    result = ended(*measured(short), "--csv", tmp_path / "a.csv", env=nowhere)
+    assert (result.returncode, result.stderr) == (0, "")
+    result = ended("cache", f"{short}?face=full", env=nowhere)
+    assert "RPPG_CACHE" in one_line(result) and "--no-cache" in result.stderr
+    result = ended("train", "--data", f"{short}?face=full", "--out", tmp_path / "out", env=nowhere)
+    assert "RPPG_CACHE" in result.stderr.splitlines()[-1] and result.returncode == 2
     assert not (tmp_path / "out" / "checkpoint.safetensors").exists()
 
 
@@ -498,8 +501,8 @@ def test_a_cache_whose_building_is_terminated(long, tmp_path, ended) -> None:
         wait_until(lambda: not members(process.pid), PROMPT_S)
     assert process.returncode in (143, -signal.SIGTERM)
     assert not hidden(tmp_path / "cache")
-    told = json.loads(ended("cache", spec, "--json").stdout)
-    assert told["ready"] >= 1 and told["ready"] + told["built"] == 3
+    result = json.loads(ended("cache", spec, "--json").stdout)
+    assert result["ready"] >= 1 and result["ready"] + result["built"] == 3
 
 
 # --- outputs that exist ----------------------------------------------------------------------

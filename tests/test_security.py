@@ -6,7 +6,7 @@ is whole, with the result of the file as it was. Pickles among them would make a
 Before and after, all files of a sandbox around the variant are compared by content.
 
 Damage to the bytes of videos and ground truth is in `rppg/data/test_fuzz.py`; of every byte of
-stored crops in `rppg/data/test_cache.py`.
+stored crops in `rppg/crops/test_cache.py`.
 """
 
 import ast
@@ -180,7 +180,7 @@ def change(file: str, damage: Callable[[bytes, Rng], bytes], seed: list[int]) ->
 
 
 def replace_by(file: str, kind: str, sandbox: Path) -> Make:
-    """A folder, a link out, a link to itself, a pipe, or a device in place of a file."""
+    """A folder, a link out, a link to itself, a pipe, or a device instead of a file."""
 
     def make(folder: Path) -> None:
         path = folder / file
@@ -217,7 +217,7 @@ def edit(change: Callable[[dict[str, Any]], object], *, sealed: bool = True) -> 
 
 
 def set_at(path: str, raw: str) -> Make:
-    """Put JSON text in place of a field of the description."""
+    """Put JSON text instead of a field of the description."""
 
     def make(folder: Path) -> None:
         about = json.loads((folder / ABOUT).read_text())
@@ -249,9 +249,9 @@ def header(change: Callable[[dict[str, Any]], object]) -> Make:
     def make(folder: Path) -> None:
         data = (folder / NET).read_bytes()
         (length,) = struct.unpack("<Q", data[:8])
-        told = json.loads(data[8 : 8 + length])
-        told = change(told) or told
-        text = json.dumps(told).encode()
+        reported = json.loads(data[8 : 8 + length])
+        reported = change(reported) or reported
+        text = json.dumps(reported).encode()
         (folder / NET).write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
 
     return resealed(make)
@@ -259,7 +259,7 @@ def header(change: Callable[[dict[str, Any]], object]) -> Make:
 
 def tensor(change: Callable[[dict[str, Any]], object]) -> Make:
     """Change what the header says of its first tensor."""
-    return header(lambda told: change(told[min(set(told) - {"__metadata__"})]) and None)
+    return header(lambda reported: change(reported[min(set(reported) - {"__metadata__"})]) and None)
 
 
 def weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Make:
@@ -307,16 +307,18 @@ def checkpoint_variants(sandbox: Path) -> Iterator[Variant]:
     for name, claim in claims.items():
         yield Variant(f"tensor {name}", tensor(claim), NET)
     for name, text in texts(canary).items():
-        rename = header(lambda told, text=text: told.update({text: told.pop(min(told))}))
+        rename = header(
+            lambda reported, text=text: reported.update({text: reported.pop(min(reported))})
+        )
         yield Variant(f"tensor called {name}", rename, NET)
         of = set_at("network", json.dumps(text))
         yield Variant(f"network called {name}", of, ABOUT)
         made = set_at("made", json.dumps({text: text, "config": {text: text}}))
         yield Variant(f"made by {name}", made, ABOUT, "any")  # a free text; of a clip as by default
-        meta = header(lambda told, text=text: told.update(__metadata__={text: text}))
+        meta = header(lambda reported, text=text: reported.update(__metadata__={text: text}))
         yield Variant(f"metadata of {name}", meta, NET, "same")
     yield Variant("metadata of numbers", header(lambda t: t.update(__metadata__={"a": 1})), NET)
-    turned = header(lambda told: dict(reversed(told.items())))
+    turned = header(lambda reported: dict(reversed(reported.items())))
     yield Variant("header in another order", turned, NET, "same")
     yield Variant("one tensor more", weights(lambda w: w.update(more=torch.zeros(3))), NET)
     yield Variant("one tensor less", weights(lambda w: w.pop(min(w))), NET)
@@ -468,15 +470,17 @@ def cache_variants(sandbox: Path) -> Iterator[Variant]:
         return change
 
     for which, what in enumerate((NET, ABOUT)):
-        told = ("crops", "contents")[which]
-        for name, data in bytes_of(told, canary):
+        reported = ("crops", "contents")[which]
+        for name, data in bytes_of(reported, canary):
             yield Variant(name, to(which, put(what, data)), "", "same")
         for kind in ("folder", "pipe", "secret", "itself", "endless", "nowhere"):
-            yield Variant(f"{told} is {kind}", to(which, replace_by(what, kind, sandbox)), "",
+            yield Variant(f"{reported} is {kind}", to(which, replace_by(what, kind, sandbox)), "",
                           "same" if kind != "folder" else "any")  # fmt: skip
         for k in range(24):
             damage = change(what, DAMAGES[k % 4], [4, which, k])
-            yield Variant(f"{told} {DAMAGES[k % 4].__name__} {k}", to(which, damage), "", "same")
+            yield Variant(
+                f"{reported} {DAMAGES[k % 4].__name__} {k}", to(which, damage), "", "same"
+            )
     for name, text in texts(canary).items():
         yield Variant(f"contents says {name}", to(1, put(ABOUT, text.encode())), "", "same")
     for name, text in (("zeros", "0" * 64), ("capitals", "A" * 64), ("lines", "a" * 64 + "\n../x")):
@@ -501,9 +505,9 @@ def cache_variants(sandbox: Path) -> Iterator[Variant]:
             path = stored(folder)[0]
             data = path.read_bytes()
             (length,) = struct.unpack("<Q", data[:8])
-            told = json.loads(data[8 : 8 + length])
-            claim(told)
-            text = json.dumps(told).encode()
+            reported = json.loads(data[8 : 8 + length])
+            claim(reported)
+            text = json.dumps(reported).encode()
             path.write_bytes(struct.pack("<Q", len(text)) + text + data[8 + length :])
 
         yield Variant(f"crops claim {name}", claimed, "", "same")
@@ -542,10 +546,10 @@ def cached_again(folder: Path, sandbox: Path) -> list[str]:
 
 def crops_again(folder: Path, out: str) -> object:
     """What the command says, and the crops that lie there then."""
-    told = json.loads(out)
+    reported = json.loads(out)
     files = [path for path in (folder / "cache").rglob("*.safetensors") if path.is_file()]
     digests = {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
-    return told["ready"] + told["built"], told["failed"], digests
+    return reported["ready"] + reported["built"], reported["failed"], digests
 
 
 # --- manifests and folders -----------------------------------------------------------------------
@@ -653,10 +657,10 @@ def checked(folder: Path, sandbox: Path) -> list[str]:
 
 
 def evaluation(folder: Path, out: str) -> object:
-    told = json.loads(out)
+    reported = json.loads(out)
     page = (folder / "out" / "report.html").read_text(encoding="utf-8")
     assert "<script" not in page.replace("<script>/*", "") or "alert" not in page
-    return [{k: v for k, v in row.items() if k != "dataset"} for row in told["windows"]]
+    return [{k: v for k, v in row.items() if k != "dataset"} for row in reported["windows"]]
 
 
 # --- the kinds, and running them -----------------------------------------------------------------
@@ -681,10 +685,10 @@ KIND: Mapping[str, Kind] = {
 
 
 def film(path: Path, seconds: float, bpm: float = 72) -> None:
-    """A plain picture that pulses."""
+    """A plain image that pulses."""
     wave = np.rint(3 * np.sin(2 * np.pi * bpm / 60 * np.arange(round(10 * seconds)) / 10))
-    pictures = (np.array([140, 110, 90]) + wave[:, None] * [1, 2, 1]).astype(np.uint8)
-    write_video(path, [np.tile(rgb, (32, 32, 1)) for rgb in pictures], fps=10, crf=1)
+    images = (np.array([140, 110, 90]) + wave[:, None] * [1, 2, 1]).astype(np.uint8)
+    write_video(path, [np.tile(rgb, (32, 32, 1)) for rgb in images], fps=10, crf=1)
 
 
 @pytest.fixture(scope="module")
@@ -729,8 +733,8 @@ def content(sandbox: Path) -> dict[str, str]:
         for name in [*folders, *files]:
             path = Path(folder, name)
             plain = path.is_file() and not path.is_symlink()
-            told = hashlib.sha256(path.read_bytes()).hexdigest() if plain else "-"
-            found[str(path.relative_to(sandbox))] = told
+            reported = hashlib.sha256(path.read_bytes()).hexdigest() if plain else "-"
+            found[str(path.relative_to(sandbox))] = reported
     return found
 
 
@@ -763,11 +767,11 @@ def judged(
     code, out, err = ended
     lines = err.splitlines()
     if code == 2:
-        told = bool(lines) and lines[-1].startswith("rppg: ")
+        reported = bool(lines) and lines[-1].startswith("rppg: ")
         listed = out.startswith("{") and bool(json.loads(out).get("failed"))
         wrong = {
             "refused": variant.ends == "same",
-            "no reason": not told and not listed,
+            "no reason": not reported and not listed,
             "many lines": len(lines) > 1 + MORE_LINES,
             "not printable": not all(line.isprintable() for line in lines),
             "too long": any(len(line) > 700 for line in lines),
@@ -857,8 +861,8 @@ def run_fuzz(name: str, sandbox: Path, every: int) -> None:
     fuzz = Fuzz(name, sandbox)
     variants = fuzz.variants()[::every]
     wrong = fuzz.wrongs(variants)
-    told = "\n\n".join(f"{which}: {complaint}" for which, complaint in wrong.items())
-    assert not wrong, f"{len(wrong)} of {len(variants)} variants\n{told}"
+    reported = "\n\n".join(f"{which}: {complaint}" for which, complaint in wrong.items())
+    assert not wrong, f"{len(wrong)} of {len(variants)} variants\n{reported}"
 
 
 # --- the program itself --------------------------------------------------------------------------
@@ -886,7 +890,7 @@ BUILT_IN = {"eval", "exec", "compile", "__import__"}
 CALLS = {"import_module", "system", "popen", "extractall", "extract", "read_pickle", "unsafe_load",
          "exec_module", "load_module", "builtins.eval", "builtins.exec"}  # fmt: skip
 LOADS = {"torch", "jit", "hub", "export", "package", "np", "numpy", "pickle"}
-"""Modules whose `load` reads pickles, where it isn't told not to."""
+"""Modules whose `load` reads pickles, unless an argument forbids it."""
 
 
 def harmful(source: str) -> Iterator[str]:
@@ -903,18 +907,18 @@ def harmful(source: str) -> Iterator[str]:
             ):
                 yield f"from {node.module} import {', '.join(names)}"
         elif isinstance(node, ast.Call):
-            told = ast.unparse(node)
+            reported = ast.unparse(node)
             name = ast.unparse(node.func)
             owner, _, last = name.rpartition(".")
-            if (name in BUILT_IN or last in CALLS) and told != "exec('')":
-                yield told
+            if (name in BUILT_IN or last in CALLS) and reported != "exec('')":
+                yield reported
             if last in ("load", "open_memmap") and owner.rpartition(".")[2] in LOADS:
                 safe = any(
                     (k.arg, getattr(k.value, "value", None)) == ("allow_pickle", False)
                     for k in node.keywords
                 )
                 if not safe:
-                    yield told
+                    yield reported
 
 
 def test_the_program_reads_no_pickle_and_runs_no_text() -> None:
@@ -991,7 +995,7 @@ def test_names_in_an_archive_lead_nowhere(sandbox: Path, tmp_path: Path) -> None
     with zipfile.ZipFile(tmp_path / "2D+3D" / "F001.zip", "w") as archive:
         for name in ("../../escape-1.jpg", "/tmp/escape-2.jpg", "F001/T1/../../../escape-3.jpg",
                      "F001/T1/\x1b[31m4.jpg", "F001/T1/5.jpg/../6.jpg"):  # fmt: skip
-            archive.writestr(name, b"\xff\xd8 no picture \xff\xd9")
+            archive.writestr(name, b"\xff\xd8 no image \xff\xd9")
     before = content(tmp_path)
     for command in (["check"], ["cache", "--json"], ["evaluate", "--method", "pos", "--data"]):
         code, out, err = run([*command, f"bp4d:{tmp_path}"])
@@ -1032,7 +1036,7 @@ def test_names_of_files_do_not_write_over_the_terminal(name: str, tmp_path: Path
 def test_the_cache_of_synthetic_people(
     what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Damaged, or a pickle: told, rendered again, and whole the next time."""
+    """Damaged, or a pickle: reported, rendered again, and whole the next time."""
     monkeypatch.setenv("RPPG_CACHE", str(tmp_path / "cache"))
     command = ["check", "synthetic:lab", "--subjects", "1"]
     assert run(command)[0] == 0
@@ -1054,6 +1058,6 @@ def test_a_folder_that_links_to_itself(sandbox: Path, tmp_path: Path) -> None:
     (tmp_path / "zeros.mp4").symlink_to("/dev/zero")
     code, out, err = run(["cache", f"{tmp_path}?face=full", "--json"])
     assert code == 2 and not err
-    told = json.loads(out)
-    assert (told["built"] + told["ready"], len(told["failed"])) == (1, 2)
-    assert all("pipe or a device" in failure["reason"] for failure in told["failed"])
+    reported = json.loads(out)
+    assert (reported["built"] + reported["ready"], len(reported["failed"])) == (1, 2)
+    assert all("pipe or a device" in failure["reason"] for failure in reported["failed"])

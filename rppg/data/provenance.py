@@ -49,7 +49,7 @@ def data_provenance(
     datasets: dict[str, list[Recording]] = {}
     for recording in recordings:
         datasets.setdefault(recording.dataset, []).append(recording)
-    return tuple(_of_dataset(name, found, left_out) for name, found in datasets.items())
+    return tuple(_of_dataset(name, members, left_out) for name, members in datasets.items())
 
 
 def _of_dataset(

@@ -116,12 +116,12 @@ def open_dataset(
             parsed.location, chosen or split, subjects, progress=progress
         )  # fmt: skip
         return _filter(spec, _with_origin(recordings, spec, chosen or split), filters)
-    found = _recordings(parsed)
+    recordings = _recordings(parsed)
     if chosen:
-        found = _select_split(spec, found, chosen)
+        recordings = _select_split(spec, recordings, chosen)
     face = _face(parsed)
     name = _dataset_name(parsed)
-    recordings = [_with_dataset(recording, name, face) for recording in found]
+    recordings = [_with_dataset(recording, name, face) for recording in recordings]
     return _filter(spec, _with_origin(recordings, spec, chosen or "all"), filters)
 
 
@@ -180,16 +180,16 @@ def _recordings(spec: Spec) -> list[Recording]:
         return dataset.recordings(root)
     if not root.is_dir():
         raise InputError(f"{spec.text}: {root} is a file; give the folder with {dataset.layout}")
-    found = dataset.recordings(root)
-    if not found:
+    recordings = dataset.recordings(root)
+    if not recordings:
         subfolders = [dataset.recordings(path) for path in sorted(root.iterdir()) if path.is_dir()]
-        with_recordings = [recordings for recordings in subfolders if recordings]
-        found = with_recordings[0] if len(with_recordings) == 1 else []
-    if not found:
+        with_recordings = [listed for listed in subfolders if listed]
+        recordings = with_recordings[0] if len(with_recordings) == 1 else []
+    if not recordings:
         raise InputError(
             f"{root}: no recording of {dataset.title} in this folder; looked for {dataset.layout}"
         )
-    return found
+    return recordings
 
 
 def _dataset_name(spec: Spec) -> str:

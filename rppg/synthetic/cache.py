@@ -184,8 +184,7 @@ def _complete(file: Path) -> bool:
 
 
 @functools.cache
-def _code_digest() -> str:
+def _code_digest(package: Path = Path(rppg.__file__).parent) -> str:
     """Return a digest of the code that renders recordings."""
-    package = Path(rppg.__file__).parent
     code = digest_code([package / part for part in CODE], root=package)
     return hashlib.sha256(f"{CROP_TO_FACE} {code}".encode()).hexdigest()

@@ -85,7 +85,7 @@ def detect_in(
     frames: Sequence[Image], squares: Sequence[SearchSquare], *, threshold: float = THRESHOLD
 ) -> list[list[Face]]:
     """Detect the faces in one given square of each image, with a single pass of the network."""
-    found: list[list[Face]] = []
+    detected: list[list[Face]] = []
     with torch.inference_mode(), one_thread():
         for start in range(0, len(frames), BATCH):
             part = slice(start, start + BATCH)
@@ -96,8 +96,8 @@ def detect_in(
             scores = torch.sigmoid(logits.clamp(-100, 100)).double().numpy()
             points = (raw.double().view(len(inputs), -1, 8, 2) / SIDE).numpy()
             for square, score, point in zip(squares[part], scores, points, strict=True):
-                found.append(_decode_faces(score, point, square, threshold))
-    return found
+                detected.append(_decode_faces(score, point, square, threshold))
+    return detected
 
 
 def whole_image(frame: Image) -> SearchSquare:
@@ -111,8 +111,8 @@ def _search(frame: Image, threshold: float) -> list[Face]:
     full = whole_image(frame)
     turned = [SearchSquare(full.x, full.y, full.side, turns) for turns in (1, 3)]
     for squares in ([full], *(_tiles(frame, side) for side in TILES), turned):
-        found = detect_in([frame] * len(squares), squares, threshold=threshold)
-        if faces := [face for faces in found for face in faces]:
+        per_square = detect_in([frame] * len(squares), squares, threshold=threshold)
+        if faces := [face for faces in per_square for face in faces]:
             return _merge(faces)
     return []
 

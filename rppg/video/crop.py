@@ -161,7 +161,7 @@ def _tracked_crops(
             waiting.append(frame)
         else:
             track.finish()
-            if not track.found:
+            if not track.has_face:
                 raise InputError(
                     f"{path}: no face found; give its box with --box x,y,w,h, or use "
                     "--full-frame if the video shows little else"

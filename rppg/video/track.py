@@ -71,8 +71,8 @@ class FaceTrack:
         self._warned = False  # about several faces
 
     @property
-    def found(self) -> bool:
-        """Whether any face was detected."""
+    def has_face(self) -> bool:
+        """True once a face was detected."""
         return bool(self._times)
 
     @property

@@ -1,6 +1,6 @@
 """Small recordings in the layouts of the public datasets, in real containers.
 
-The pictures' green follows the same wave as the ground truth, each at its own times, so that a
+The images' green follows the same wave as the ground truth, each at its own times, so that a
 loader that shifts or stretches one against the other is found out.
 """
 
@@ -31,7 +31,7 @@ def wave(times_s: Array) -> Array:
     return np.sin(2 * np.pi * 1.2 * times_s) + 0.4 * np.sin(2 * np.pi * 2.4 * times_s + 0.5)
 
 
-def pictures(times_s: Array, height: int = 24, width: int = 32) -> NDArray[np.uint8]:
+def images(times_s: Array, height: int = 24, width: int = 32) -> NDArray[np.uint8]:
     """`(T, height, width, 3)`: a texture, in which only the green beats."""
     rng = np.random.default_rng(0)
     coarse = rng.integers(60, 150, (-(-height // 8), -(-width // 8), 3))
@@ -63,7 +63,7 @@ def write_ubfc_rppg(root: Path) -> Written:
     jitter = np.sort(times + np.random.default_rng(1).uniform(0, 0.01, len(times)))
     bpm = 72 + np.sin(jitter)
     truth = Pulse(jitter, wave(jitter))
-    writers.write_ubfc_rppg(root / "subject2", pictures(times), truth, bpm, fps=30)
+    writers.write_ubfc_rppg(root / "subject2", images(times), truth, bpm, fps=30)
     return Written(
         times, jitter, wave(jitter), "subject2", "subject2", {},
         others=("subject1", "subject2", "subject10"), bpm=bpm,
@@ -81,7 +81,7 @@ def write_pure(root: Path) -> Written:
     times, at = np.array(frames) / 1e9, np.array(samples) / 1e9
     bpm = np.full(len(at), 72.0)
     writers.write_pure(
-        root / "01-03", pictures(times), [start + ns for ns in frames],
+        root / "01-03", images(times), [start + ns for ns in frames],
         [start + ns for ns in samples], wave(at), bpm,
     )  # fmt: skip
     return Written(
@@ -96,7 +96,7 @@ def write_cohface(root: Path) -> Written:
     times = np.arange(round(SECONDS * 20)) / 20
     at = np.arange(round((SECONDS + 0.3) * 256)) / 256
     writers.write_cohface(
-        root / "2" / "1", pictures(times), Pulse(at, wave(at)), fps=20, qscale=2
+        root / "2" / "1", images(times), Pulse(at, wave(at)), fps=20, qscale=2
     )  # fmt: skip
     return Written(
         times, at, wave(at), "2/1", "2", {"light": "studio"}, others=("2/1", "2/3", "10/0")
@@ -116,7 +116,7 @@ def write_mmpd(root: Path) -> Written:
         "hair_cover": "False",
         "makeup": "False",
     }
-    frames = pictures(times, 60, 80)
+    frames = images(times, 60, 80)
     writers.write_mmpd(folder / "p3_2.mat", frames, wave(times), about)
     other = {**about, "skin_color": 4, "motion": "Talking"}
     writers.write_mmpd(folder / "p3_10.mat", frames[:2], wave(times), other, compressed=True)
@@ -137,7 +137,7 @@ def write_vipl_hr(root: Path) -> Written:
     times = (ms - ms[0]) / 1000
     at = np.arange(round(times[-1] * 60)) / 60
     folder = root / "data" / "p2" / "v1-2" / "source1"
-    writers.write_vipl_hr(folder, pictures(times), times, wave(at), np.full(6, 72.0), fps=25)
+    writers.write_vipl_hr(folder, images(times), times, wave(at), np.full(6, 72.0), fps=25)
     return Written(
         times, at, wave(at), "p2/v1-2/source1", "p2", {"scenario": "stable", "camera": "webcam"},
         others=("p2/v1-2/source1", "p2/v1-2/source4", "p10/v1/source3"), bpm=np.full(6, 72.0),
@@ -149,7 +149,7 @@ def write_ubfc_phys(root: Path) -> Written:
     folder.mkdir(parents=True)
     (root / "s10").mkdir()
     times = np.arange(round(SECONDS * 35)) / 35
-    write_video(folder / "vid_s2_T2.avi", pictures(times), fps=35, codec="mjpeg", qscale=1)
+    write_video(folder / "vid_s2_T2.avi", images(times), fps=35, codec="mjpeg", qscale=1)
     at = np.arange(round(SECONDS * 64)) / 64
     (folder / "bvp_s2_T2.csv").write_text("".join(f"{v:.8f}\n" for v in wave(at)))
     (root / "s10" / "bvp_s10_T1.csv").write_text("1\n2\n")
@@ -173,7 +173,7 @@ def write_scamps(root: Path) -> Written:
         (root / split).mkdir(parents=True)
     times = np.arange(round(SECONDS * 30)) / 30
     arrays = {
-        "RawFrames": pictures(times, 36, 36) / 255.0,
+        "RawFrames": images(times, 36, 36) / 255.0,
         "d_ppg": wave(times)[None],
         "d_br": np.sin(times)[None],
     }
@@ -191,7 +191,7 @@ def write_ibvp(root: Path) -> Written:
     (folder / "p02_b_rgb").mkdir(parents=True)
     (root / "p01_a").mkdir()
     times = np.arange(round(SECONDS * 30)) / 30
-    for k, rgb in enumerate(pictures(times)):
+    for k, rgb in enumerate(images(times)):
         Image.fromarray(rgb).save(folder / "p02_b_rgb" / f"p02_b_rgb_{k + 1}.bmp")
     rows = [f"{v:.8f},0,0,{0.9 if k != 5 else 0.1}\n" for k, v in enumerate(wave(times))]
     (folder / "p02_b_bvp.csv").write_text("BVP,Resp,EDA,SQ\n" + "".join(rows))
@@ -207,7 +207,7 @@ def write_buaa_mihr(root: Path) -> Written:
     folder.mkdir(parents=True)
     (root / "Sub 02" / "Lux 1.6").mkdir()
     times = np.arange(round(SECONDS * 30)) / 30
-    writers.write_raw_avi(folder / "Video 02.avi", pictures(times), 30)
+    writers.write_raw_avi(folder / "Video 02.avi", images(times), 30)
     at = np.arange(round(SECONDS * 60)) / 60
     scipy.io.savemat(folder / "02 PPGData.mat", {"PPG": {"data": wave(at)[:, None], "fs": 60}})
     return Written(
@@ -229,7 +229,7 @@ def write_bp4d(root: Path) -> Written:
     (root / "Physiology" / "F001" / "T10").mkdir()
     times = np.arange(round(SECONDS * 25)) / 25
     with zipfile.ZipFile(root / "2D+3D" / "F001.zip", "w") as archive:
-        for k, rgb in enumerate(pictures(times)):
+        for k, rgb in enumerate(images(times)):
             archive.writestr(f"F001/T2/{k:03d}.jpg", jpeg(rgb))
     at = np.arange(round(SECONDS * 1000)) / 1000
     (folder / "BP_mmHg.txt").write_text("".join(f"{80 + 20 * v:.7f}\n" for v in wave(at)))
@@ -244,7 +244,7 @@ def write_manifest(root: Path) -> Written:
     root.mkdir(parents=True, exist_ok=True)
     times = np.cumsum(np.random.default_rng(4).integers(30, 50, 170)) / 1000
     times -= times[0]
-    write_video(root / "a.mkv", pictures(times), times_s=times, codec="ffv1")
+    write_video(root / "a.mkv", images(times), times_s=times, codec="ffv1")
     at = np.arange(-0.25, times[-1] + 0.2, 0.01)
     rows = "".join(f"{t:.6f},{v:.8f},72\n" for t, v in zip(at, wave(at), strict=True))
     (root / "a.csv").write_text("time_s,bvp,hr_bpm\n" + rows)
@@ -288,16 +288,16 @@ def dataset(
 
 @pytest.fixture(scope="session")
 def write() -> SimpleNamespace:
-    """The writers of the parts: `write.pictures(times)`, `write.wave(times)`, ..."""
+    """The writers of the parts: `write.images(times)`, `write.wave(times)`, ..."""
     return SimpleNamespace(
-        jpeg=jpeg, matlab73=matlab73, pictures=pictures, truth=truth, video=video, wave=wave
+        jpeg=jpeg, matlab73=matlab73, images=images, truth=truth, video=video, wave=wave
     )
 
 
 def video(path: Path, seconds: float = SECONDS) -> None:
     """A beating texture at 20 Hz."""
     times = np.arange(round(seconds * 20)) / 20
-    write_video(path, pictures(times), fps=20, codec="mpeg4", qscale=2)
+    write_video(path, images(times), fps=20, codec="mpeg4", qscale=2)
 
 
 def truth(path: Path, seconds: float = SECONDS) -> None:

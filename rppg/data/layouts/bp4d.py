@@ -34,17 +34,17 @@ RATE_HZ = 1000.0
 
 def recordings(root: Path) -> list[Recording]:
     """List the recordings in the folder that contains `2D+3D` and `Physiology`."""
-    found: list[Recording] = []
+    listed: list[Recording] = []
     for archive, match in list_files(root / "2D+3D", r"([FM]\d+)\.zip"):
         subject = match[1]
         physiology = root / "Physiology" / subject
         tasks = _tasks_in_archive(archive, subject)
         if physiology.is_dir():
             tasks |= {folder.name for folder, _ in list_folders(physiology, r"T\d+")}
-        found += [
+        listed += [
             _recording(root, archive, subject, task) for task in sorted(tasks, key=natural_key)
         ]
-    return found
+    return listed
 
 
 def _tasks_in_archive(archive: Path, subject: str) -> set[str]:

@@ -23,11 +23,11 @@ def recordings(root: Path) -> list[Recording]:
     """List the videos in a folder, searched recursively, or `root` alone if it is a file."""
     if not root.is_dir():
         return [_recording(root, root.name)]
-    found = [path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
-    if not found:
+    videos = [path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
+    if not videos:
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"{root}: no video in this folder; looked for files ending in {suffixes}")
-    names = sorted((str(path.relative_to(root)) for path in found), key=natural_key)
+    names = sorted((str(path.relative_to(root)) for path in videos), key=natural_key)
     return [_recording(root / name, name) for name in names]
 
 

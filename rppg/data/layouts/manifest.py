@@ -89,13 +89,13 @@ def recordings(path: Path) -> list[Recording]:
         )
     count = len(table["video"])
     rows = [{name: words[k].strip() for name, words in table.items()} for k in range(count)]
-    found = [_recording(path, number, row) for number, row in enumerate(rows, start=2)]
+    listed = [_recording(path, number, row) for number, row in enumerate(rows, start=2)]
     seen: set[str] = set()
-    for recording in found:
+    for recording in listed:
         if recording.name in seen:
             raise InputError(f"{path}: the video {recording.name} is in two rows; remove one")
         seen.add(recording.name)
-    return found
+    return listed
 
 
 def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:

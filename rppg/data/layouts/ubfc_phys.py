@@ -26,13 +26,13 @@ TASKS = {"1": "rest", "2": "speech", "3": "arithmetic"}
 
 def recordings(root: Path) -> list[Recording]:
     """List the recordings in the folder that contains `s1` to `s56`."""
-    found: list[Recording] = []
+    listed: list[Recording] = []
     for folder, _ in list_folders(root, r"s\d+"):
         subject = folder.name
         pattern = rf"(?:vid_{subject}_T(\d)\.avi|bvp_{subject}_T(\d)\.csv)"
         tasks = sorted({match[1] or match[2] for _, match in list_files(folder, pattern)})
-        found += [_recording(folder, task) for task in tasks]
-    return found
+        listed += [_recording(folder, task) for task in tasks]
+    return listed
 
 
 def _recording(folder: Path, task: str) -> Recording:

@@ -91,8 +91,8 @@ class ImageSequence:
         """Names of the images, in the order of their numbers."""
         if self.inside is None:
             if not self.path.is_dir():
-                found = "is no folder" if self.path.exists() else "no such folder"
-                raise InputError(f"{self.path}: {found}; expected a folder of images")
+                problem = "is not a folder" if self.path.exists() else "no such folder"
+                raise InputError(f"{self.path}: {problem}; expected a folder of images")
             all_names = [entry.name for entry in self.path.iterdir()]
         else:
             with open_zip(self.path) as archive:

@@ -2,7 +2,6 @@
 
 import json
 import logging
-import operator
 import os
 import pickle
 import resource
@@ -12,7 +11,6 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +28,6 @@ from rppg.data.catalogue import DATASETS
 from rppg.data.specs import open_dataset, open_shard
 from rppg.data.synthetic_dataset import write_dataset
 from rppg.errors import InputError
-from rppg.processes import work_through
 from rppg.train.config import TrainConfig
 from rppg.train.run import train
 from rppg.types import FaceCrops
@@ -41,7 +38,7 @@ from rppg.video.sources.video_file import VideoFile
 NAMES = [name for name in DATASETS if name != "folder"]
 LONG_S = 400
 PROMPT_S = 10.0
-"""By then, processes that were told to end have ended."""
+"""By then, processes that were asked to end have ended."""
 
 
 @pytest.fixture(autouse=True)
@@ -122,10 +119,12 @@ def people(tmp_path_factory):
 
 def test_parallel_is_serial_is_direct(people, folder, tmp_path, monkeypatch):
     recordings = opened(people, "")
-    told = []
-    stored = store(recordings, workers=2, progress=lambda done, total: told.append((done, total)))
+    reported = []
+    stored = store(
+        recordings, workers=2, progress=lambda done, total: reported.append((done, total))
+    )
     assert counts(stored) == (0, 2, 0)
-    assert told == [(1, 2), (2, 2)]
+    assert reported == [(1, 2), (2, 2)]
     assert all(
         same(a.load_crops(), b.load_crops())
         for a, b in zip(stored.recordings, recordings, strict=True)
@@ -138,19 +137,19 @@ def test_parallel_is_serial_is_direct(people, folder, tmp_path, monkeypatch):
 
 def test_what_reading_warned_of_is_told_again(films, tmp_path, write, caplog):
     times = np.arange(200) / 20 + 1.5 * (np.arange(200) >= 100)
-    write_video(films(0) / "a.mkv", write.pictures(times), times_s=times, codec="mjpeg", qscale=2)
+    write_video(films(0) / "a.mkv", write.images(times), times_s=times, codec="mjpeg", qscale=2)
 
-    def told(recordings):
+    def reported(recordings):
         caplog.clear()
         recordings[0].load_crops()
         return [entry.getMessage() for entry in caplog.records]
 
     recordings = opened(tmp_path / "films")
-    direct = told(recordings)
+    direct = reported(recordings)
     assert any("no frames from" in line for line in direct)
-    assert told(cached(recordings)) == direct == told(cached(recordings))
+    assert reported(cached(recordings)) == direct == reported(cached(recordings))
     shutil.move(tmp_path / "films", tmp_path / "moved")
-    assert told(cached(opened(tmp_path / "moved"))) == [
+    assert reported(cached(opened(tmp_path / "moved"))) == [
         line.replace("/films/", "/moved/") for line in direct
     ]
 
@@ -244,7 +243,7 @@ def test_the_ground_truth_does_not_count(dataset, tmp_path):
 
 
 def test_times_count_where_they_lie_apart(dataset, tmp_path):
-    """The times of VIPL-HR's frames, and the names of PURE's pictures."""
+    """The times of VIPL-HR's frames, and the names of PURE's images."""
     root, _ = dataset("vipl-hr")
     shutil.copytree(root, tmp_path / "VIPL")
     name = "p2/v1-2/source1"
@@ -340,6 +339,27 @@ def test_the_code_that_crops_depend_on_is_there():
         assert (package / part).exists()
 
 
+def test_crops_of_other_versions_are_listed_and_kept(films, folder, said, caplog):
+    spec = f"{films(1)}?face=full"
+    said("cache", spec)
+    assert said("cache", spec)[2] == ""
+    old = folder / "0123456789ab"
+    old.mkdir()
+    (old / "a.safetensors").write_bytes(bytes(2_500_000))
+    (folder / "fedcba987654").symlink_to(old)
+    (folder / "mine").mkdir()
+    code, out, err = said("cache", spec)
+    assert (code, out) == (0, f"1 ready, 0 built, 0 failed: {folder}\n")
+    (line,) = err.splitlines()
+    assert line.startswith(f"{old}: 2.5 MB from another version of rppg")
+    assert "delete the folder" in line
+    assert said("cache", spec, "--json")[2] == ""
+    caplog.set_level(logging.INFO, "rppg")
+    for _ in range(2):
+        store(opened(films(0)))
+    assert caplog.messages == [line] and (old / "a.safetensors").exists()
+
+
 # --- damage ----------------------------------------------------------------------------------
 
 
@@ -393,21 +413,21 @@ def test_a_file_that_cannot_be_used_is_told_and_made_again(films, folder, caplog
     (good,) = cached(recordings)
     file, data = the_file(folder), the_file(folder).read_bytes()
 
-    def told():
+    def reported():
         lines = [entry.getMessage() for entry in caplog.records]
         caplog.clear()
         return [line for line in lines if name in line and str(file) in line]
 
     damage(file)
     assert same(good.load_crops(), recordings[0].load_crops())  # found damaged when opened
-    assert len(told()) == 1 and file.read_bytes() == data
+    assert len(reported()) == 1 and file.read_bytes() == data
     damage(file)
     assert counts(store(recordings, verify=True)) == (0, 1, 0)  # found damaged when looked for
-    assert len(told()) == 1 and file.read_bytes() == data
+    assert len(reported()) == 1 and file.read_bytes() == data
     file.unlink()
     assert same(good.load_crops(), recordings[0].load_crops())
-    assert "it is missing" in told()[0] and file.read_bytes() == data
-    assert counts(store(recordings, verify=True)) == (1, 0, 0) and told() == []
+    assert "it is missing" in reported()[0] and file.read_bytes() == data
+    assert counts(store(recordings, verify=True)) == (1, 0, 0) and reported() == []
 
 
 def test_what_another_process_has_checked_is_not_read_again(films, folder, caplog):
@@ -554,40 +574,6 @@ def test_only_old_temporary_files_are_swept(films, folder):
     assert hidden(folder) == [kept]
 
 
-@pytest.mark.slow
-def test_a_worker_that_dies_takes_no_other_work_with_it():
-    long = range(5_000_000)  # the others are still to do, or being done, when it dies
-    jobs = [partial(sum, long, n) for n in range(5)]
-    jobs[1] = partial(os._exit, 3)
-    done = {}
-    work_through(operator.call, jobs, 2, done.__setitem__)
-    assert done == {n: None if n == 1 else sum(long, n) for n in range(5)}
-
-
-def test_an_error_in_a_worker_stops_the_work_and_is_raised():
-    done = {}
-    with pytest.raises(ZeroDivisionError):
-        work_through(operator.call, [partial(divmod, 1, 0)] * 50, 2, done.__setitem__)
-    assert done == {}
-
-
-@pytest.mark.slow
-def test_a_script_without_a_guard_is_told_of_it(tmp_path):
-    """Its workers would run the script again, and not get to their work."""
-    (tmp_path / "script.py").write_text(
-        "from rppg.processes import work_through\n"
-        "from rppg.errors import InputError\n"
-        "try:\n    work_through(abs, [1, 2, 3], 2, print)\n"
-        "except InputError as error:\n    print('told:', error)\n"
-    )
-    ended = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60,
-        check=False,
-    )  # fmt: skip
-    assert "told: worker processes can't be started" in ended.stdout
-    assert 'if __name__ == "__main__"' in ended.stdout.splitlines()[-1]
-
-
 @pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
 def test_a_full_disk_is_one_line_and_leaves_nothing(films, folder, workers):
     def small_files_only():
@@ -639,9 +625,9 @@ def test_shards_are_disjoint_and_complete(films, people, folder, said):
         with pytest.raises(InputError, match=f"--shard {bad}: give I/N"):
             open_shard(specs, bad, split="train", subjects=1)
     for shard, expected in (("1/2", [0, 3, 0]), ("2/2", [0, 2, 0]), ("1/1", [5, 0, 0])):
-        told = json.loads(said("cache", specs[0], "--shard", shard, "--json")[1])
-        assert [told["ready"], told["built"], len(told["failed"])] == expected
-    assert told["folder"] == str(folder)
+        reported = json.loads(said("cache", specs[0], "--shard", shard, "--json")[1])
+        assert [reported["ready"], reported["built"], len(reported["failed"])] == expected
+    assert reported["folder"] == str(folder)
 
 
 def test_synthetic_people_belong_to_the_first_shard(tmp_path, said):
@@ -659,9 +645,9 @@ def test_what_cannot_be_read_is_told_by_name_and_the_rest_goes_on(films, folder,
     (root / "2.avi").symlink_to("nowhere")
     code, out, err = said("cache", f"{root}?face=full", "--json", "--workers", 2)
     assert (code, err) == (2, "")
-    told = json.loads(out)
-    assert (told["ready"], told["built"]) == (0, 1)
-    first, second = told["failed"]
+    reported = json.loads(out)
+    assert (reported["ready"], reported["built"]) == (0, 1)
+    first, second = reported["failed"]
     assert first["record"] == "1.avi" and "breaks off" in first["reason"]
     assert second["record"] == "2.avi" and "2.avi: no such file" in second["reason"]
     code, out, err = said("cache", f"{root}?face=full")

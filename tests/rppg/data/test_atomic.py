@@ -39,8 +39,8 @@ def test_an_error_leaves_the_old_file_and_no_temporary(
 
 
 def test_an_error_leaves_nothing_where_nothing_was(tmp_path: Path) -> None:
-    told = pytest.raises(WriteError, match=r"out.txt: can't be written \(disk full\)")
-    with told, atomic_path(tmp_path / "out.txt") as temporary:
+    reported = pytest.raises(WriteError, match=r"out.txt: can't be written \(disk full\)")
+    with reported, atomic_path(tmp_path / "out.txt") as temporary:
         temporary.write_text("x")
         raise OSError("disk full")
     assert not list(tmp_path.iterdir())

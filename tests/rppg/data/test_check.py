@@ -1,4 +1,4 @@
-"""Known defects of real copies, one by one: each is told in one line that names the file."""
+"""Known defects of real copies, one by one: each is reported in one line that names the file."""
 
 import json
 import re
@@ -88,8 +88,8 @@ def setting(line: int, part: slice, value: float) -> Callable[[np.ndarray], np.n
 def pure(change: Callable[[dict], object]) -> Break:
     def do(root: Path) -> None:
         path = root / "01-03" / "01-03.json"
-        told = json.loads(path.read_text())
-        path.write_text(json.dumps(change(told) or told))
+        reported = json.loads(path.read_text())
+        path.write_text(json.dumps(change(reported) or reported))
 
     return do
 
@@ -124,7 +124,7 @@ def nan_pictures(held: dict) -> None:
     held["video"][100, 3, 4, 1] = np.nan
 
 
-def picture(number: int, do: Callable[[Path], object], folder: str = PURE + "01-03") -> Break:
+def image(number: int, do: Callable[[Path], object], folder: str = PURE + "01-03") -> Break:
     return lambda root: do(sorted((root / folder).iterdir())[number]) and None
 
 
@@ -201,12 +201,12 @@ CASES: list[tuple[str, Break, str, bool, str]] = [
      F, "01-03.json: not a readable PURE ground truth"),
     ("pure", pure(lambda x: x["/FullPackage"][9].update(Timestamp=0)), "clock", N, "backwards 1"),
     ("pure", pure(lambda x: [1, 2]), "unreadable", F, "nothing under '/FullPackage'"),
-    ("pure", picture(40, shorten), "truncated", F, r"Image\d+\.png: the image is cut off"),
-    ("pure", picture(40, flip), "unreadable", F, r"Image\d+\.png: the image is damaged"),
-    ("pure", picture(40, lambda p: p.write_bytes(b"")), "unreadable", F, r"Image.* is empty"),
-    ("pure", picture(40, lambda p: p.write_text("hello")), "unreadable", F, r"not a PNG, BMP or"),
-    ("pure", picture(40, lambda p: Image.new("RGB", (8, 9)).save(p)), "unreadable", F, "8x9 pix"),
-    ("pure", picture(40, lambda p: p.rename(p.with_name("Image.png"))), "unreadable", F,
+    ("pure", image(40, shorten), "truncated", F, r"Image\d+\.png: the image is cut off"),
+    ("pure", image(40, flip), "unreadable", F, r"Image\d+\.png: the image is damaged"),
+    ("pure", image(40, lambda p: p.write_bytes(b"")), "unreadable", F, r"Image.* is empty"),
+    ("pure", image(40, lambda p: p.write_text("hello")), "unreadable", F, r"not a PNG, BMP or"),
+    ("pure", image(40, lambda p: Image.new("RGB", (8, 9)).save(p)), "unreadable", F, "8x9 pix"),
+    ("pure", image(40, lambda p: p.rename(p.with_name("Image.png"))), "unreadable", F,
      "no number in the name of Image.png"),
     ("pure", missing_second, "clock", N, r"no frames from \S+ s to \S+ s"),
     ("pure", lambda root: [p.unlink() for p in (root / PURE / "01-03").iterdir()] and None,
@@ -291,9 +291,9 @@ def test_each_defect_is_told_in_one_line(dataset, tmp_path, caplog, name, do, ki
     recordings = open_dataset(f"{name}:{root}", split="train", subjects=1)
     (recording,) = [recording for recording in recordings if recording.name == written.record]
     defects = check_recording(recording)
-    told = [d for d in defects if d.kind == kind and re.search(message, d.message)]
-    assert len(told) == 1, defects
-    assert told[0].fatal is fatal
+    reported = [d for d in defects if d.kind == kind and re.search(message, d.message)]
+    assert len(reported) == 1, defects
+    assert reported[0].fatal is fatal
     for defect in defects:
         assert str(root) in defect.message and "\n" not in defect.message
         assert (defect.dataset, defect.record) == (name, written.record)

@@ -52,11 +52,13 @@ def test_check_lists_each_defect_and_exits_with_2(rppg, study):
     assert (code, err) == (2, "")
     *lines, last = out.splitlines()
     assert last == "5 recordings: 3 with defects, 3 of them can't be used"
-    told = {line.split("  ")[0]: line for line in lines}
-    assert told["a.avi"] == "a.avi  ok"
-    assert "cut.avi  truncated  can't be used" in out and str(study / "cut.avi") in told["cut.avi"]
-    assert "blind.avi  missing  can't be used" in told["blind.avi"]
-    assert "short.avi  short" in told["short.avi"]
+    reported = {line.split("  ")[0]: line for line in lines}
+    assert reported["a.avi"] == "a.avi  ok"
+    assert (
+        "cut.avi  truncated  can't be used" in out and str(study / "cut.avi") in reported["cut.avi"]
+    )
+    assert "blind.avi  missing  can't be used" in reported["blind.avi"]
+    assert "short.avi  short" in reported["short.avi"]
 
 
 def test_check_as_json(rppg, study):
@@ -92,14 +94,14 @@ def test_evaluate_lists_failures_and_goes_on(rppg, study):
     spec = f"{study / 'all.csv'}?face=full"
     code, out, err = rppg("evaluate", "--data", spec, "--method", "green", "--json")
     assert code == 0
-    told = json.loads(out)
-    assert {row["record"] for row in told["windows"]} == {"a.avi", "b.avi"}
-    (data,) = told["data"]
+    reported = json.loads(out)
+    assert {row["record"] for row in reported["windows"]} == {"a.avi", "b.avi"}
+    (data,) = reported["data"]
     assert (data["spec"], data["split"]) == (spec, "all")
     assert (data["subjects"], data["n_subjects"], data["recordings"]) == (["a", "b"], 2, 2)
     assert data["left_out"] == ["short.avi", "cut.avi", "blind.avi"]
-    assert {row["metadata"]["light"] for row in told["windows"]} == {"sun", "lamp"}
-    for row in told["windows"]:
+    assert {row["metadata"]["light"] for row in reported["windows"]} == {"sun", "lamp"}
+    for row in reported["windows"]:
         assert row["hr_true_bpm"] == pytest.approx(72, abs=0.3)
         assert row["hr_pred_bpm"] == pytest.approx(72, abs=0.3)
     lines = err.splitlines()

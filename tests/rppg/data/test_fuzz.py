@@ -232,7 +232,7 @@ def change_mat(path: Path, name: str, kind: str) -> None:
 
 
 def copied(whole: Path, root: Path) -> Path:
-    """The same tree with links in place of files."""
+    """The same tree with links instead of files."""
     shutil.copytree(whole, root, copy_function=lambda a, b: Path(b).symlink_to(a))
     return root
 
@@ -246,7 +246,7 @@ def own(path: Path) -> Path:
 
 
 def truth_cases(name: str, whole: Path, root: Path) -> Iterator[Case]:
-    """Damage to each file of a dataset that isn't pictures."""
+    """Damage to each file of a dataset that isn't images."""
     rng = np.random.default_rng([SEED, LAYOUTS.index(name)])
     skipped = (".png", ".bmp", ".avi", ".mkv")
     files = [
@@ -257,17 +257,19 @@ def truth_cases(name: str, whole: Path, root: Path) -> Iterator[Case]:
     ]  # fmt: skip
 
     def case(file: Path, kind: str, change: Callable[[Path], object]) -> Case:
-        place = root / f"{file.name}-{kind}-{len(list(root.iterdir()))}"
-        copied(whole, place / "data")
-        change(own(place / "data" / file))
-        spec = f"{name}:{place / 'data' / ('list.csv' if name == 'manifest' else '')}?face=full"
+        case_folder = root / f"{file.name}-{kind}-{len(list(root.iterdir()))}"
+        copied(whole, case_folder / "data")
+        change(own(case_folder / "data" / file))
+        spec = (
+            f"{name}:{case_folder / 'data' / ('list.csv' if name == 'manifest' else '')}?face=full"
+        )
         if rng.random() < 0.5:
-            return Case(f"{name} {file} {kind} check", ("check", spec), place)
-        out = place / "out"
+            return Case(f"{name} {file} {kind} check", ("check", spec), case_folder)
+        out = case_folder / "out"
         return Case(
             f"{name} {file} {kind} evaluate",
             ("evaluate", "--data", spec, "--method", "green", "--json", "--out", str(out)),
-            place, out,
+            case_folder, out,
         )  # fmt: skip
 
     for file in files:
@@ -299,7 +301,7 @@ def truth_cases(name: str, whole: Path, root: Path) -> Iterator[Case]:
 
 
 def frameless(path: Path, frames: list[np.ndarray]) -> None:
-    """A header, and no picture."""
+    """A header, and no image."""
     with av.open(str(path), "w") as container:
         stream = container.add_stream("mpeg4", rate=15)
         stream.height, stream.width, stream.pix_fmt = 32, 48, "yuv420p"
@@ -353,17 +355,17 @@ def video_cases(name: str, whole: Path, root: Path) -> Iterator[Case]:
     data = whole.read_bytes()
     damages = (*BYTES, sized, sized, flip_head) if len(data) > 3000 else (as_it_is, cut, huge)
     for number, damage in enumerate(damages):
-        place = root / f"{number}-{damage.__name__}"
-        place.mkdir()
-        video = place / name
+        case_folder = root / f"{number}-{damage.__name__}"
+        case_folder.mkdir()
+        video = case_folder / name
         if number % 5 == 4:  # a wrong extension, too
             video = video.with_suffix((".mp4", ".avi", ".mkv", ".jpg", ".csv", "")[number % 6])
         video.write_bytes(damage(data, rng))
         yield Case(
             f"{name} {damage.__name__} {number}",
             ("predict", str(video), "--full-frame", "--method", "green", "--json", "--csv",
-             str(place / "out.csv")),
-            place, place / "out.csv",
+             str(case_folder / "out.csv")),
+            case_folder, case_folder / "out.csv",
         )  # fmt: skip
 
 
@@ -372,14 +374,14 @@ def video_cases(name: str, whole: Path, root: Path) -> Iterator[Case]:
 
 def run_all(cases: list[Case], folder: Path) -> dict[str, str]:
     """What is wrong, by name of the case."""
-    told = folder / "cases.json"
-    told.write_text(json.dumps([case.arguments for case in cases]))
+    reported = folder / "cases.json"
+    reported.write_text(json.dumps([case.arguments for case in cases]))
     before = [contents(case) for case in cases]
     wrong: dict[str, str] = {}
     done = 0
     while done < len(cases):
         ended = subprocess.run(
-            [sys.executable, str(PROGRAM), str(told), str(done), str(CASE_S)],
+            [sys.executable, str(PROGRAM), str(reported), str(done), str(CASE_S)],
             capture_output=True, text=True, check=False, timeout=CASE_S * len(cases),
             env={**os.environ, "COLUMNS": "400", "OMP_NUM_THREADS": "1",
                  "RPPG_CACHE": str(folder / "cache")},
@@ -424,13 +426,13 @@ def judged(case: Case, before: set[Path], code: int | None, out: str, err: str) 
             "a result of nothing": code == 0 and not found.get("duration_s", 0) > 0,
             "a wrong result": found.get("reliable", False) and abs(found["hr_bpm"] - BPM) > 4,
         }
-    told = "; ".join(what for what, is_so in wrong.items() if is_so)
-    return f"{told}\n{out[-500:]}\n{err[-1500:]}" if told else ""
+    reported = "; ".join(what for what, is_so in wrong.items() if is_so)
+    return f"{reported}\n{out[-500:]}\n{err[-1500:]}" if reported else ""
 
 
 @pytest.fixture(scope="module")
 def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ninety pictures of 48 × 32 that beat, in each container and codec."""
+    """Ninety images of 48 × 32 that beat, in each container and codec."""
     folder = tmp_path_factory.mktemp("films")
     for name, write_one in VIDEOS.items():
         write_one(folder / name, beating(np.arange(90) / 15))
@@ -441,8 +443,8 @@ def films(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def fuzz(films: Path, dataset: Callable[[str], tuple[Path, object]]) -> Iterator[Callable]:
     """`fuzz(videos, every)` runs one case in so many, of videos or else of ground truth, and gives
     their number."""
-    with tempfile.TemporaryDirectory() as place:
-        root = Path(place)
+    with tempfile.TemporaryDirectory() as case_folder:
+        root = Path(case_folder)
 
         def run(videos: bool, every: int) -> int:
             cases: list[Case] = []
@@ -453,8 +455,8 @@ def fuzz(films: Path, dataset: Callable[[str], tuple[Path, object]]) -> Iterator
                 cases += made(name, whole, root / name)
             cases = cases[::every]
             wrong = run_all(cases, root)
-            told = "\n\n".join(f"{name}: {complaint}" for name, complaint in wrong.items())
-            assert not wrong, f"{len(wrong)} of {len(cases)} cases\n{told}"
+            reported = "\n\n".join(f"{name}: {complaint}" for name, complaint in wrong.items())
+            assert not wrong, f"{len(wrong)} of {len(cases)} cases\n{reported}"
             return len(cases)
 
         yield run
@@ -486,7 +488,7 @@ def test_a_result_comes_with_its_warnings_an_error_alone(films, tmp_path):
     whole = (films / "mpeg4.avi").read_bytes()
     middle = 6000 + (len(whole) - 6000) // 2
     damaged = {"blank": whole[:middle] + bytes(300) + whole[middle + 300 :]}
-    damaged |= {f"cut-{k}": whole[: middle + 50 * k] for k in range(4)}  # within a picture
+    damaged |= {f"cut-{k}": whole[: middle + 50 * k] for k in range(4)}  # within a image
     cases = []
     for name, data in damaged.items():
         path = tmp_path / f"{name}.avi"

@@ -1,4 +1,4 @@
-"""Every layout: names in order, waveform and times to the millisecond, pictures in step."""
+"""Every layout: names in order, waveform and times to the millisecond, images in step."""
 
 from pathlib import Path
 
@@ -15,7 +15,7 @@ from rppg.types import Recording
 
 NAMES = [name for name in DATASETS if name != "folder"]
 EXACT = {"ubfc-rppg", "pure", "mmpd", "scamps", "ibvp", "buaa-mihr", "manifest"}
-"""Layouts whose pictures are stored without loss."""
+"""Layouts whose images are stored without loss."""
 
 
 def spec_of(name: str, root: Path, query: str = "") -> str:
@@ -113,8 +113,8 @@ def test_pictures_of_pure_beside_the_json(dataset, tmp_path):
     root, written = dataset("pure")
     (tmp_path / "01-03").mkdir()
     (tmp_path / "01-03" / "01-03.json").symlink_to(root / "01-03" / "01-03.json")
-    for picture in (root / "01-03" / "01-03").iterdir():
-        (tmp_path / "01-03" / picture.name).symlink_to(picture)
+    for image in (root / "01-03" / "01-03").iterdir():
+        (tmp_path / "01-03" / image.name).symlink_to(image)
     (recording,) = opened(f"pure:{tmp_path}")
     times = [frame.time_s for frame in recording.video.frames()]
     np.testing.assert_allclose(times, written.frame_times_s, atol=1e-4)
@@ -147,12 +147,12 @@ def test_cohface_without_times_goes_by_its_rate(dataset, tmp_path):
 def test_mmpd_in_a_matlab_7_3_file_is_streamed(write, tmp_path):
     (tmp_path / "subject1").mkdir()
     times = np.arange(190) / 30
-    arrays = {"video": write.pictures(times) / 255.0, "GT_ppg": write.wave(times)[None]}
+    arrays = {"video": write.images(times) / 255.0, "GT_ppg": write.wave(times)[None]}
     write.matlab73(tmp_path / "subject1" / "p1_0.mat", arrays)
     (recording,) = opened(f"mmpd:{tmp_path}")
     assert recording.video.probe().frames == 190
     frames = [frame.rgb for frame in recording.video.frames()]
-    np.testing.assert_array_equal(frames, write.pictures(times))
+    np.testing.assert_array_equal(frames, write.images(times))
     np.testing.assert_allclose(recording.load_truth().bvp, write.wave(times))
 
 

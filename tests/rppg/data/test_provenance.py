@@ -12,7 +12,7 @@ def nothing() -> FaceCrops:
 
 
 def recording(dataset: str, name: str, subject: str, split: str = "all") -> Recording:
-    return Recording(name, dataset, subject, nothing, spec=f"{dataset}:/data", split=split)
+    return Recording(name, subject, nothing, dataset=dataset, spec=f"{dataset}:/data", split=split)
 
 
 def test_each_dataset_is_told_with_its_people_and_what_was_left_out() -> None:
@@ -28,14 +28,14 @@ def test_each_dataset_is_told_with_its_people_and_what_was_left_out() -> None:
 
 
 @pytest.mark.parametrize(
-    ("numbers", "told"),
+    ("numbers", "reported"),
     [
         (range(100), ("0-99",)),
         ((7, 9, 8, 12, 100, 101), ("7-9", "12", "100-101")),
         ((5,), ("5",)),
     ],
 )
-def test_synthetic_people_are_told_as_ranges(numbers, told) -> None:
+def test_synthetic_people_are_told_as_ranges(numbers, reported) -> None:
     recordings = [recording("synthetic:lab@1", f"lab-{n}", str(n), "train") for n in numbers]
     (part,) = data_provenance(recordings, ())
-    assert part.subjects == told and part.n_subjects == len(numbers)
+    assert part.subjects == reported and part.n_subjects == len(numbers)

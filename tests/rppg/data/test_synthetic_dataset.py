@@ -42,14 +42,14 @@ def still_person() -> int:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_written_is_whole_and_beats_in_step(tmp_path, layout):
-    """A frame's delay between pictures and ground truth would be seen."""
+    """A frame's delay between images and ground truth would be seen."""
     number = still_person()
-    told = []
+    reported = []
     spec = write_dataset(
         "lab", tmp_path / "out", layout=layout, subjects=1, first=number, duration_s=6,
-        progress=lambda done, total: told.append((done, total)),
+        progress=lambda done, total: reported.append((done, total)),
     )  # fmt: skip
-    assert spec == f"{layout}:{tmp_path / 'out'}" and told == [(1, 1)]
+    assert spec == f"{layout}:{tmp_path / 'out'}" and reported == [(1, 1)]
     recordings = open_dataset(spec, split="train", subjects=1)
     assert [recording.name for recording in recordings] == FOUND_AGAIN[layout]
     subject = draw_subject(find_domain("lab"), number, 6)
@@ -149,13 +149,13 @@ def test_plain_pictures_of_a_domain_with_a_codec_went_through_it(tmp_path):
     written = [frame.rgb for frame in recording.video.frames()]
     plain = render_scene(draw_subject(find_domain("codec"), number, 5))
     coarse = [
-        np.abs(np.diff(pictures[0].astype(float), axis=0)).mean() for pictures in (written, plain)
+        np.abs(np.diff(images[0].astype(float), axis=0)).mean() for images in (written, plain)
     ]
     assert coarse[0] < 0.8 * coarse[1]  # what a codec drops first is the finest grain
 
 
 def test_a_folder_is_there_whole_or_not_at_all(tmp_path, monkeypatch):
-    def half(root, place, subject):
+    def half(root, number, subject):
         (root / "subject1").mkdir()
         raise KeyboardInterrupt
 
@@ -211,9 +211,9 @@ def test_the_whole_path_from_files_to_the_table(tmp_path, layout):
         "synthesize", "--domain", domain, "--subjects", 3, "--layout", layout, "--duration", 12,
         "--out", root,
     ).strip()  # fmt: skip
-    told = rppg("check", spec)
-    count = len(told.splitlines()) - 1
-    assert told.splitlines()[-1].startswith(f"{count} recordings: 0 with defects")
+    reported = rppg("check", spec)
+    count = len(reported.splitlines()) - 1
+    assert reported.splitlines()[-1].startswith(f"{count} recordings: 0 with defects")
     assert count == (6 if layout == "vipl-hr" else 3)
 
     result = json.loads(

@@ -1,12 +1,14 @@
 """Synthetic recordings on disk: keyed, complete or rendered again, labels in files of their own."""
 
 import itertools
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import rppg
 from rppg.errors import InputError, WriteError
 from rppg.synthetic import cache
 from rppg.synthetic.cache import SPLITS, cache_folder, find_domain, synthetic_recordings
@@ -77,6 +79,40 @@ def test_domain_duration_and_code_are_in_the_key(
     monkeypatch.undo()
 
 
+def test_a_comment_keeps_the_key_and_code_changes_it(tmp_path: Path) -> None:
+    package = tmp_path / "rppg"
+    shutil.copytree(
+        Path(rppg.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    digests = []
+    for module, text in (
+        ("synthetic/render.py", ""),
+        ("synthetic/render.py", "# a comment"),
+        ("video/encode.py", '"""A docstring."""'),
+        ("video/track.py", "CHANGED = True"),
+        ("video/encode.py", "CHANGED = True"),
+        ("synthetic/render.py", "CHANGED = True"),
+    ):
+        with (package / module).open("a") as file:
+            file.write(f"\n{text}\n")
+        cache._code_digest.cache_clear()
+        digests.append(cache._code_digest(package))
+    assert digests[0] == cache._code_digest()
+    assert len(set(digests[:4])) == 1 and len(set(digests[3:])) == 3
+
+
+def test_recordings_of_other_versions_are_listed_and_kept(folder: Path) -> None:
+    synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
+    assert cache.stale_recordings() == []
+    for name in ("webcam@1-0123456789ab", "0123456789ab", "mine"):
+        (folder / "synthetic" / name).mkdir()
+    first, second = cache.stale_recordings()
+    assert first.startswith(f"{folder / 'synthetic' / '0123456789ab'}: 0.0 MB from another")
+    assert "webcam@1-0123456789ab" in second
+    synthetic_recordings("webcam", "train", 2, duration_s=SHORT_S)
+    assert len(cache.stale_recordings()) == 2
+
+
 def test_a_changed_domain_is_rendered_anew(
     rendered: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -87,7 +123,7 @@ def test_a_changed_domain_is_rendered_anew(
     assert rendered == [0, 0]
 
 
-@pytest.mark.parametrize("lost", ["truth", "pictures"])
+@pytest.mark.parametrize("lost", ["truth", "images"])
 def test_a_half_written_recording_is_rendered_again(
     folder: Path, rendered: list[int], lost: str
 ) -> None:
@@ -102,11 +138,11 @@ def test_a_half_written_recording_is_rendered_again(
     np.testing.assert_array_equal(again.load_truth().bvp, truth.bvp)
 
 
-@pytest.mark.parametrize("lost", ["truth", "pictures"])
+@pytest.mark.parametrize("lost", ["truth", "images"])
 def test_a_damaged_recording_is_rendered_again(
     folder: Path, rendered: list[int], lost: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """One bit anywhere in it, or the file cut anywhere: no other pictures, no other truth."""
+    """One bit anywhere in it, or the file cut anywhere: no other images, no other truth."""
     (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
     crops, truth = recording.load_crops(), recording.load_truth()
     (file,) = (
@@ -116,10 +152,10 @@ def test_a_damaged_recording_is_rendered_again(
     random = np.random.default_rng(0)
     anywhere = random.integers(len(intact), size=20)
     among_the_names = random.integers(len(intact) - 500, len(intact), size=60)
-    for number, place in enumerate([*anywhere, *among_the_names]):
+    for number, position in enumerate([*anywhere, *among_the_names]):
         damaged = bytearray(intact)
-        damaged[place] ^= 1 << number % 8
-        file.write_bytes(intact[:place] if number % 2 else damaged)
+        damaged[position] ^= 1 << number % 8
+        file.write_bytes(intact[:position] if number % 2 else damaged)
         caplog.clear()
         before = len(rendered)
         np.testing.assert_array_equal(recording.load_crops().frames, crops.frames)
@@ -143,8 +179,8 @@ def test_an_error_while_rendering_surfaces_and_leaves_no_file(
 
 def test_pictures_do_not_hold_the_label(folder: Path) -> None:
     (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
-    (pictures,) = (p for p in folder.rglob("*.npz") if not p.name.endswith(".truth.npz"))
-    with np.load(pictures) as stored:
+    (images,) = (p for p in folder.rglob("*.npz") if not p.name.endswith(".truth.npz"))
+    with np.load(images) as stored:
         assert sorted(stored) == ["frames", "times_s", "valid"]
     for truth in folder.rglob("*.truth.npz"):
         truth.unlink()

@@ -22,10 +22,10 @@ def portrait() -> Picture:
 
 @pytest.fixture(scope="session")
 def film() -> Callable[..., Iterator[Picture]]:
-    """`film(picture, seconds, motion=..., fps=..., size=..., noise=...)`: a moving window on it."""
+    """`film(image, seconds, motion=..., fps=..., size=..., noise=...)`: a moving window on it."""
 
     def play(
-        picture: Picture,
+        image: Picture,
         seconds: float,
         *,
         motion: Motion = lambda t: (40.0, 20.0),
@@ -37,7 +37,7 @@ def film() -> Callable[..., Iterator[Picture]]:
         for n in range(round(seconds * fps)):
             x, y = motion(n / fps)
             with one_thread():
-                seen = resample_box(picture, (x, y, size, size), size)
+                seen = resample_box(image, (x, y, size, size), size)
             seen = seen + noise * rng.standard_normal(seen.shape)
             yield np.clip(np.rint(seen), 0, 255).astype(np.uint8)
 

@@ -22,12 +22,12 @@ FACE = (107.0, 80.0, 95.0, 95.0)  # of `portrait`
 EYES_MOUTH = [(133.0, 101.0), (177.0, 108.0), (149.0, 146.0)]  # right, left (the person's), mouth
 
 
-def as_bytes(picture):
-    return np.clip(np.rint(picture), 0, 255).astype(np.uint8)
+def as_bytes(image):
+    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
 
 
-def the_face(picture) -> Face:
-    (faces,) = detect([picture])
+def the_face(image) -> Face:
+    (faces,) = detect([image])
     assert len(faces) == 1
     return faces[0]
 
@@ -47,8 +47,8 @@ def test_the_network_is_the_published_one(portrait):
     """Plain convolutions, channels first, as in the paper: blocks of depthwise and pointwise."""
     w = _weights()
     views = [SearchSquare(0, 0, 320), SearchSquare(40, 20, 240)]
-    pictures = torch.stack([_network_input(portrait, view) for view in views])
-    x = F.relu(F.conv2d(F.pad(pictures, (1, 2, 1, 2)), w["stem.weight"], w["stem.bias"], 2))
+    images = torch.stack([_network_input(portrait, view) for view in views])
+    x = F.relu(F.conv2d(F.pad(images, (1, 2, 1, 2)), w["stem.weight"], w["stem.bias"], 2))
     grids = []
     for n in range(16):
         halve = n + 1 in (3, 6, 12)
@@ -58,7 +58,7 @@ def test_the_network_is_the_published_one(portrait):
         short = F.max_pool2d(x, 2) if halve else x
         x = F.relu(y + F.pad(short, (0, 0, 0, 0, 0, y.shape[1] - short.shape[1])))
         grids += [x] if n in (10, 15) else []
-    for kind, found in zip(("c", "r"), _forward(pictures), strict=True):
+    for kind, found in zip(("c", "r"), _forward(images), strict=True):
         heads = [
             F.conv2d(grid, w[f"{kind}{name}.weight"], w[f"{kind}{name}.bias"])
             for grid, name in zip(grids, (8, 16), strict=True)
@@ -106,7 +106,7 @@ def test_turned(portrait, turns):
 
 @pytest.mark.parametrize("scale", [0.5, 0.7])
 def test_small(portrait, scale):
-    """48 pixels of 640: in the whole picture the network sees ten."""
+    """48 pixels of 640: in the whole image the network sees ten."""
     small = as_bytes(255 * rescale(portrait, scale, channel_axis=2, anti_aliasing=True))
     wide = np.full((480, 640, 3), 90, dtype=np.uint8)
     wide[150 : 150 + len(small), 330 : 330 + len(small)] = small

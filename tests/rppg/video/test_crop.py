@@ -28,7 +28,7 @@ def test_crops_follow_the_face(clip):
     assert crops.times_s[0] == 0 and np.all(np.diff(crops.times_s) > 0)
     assert crops.boxes.shape == (90, 4)
     assert np.all(crops.boxes[:, 2] == crops.boxes[:, 3])
-    # The window sways over the picture by ±20 pixels; in the crops the face nearly stands still.
+    # The window sways over the image by ±20 pixels; in the crops the face nearly stands still.
     assert np.ptp(crops.boxes[:, 0]) > 25
 
     def movement(crops):
@@ -54,7 +54,7 @@ def test_variable_rate(tmp_path, portrait, film):
 
 
 def test_box_and_full_frame_look_for_no_face(tmp_path):
-    """Fixed crops of a picture without a face, exact but for the codec, which has no loss."""
+    """Fixed crops of an image without a face, exact but for the codec, which has no loss."""
     ramp = np.zeros((40, 60, 3), np.uint8)
     ramp[..., 0] = 3 * np.arange(60)
     ramp[..., 1] = 5 * np.arange(40)[:, None]

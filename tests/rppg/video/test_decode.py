@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 
 from rppg.errors import InputError
+from rppg.types import Frame
 from rppg.video import probe, read_frames, write_video
 
 
-def pictures(count, height=64, width=96):
-    """Pictures that tell their number by their brightness; the left edge is bright, the top red."""
+def images(count, height=64, width=96):
+    """Frames whose brightness encodes their number; the left edge is bright, the top red."""
     out = np.zeros((count, height, width, 3), dtype=np.uint8)
     out[:] = (30 + np.arange(count) * 180 // max(count - 1, 1))[:, None, None, None]
     out[:, :, : width // 4] = 250
@@ -42,14 +43,14 @@ def write_raw(path, frames, rate=30, codec="libx264", pix_fmt="yuv420p", pts=Non
 def test_variable_rate_keeps_its_own_clock(tmp_path, suffix):
     times = np.cumsum(np.random.default_rng(0).uniform(0.02, 0.06, 60))
     path = tmp_path / f"phone{suffix}"
-    write_video(path, pictures(60), times_s=times)
+    write_video(path, images(60), times_s=times)
     got = np.array([frame.time_s for frame in read_frames(path)])
     assert got[0] == 0 and np.all(np.diff(got) > 0)
     np.testing.assert_allclose(got, times - times[0], atol=6e-4)  # Matroska counts milliseconds
 
 
 def test_probe(tmp_path):
-    write_video(tmp_path / "a.mp4", pictures(45), fps=29.97)
+    write_video(tmp_path / "a.mp4", images(45), fps=29.97)
     info = probe(tmp_path / "a.mp4")
     assert (info.width, info.height, info.frames, info.rotation) == (96, 64, 45, 0)
     assert info.fps == pytest.approx(29.97) and info.duration_s == pytest.approx(1.5015, abs=1e-3)
@@ -57,7 +58,7 @@ def test_probe(tmp_path):
 
 def test_avi_with_reordered_frames(tmp_path):
     """AVI holds no display times: naively read, every other frame has a time in the past."""
-    path = write_raw(tmp_path / "a.avi", pictures(60))
+    path = write_raw(tmp_path / "a.avi", images(60))
     frames = list(read_frames(path))
     np.testing.assert_allclose([f.time_s for f in frames], np.arange(60) / 30, atol=1e-3)
     assert np.all(np.diff([f.rgb[-1, -1, 0].astype(int) for f in frames]) >= 0)
@@ -76,10 +77,10 @@ def test_avi_with_reordered_frames(tmp_path):
     ],
 )
 def test_pixel_formats_and_odd_sizes(tmp_path, codec, pix_fmt, size):
-    path = write_raw(tmp_path / "a.mkv", pictures(5, *size), codec=codec, pix_fmt=pix_fmt)
+    path = write_raw(tmp_path / "a.mkv", images(5, *size), codec=codec, pix_fmt=pix_fmt)
     frames = list(read_frames(path))
     assert len(frames) == 5
-    for frame, truth in zip(frames, pictures(5, *size), strict=True):
+    for frame, truth in zip(frames, images(5, *size), strict=True):
         assert frame.rgb.shape == (*size, 3) and frame.rgb.dtype == np.uint8
         # FFmpeg writes grey with full range and reads it as limited: 30 comes back as 16.
         assert abs(int(frame.rgb[-8, -8, 0]) - int(truth[-8, -8, 0])) <= 15
@@ -90,8 +91,8 @@ def test_pixel_formats_and_odd_sizes(tmp_path, codec, pix_fmt, size):
 )
 @pytest.mark.parametrize("rotation", [0, 90, 180, 270])
 def test_rotation_is_applied(tmp_path, rotation):
-    path = write_raw(tmp_path / "phone.mp4", pictures(3), rotation=rotation)
-    shown = np.rot90(pictures(3)[0], rotation // 90)
+    path = write_raw(tmp_path / "phone.mp4", images(3), rotation=rotation)
+    shown = np.rot90(images(3)[0], rotation // 90)
     info = probe(path)
     assert (info.height, info.width) == shown.shape[:2] and info.rotation == rotation
     rgb = next(read_frames(path)).rgb
@@ -100,7 +101,7 @@ def test_rotation_is_applied(tmp_path, rotation):
 
 
 def test_part_of_a_video(tmp_path):
-    frames = pictures(120)
+    frames = images(120)
     write_video(tmp_path / "a.mp4", frames, fps=30, crf=5)
     part = list(read_frames(tmp_path / "a.mp4", start_s=1.1, duration_s=1.5))
     assert len(part) == 45 and part[0].time_s == 0
@@ -119,19 +120,19 @@ def test_reduced_pictures_are_means(tmp_path):
 
 def test_a_waiting_picture_stays_as_the_codec_left_it(tmp_path):
     """Half the memory of RGB; what it becomes doesn't depend on when it is asked for."""
-    write_video(tmp_path / "a.mp4", pictures(20), fps=30)
+    write_video(tmp_path / "a.mp4", images(20), fps=30)
     at_once = [frame.rgb for frame in read_frames(tmp_path / "a.mp4")]
     waiting = list(read_frames(tmp_path / "a.mp4"))
-    assert all(callable(frame.picture) for frame in waiting)
+    assert all(callable(frame.image) for frame in waiting)
     for frame, rgb in zip(waiting[::-1], at_once[::-1], strict=True):
         np.testing.assert_array_equal(frame.rgb, rgb)
         np.testing.assert_array_equal(frame.rgb, rgb)
-    write_video(tmp_path / "b.mkv", pictures(2), fps=30, codec="ffv1")  # no smaller than RGB
-    assert not any(callable(frame.picture) for frame in read_frames(tmp_path / "b.mkv"))
+    write_video(tmp_path / "b.mkv", images(2), fps=30, codec="ffv1")  # no smaller than RGB
+    assert not any(callable(frame.image) for frame in read_frames(tmp_path / "b.mkv"))
 
 
 def test_memory_does_not_grow_with_length(tmp_path):
-    write_video(tmp_path / "a.mp4", (p for p in pictures(300)), fps=30)
+    write_video(tmp_path / "a.mp4", (p for p in images(300)), fps=30)
     stream = read_frames(tmp_path / "a.mp4")
     assert next(stream).time_s == 0  # long before the last frame is decoded
     stream.close()
@@ -144,7 +145,7 @@ def test_unordered_times_are_dropped_with_a_warning(tmp_path, caplog):
         stream = container.add_stream("mjpeg", rate=30)
         stream.height, stream.width, stream.pix_fmt = 64, 96, "yuvj420p"
         packets = []
-        for n, rgb in enumerate(pictures(30)):
+        for n, rgb in enumerate(images(30)):
             frame = av.VideoFrame.from_ndarray(rgb, format="rgb24").reformat(format="yuvj420p")
             frame.pts, frame.time_base = n, Fraction(1, 30)
             packets += stream.encode(frame)
@@ -193,7 +194,7 @@ def test_sound_without_pictures(tmp_path):
 
 def noisy(count):
     rng = np.random.default_rng(0)
-    return np.clip(pictures(count) + rng.normal(0, 20, (count, 64, 96, 3)), 0, 255).astype(np.uint8)
+    return np.clip(images(count) + rng.normal(0, 20, (count, 64, 96, 3)), 0, 255).astype(np.uint8)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +232,7 @@ def test_corrupt_in_the_middle(tmp_path):
 
 def test_bad_spans(tmp_path):
     path = tmp_path / "a.mp4"
-    write_video(path, pictures(30), fps=30)
+    write_video(path, images(30), fps=30)
     with pytest.raises(InputError, match="choose an earlier start"):
         list(read_frames(path, start_s=7))
     for arguments in ({"start_s": -1}, {"duration_s": 0}, {"reduce": 0}):
@@ -240,12 +241,18 @@ def test_bad_spans(tmp_path):
 
 
 def test_a_picture_that_changes_its_size(tmp_path):
-    """A box in the first picture is elsewhere in the second."""
+    """A box in the first image is elsewhere in the second."""
     parts = [
-        write_raw(tmp_path / f"{k}.mjpeg", pictures(30, *size), codec="mjpeg", pix_fmt="yuvj420p")
+        write_raw(tmp_path / f"{k}.mjpeg", images(30, *size), codec="mjpeg", pix_fmt="yuvj420p")
         for k, size in enumerate([(64, 96), (48, 64)])
     ]
     path = tmp_path / "both.mjpeg"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
     assert_input_error(path, r"from 96x64 to 64x48 pixels at 1\.20 s")
     assert len(list(read_frames(path, duration_s=1.2))) == 30
+
+
+def test_the_old_name_of_a_frames_image_warns() -> None:
+    frame = Frame(0.0, np.zeros((2, 2, 3), np.uint8))
+    with pytest.warns(DeprecationWarning, match=r"Frame\.picture is now Frame\.image"):
+        assert frame.picture is frame.image

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from rppg.video import resize
 from rppg.video.resize import resample_box
 
-places = st.floats(-20, 60)
+positions = st.floats(-20, 60)
 sides = st.floats(2, 90)
 
 
-@given(value=st.integers(0, 255), x=places, y=places, width=sides, height=sides)
+@given(value=st.integers(0, 255), x=positions, y=positions, width=sides, height=sides)
 def test_a_constant_picture_stays_constant(value, x, y, width, height):
     rgb = np.full((40, 50, 3), value, dtype=np.uint8)
     np.testing.assert_allclose(resample_box(rgb, (x, y, width, height), 12), value, atol=1e-3)
@@ -20,7 +20,7 @@ def test_a_constant_picture_stays_constant(value, x, y, width, height):
 
 @given(x=st.floats(2, 40), y=st.floats(2, 40), width=st.floats(3, 50), height=st.floats(3, 50))
 def test_a_ramp_gives_the_centre_of_each_cell(x, y, width, height):
-    """Exactly so at any sub-pixel place, reduced or enlarged: nothing is rounded."""
+    """Exactly so at any sub-pixel position, reduced or enlarged: nothing is rounded."""
     across = np.broadcast_to(2 * np.arange(100), (100, 100))
     rgb = np.stack([across, across.T, 0 * across], axis=-1).astype(np.uint8)
     got = resample_box(rgb, (x, y, width, height), 16)

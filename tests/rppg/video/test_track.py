@@ -12,11 +12,11 @@ from rppg.video.track import EVERY_S, LOST_S, FaceTrack, face_box
 FPS = 15.0
 
 
-def follow(pictures, fps=FPS):
+def follow(images, fps=FPS):
     """All boxes at the end: times, centre and side `(T, 3)`, validity, and the track."""
     track = FaceTrack()
     times = []
-    for n, rgb in enumerate(pictures):
+    for n, rgb in enumerate(images):
         times.append(n / fps)
         track.add_frame(Frame(n / fps, rgb))
     track.finish()
@@ -52,7 +52,7 @@ def test_boxes_do_not_tremble(portrait, film, amplitude):
 
 def test_follows_a_head_that_moves(portrait, film):
     times, boxes, _, _ = follow(film(portrait, 8, motion=lambda t: (10 + 8 * t, 30 - 2 * t)))
-    # The window moves right over the picture, so the face moves left in it; without delay, also
+    # The window moves right over the image, so the face moves left in it; without delay, also
     # at the ends.
     error = boxes[:, 0] + 8 * times
     assert np.abs(error - error.mean()).max() < 3
@@ -140,8 +140,8 @@ def test_settles_within_the_lookahead(portrait, film):
 
 @pytest.mark.parametrize("turns", [0, 1, 2, 3])
 def test_the_face_box_reaches_the_forehead_in_any_position(portrait, film, turns):
-    picture = np.ascontiguousarray(np.rot90(next(film(portrait, 1)), turns))
-    frames = [picture] * 30
+    image = np.ascontiguousarray(np.rot90(next(film(portrait, 1)), turns))
+    frames = [image] * 30
     _, _, valid, track = follow(frames)
     assert valid.all()
     eyes, mouth = track._last_face.keypoints[:2].mean(axis=0), track._last_face.keypoints[3]
