@@ -20,6 +20,6 @@ def datasets() -> None:
         print_line(f"{name}:PATH  {dataset.title}: {dataset.layout}{filters}{note}")
     print_line("FOLDER or VIDEO  videos without ground truth, for training")
     print_line(
-        "NAME:PATH?KEY=VALUE,VALUE&KEY=VALUE  only these; split=train, validation or test: by "
-        "subject; face=detect, full, or x,y,w,h"
+        "NAME:PATH?KEY=VALUE,VALUE&KEY=VALUE  only recordings with these values. Keys: the filters "
+        "above; split=train, validation or test, by subject; face=detect, full, or x,y,w,h"
     )

@@ -85,7 +85,7 @@ def left_overs(folder):
 
 @pytest.fixture(scope="module")
 def scene(tmp_path_factory, rppg):
-    """A rendered person: video, box as the command tells it, true heart rate."""
+    """A rendered person: video, box as the command prints it, true heart rate."""
     video = tmp_path_factory.mktemp("scene") / "scene.mp4"
     ended = rppg(
         "synthesize", "--domain", "lab", "--subject", SUBJECT, "--out", video, "--duration", 12
@@ -109,7 +109,7 @@ def texture(rng, seconds, fps=10):
 
 @pytest.fixture(scope="module")
 def bad(tmp_path_factory):
-    """Inputs that can't be measured, and what the line about each has to say."""
+    """Inputs that can't be measured, with the words that each error line must have."""
     folder = tmp_path_factory.mktemp("bad")
     (folder / "text.mp4").write_text("this is no video\n" * 100)
     (folder / "empty.mp4").touch()
@@ -134,8 +134,8 @@ def test_each_bad_video_gets_one_line(rppg, bad):
     assert ended.stdout == ""
     lines = ended.stderr.splitlines()
     assert len(lines) == len(bad), ended.stderr
-    for line, (path, (cause, mend)) in zip(lines, bad.items(), strict=True):
-        assert line.startswith(f"rppg: {path}") and cause in line and mend in line
+    for line, (path, (cause, fix)) in zip(lines, bad.items(), strict=True):
+        assert line.startswith(f"rppg: {path}") and cause in line and fix in line
 
 
 def test_two_seconds_are_too_short(refused, bad):
@@ -163,14 +163,14 @@ def test_the_good_among_the_bad(rppg, scene, bad):
 
 def test_predict_with_a_box_writes_csv_and_plot(rppg, scene, tmp_path):
     video, box, bpm = scene
-    course, plot = tmp_path / "new" / "course.csv", tmp_path / "plot.png"
-    ended = rppg("predict", video, "--box", box, "--csv", course, "--plot", plot)
+    rates, plot = tmp_path / "new" / "rates.csv", tmp_path / "plot.png"
+    ended = rppg("predict", video, "--box", box, "--csv", rates, "--plot", plot)
     assert ended.returncode == 0, ended.stderr
     assert ended.stderr == ""
     head, *windows = ended.stdout.splitlines()
-    told = float(head.split(": ")[-1].split(" bpm")[0])
-    assert told == pytest.approx(bpm, abs=3) and "quality" in head
-    with course.open(newline="") as file:
+    printed_bpm = float(head.split(": ")[-1].split(" bpm")[0])
+    assert printed_bpm == pytest.approx(bpm, abs=3) and "quality" in head
+    with rates.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len(windows) == 3
     assert [float(row["start_s"]) for row in rows] == pytest.approx([0, 1, 2])
@@ -181,12 +181,12 @@ def test_predict_with_a_box_writes_csv_and_plot(rppg, scene, tmp_path):
 
 
 def test_an_error_leaves_older_outputs_alone(refused, bad, tmp_path):
-    course, plot = tmp_path / "course.csv", tmp_path / "plot.png"
-    course.write_text("old")
+    rates, plot = tmp_path / "rates.csv", tmp_path / "plot.png"
+    rates.write_text("old")
     plot.write_text("old")
-    refused("predict", next(iter(bad)), "--csv", course, "--plot", plot)
-    assert course.read_text() == plot.read_text() == "old"
-    assert set(tmp_path.iterdir()) == {course, plot}
+    refused("predict", next(iter(bad)), "--csv", rates, "--plot", plot)
+    assert rates.read_text() == plot.read_text() == "old"
+    assert set(tmp_path.iterdir()) == {rates, plot}
 
 
 @pytest.mark.parametrize("box", ["1,2,3", "a,b,c,d", "1,2,3,4,5", ""])
@@ -218,14 +218,14 @@ def test_options_that_do_not_go_together(refused, bad, tmp_path):
 
 @pytest.fixture
 def flicker(tmp_path):
-    """`flicker(name)`: a plain picture of 6 s that pulses, to be read with --full-frame."""
+    """`flicker(name)`: a plain video of 6 s that pulses, to be read with --full-frame."""
 
     def write(name):
         video = tmp_path / "films" / name
         video.parent.mkdir(exist_ok=True)
         wave = np.rint(3 * np.sin(2 * np.pi * 1.2 * np.arange(60) / 10))
-        pictures = (np.array([140, 110, 90]) + wave[:, None] * [1, 2, 1]).astype(np.uint8)
-        write_video(video, [np.tile(rgb, (32, 32, 1)) for rgb in pictures], fps=10, crf=1)
+        frames = (np.array([140, 110, 90]) + wave[:, None] * [1, 2, 1]).astype(np.uint8)
+        write_video(video, [np.tile(rgb, (32, 32, 1)) for rgb in frames], fps=10, crf=1)
         return video
 
     return write
@@ -240,27 +240,27 @@ def test_any_path_is_printed_as_it_is(flicker, capsys):
     assert out.startswith(f"{video}: 72.")
 
 
-def test_any_path_is_complained_of_as_it_is(refused):
+def test_any_path_is_in_the_error_as_it_is(refused):
     assert refused("predict", "a:x:b [red].mp4").startswith("a:x:b [red].mp4: ")
 
 
 def test_a_plot_of_another_kind_is_refused_first(refused, flicker, tmp_path):
-    video, course = flicker("a.mp4"), tmp_path / "course.csv"
-    options = ["--full-frame", "--method", "green", "--csv", course, "--plot", tmp_path / "a.jpg"]
+    video, rates = flicker("a.mp4"), tmp_path / "rates.csv"
+    options = ["--full-frame", "--method", "green", "--csv", rates, "--plot", tmp_path / "a.jpg"]
     line = refused("predict", video, *options)
     assert "a.jpg" in line and ".png" in line
-    assert not course.exists()
+    assert not rates.exists()
 
 
 def test_only_the_skin(refused, capsys, tmp_path):
     """Beside skin at 72 bpm something blue beats more strongly, at 108."""
     times = np.arange(120) / 20
     skin, blue = (np.sin(2 * np.pi * hz * times)[:, None, None, None] for hz in (1.2, 1.8))
-    pictures = np.random.default_rng(0).normal(0, 1.5, (120, 64, 64, 3))
-    pictures[:, :, :40] += np.array([150, 112, 92]) + skin * [1, 2, 1.2]
-    pictures[:, :, 40:] += np.array([70, 90, 150]) + blue * [3, 10, 5]
+    frames = np.random.default_rng(0).normal(0, 1.5, (120, 64, 64, 3))
+    frames[:, :, :40] += np.array([150, 112, 92]) + skin * [1, 2, 1.2]
+    frames[:, :, 40:] += np.array([70, 90, 150]) + blue * [3, 10, 5]
     video = tmp_path / "a.mp4"
-    write_video(video, np.rint(pictures).clip(0, 255).astype(np.uint8), fps=20, crf=1)
+    write_video(video, np.rint(frames).clip(0, 255).astype(np.uint8), fps=20, crf=1)
     for options, bpm in (([], 108), (["--skin"], 72)):
         with pytest.raises(SystemExit) as ended:
             main(["predict", str(video), "--full-frame", "--method", "green", "--json", *options])
@@ -389,8 +389,8 @@ def test_evaluate_a_checkpoint(rppg, run_of_train, tmp_path):
         "--method", "pos", "--json", "--out", tmp_path / "out",
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    told = json.loads(ended.stdout)
-    rows = {(row["dataset"], row["method"], row["subject"]) for row in told["windows"]}
+    results = json.loads(ended.stdout)
+    rows = {(row["dataset"], row["method"], row["subject"]) for row in results["windows"]}
     assert len(rows) == 2 * 2
     assert {method for _, method, _ in rows} == {str(checkpoint), "pos"}
     assert {dataset for dataset, _, _ in rows} == {"synthetic:lab@1"}
@@ -400,8 +400,8 @@ def test_evaluate_a_checkpoint(rppg, run_of_train, tmp_path):
         "scores.csv",
         "scores.tex",
     }
-    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == told
-    (data,) = told["data"]
+    assert json.loads((tmp_path / "out" / "metrics.json").read_text()) == results
+    (data,) = results["data"]
     assert data == {
         "dataset": "synthetic:lab@1", "spec": "synthetic:lab", "split": "test", "n_subjects": 2,
         "subjects": ["200000-200001"], "recordings": 2, "left_out": [],
@@ -465,11 +465,11 @@ def interrupted(environment, folder, config, ready):
             assert started.poll() is None and time.monotonic() < deadline
             time.sleep(0.05)
         started.send_signal(signal.SIGINT)
-        said = "".join(started.communicate(timeout=60))
+        output = "".join(started.communicate(timeout=60))
     finally:
         started.kill()
     assert started.returncode == 130
-    assert "Traceback" not in said
+    assert "Traceback" not in output
     assert not (folder / "run").exists()
     assert not left_overs(folder)
 
@@ -519,17 +519,17 @@ def test_help_and_lists(rppg, capsys):
     )  # fmt: skip
     for command in commands:
         assert command in ended.stdout
-        with pytest.raises(SystemExit) as told:
+        with pytest.raises(SystemExit) as exited:
             main([command, "--help"])
-        assert not told.value.code
+        assert not exited.value.code
     capsys.readouterr()
     for command, names in (
         ("datasets", ("synthetic:lab", "synthetic:webcam", "synthetic:wild")),
         ("methods", ("fcus", "pos", "chrom", "green")),
     ):
-        with pytest.raises(SystemExit) as told:
+        with pytest.raises(SystemExit) as exited:
             main([command])
-        assert not told.value.code
+        assert not exited.value.code
         out, err = capsys.readouterr()
         assert err == ""
         for name in names:
@@ -537,7 +537,7 @@ def test_help_and_lists(rppg, capsys):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["nope"], "No such command 'nope'; see rppg --help"),
         (["predict"], "Missing argument 'VIDEO...'; see rppg predict --help"),
@@ -545,8 +545,8 @@ def test_help_and_lists(rppg, capsys):
         (["train", "--nope"], "No such option: --nope.*; see rppg train --help"),
     ],
 )
-def test_bad_usage_is_one_line_and_2(arguments, told, refused):
-    assert re.search(told, refused(*arguments))
+def test_bad_usage_is_one_line_and_2(arguments, message, refused):
+    assert re.search(message, refused(*arguments))
 
 
 def test_no_command_shows_the_help_and_is_2(rppg):
@@ -562,28 +562,28 @@ def test_version(rppg):
 
 
 @pytest.mark.parametrize(
-    ("toml", "told"),
+    ("toml", "message"),
     [
         ("clip_s = inf", "clip_s = inf: Input should be a finite number"),
         ("[model]\nfps = nan", "model.fps = nan"),
         ("epochs = 0\nnope = 1", "epochs = 0: .*greater than or equal to 1.*nope = 1"),
     ],
 )
-def test_a_wrong_configuration_names_field_and_value(toml, told, refused, tmp_path):
+def test_a_wrong_configuration_names_field_and_value(toml, message, refused, tmp_path):
     config = tmp_path / "a.toml"
     config.write_text(toml)
     line = refused("train", "--config", config)
     assert line.startswith(f"{config}: ")
-    assert re.search(told, line)
+    assert re.search(message, line)
 
 
 @pytest.mark.parametrize("option", ["--duration", "--start"])
 def test_a_time_that_is_no_number_is_refused(option, refused, scene):
-    told = "give a start|greater than or equal to 0"
-    assert re.search(told, refused("predict", scene[0], option, "nan"))
+    message = "give a start|greater than or equal to 0"
+    assert re.search(message, refused("predict", scene[0], option, "nan"))
 
 
-def test_synthesize_replaces_only_when_told_to(refused, tmp_path):
+def test_synthesize_replaces_only_with_force(refused, tmp_path):
     truth = tmp_path / "a.csv"
     truth.write_text("mine")
     line = refused("synthesize", "--domain", "lab", "--out", tmp_path / "a.mp4")

@@ -17,7 +17,7 @@ FILES = {"report.html", "metrics.json", "checkpoint.safetensors", "checkpoint.js
 
 @pytest.fixture(scope="module")
 def done(tmp_path_factory):
-    """The folder it wrote, and what it said."""
+    """The folder that it wrote, and its output."""
     out = tmp_path_factory.mktemp("demo") / "out"
     cache = tmp_path_factory.getbasetemp() / "rppg-cache"
     command = [sys.executable, "-m", "rppg.cli", "demo", "--quick", "--seed", "3", "--out", out]

@@ -1,4 +1,4 @@
-"""Prediction from arrays and from files: known rates are found, the unknown is told as such."""
+"""Prediction from arrays and from files: known rates are found, unknown values are missing."""
 
 import json
 import warnings
@@ -22,7 +22,7 @@ PORTRAIT_BPM, PORTRAIT_CENTRE = 93.0, (288, 128)
 
 
 def loudest_bpm(times_s, values):
-    """Where the periodogram is highest; independent of the package."""
+    """Return the highest peak of the periodogram, independent of the package."""
     grid = np.linspace(times_s[0], times_s[-1], len(times_s))
     even = np.interp(grid, times_s, values)
     power = np.abs(np.fft.rfft((even - even.mean()) * np.hanning(len(even)), n=1 << 17)) ** 2
@@ -43,7 +43,7 @@ def crops(subject) -> FaceCrops:
 
 @pytest.fixture(scope="module")
 def portrait_film(tmp_path_factory):
-    """A photograph in a wide picture, whose skin pulses at `PORTRAIT_BPM`."""
+    """A photograph in a wide frame, whose skin pulses at `PORTRAIT_BPM`."""
     photograph = data.astronaut()[:480].astype(np.float32)
     scene = np.pad(photograph, ((0, 0), (64, 64), (0, 0)), mode="edge")
     ys, xs = np.mgrid[40:220, 208:368]
@@ -121,7 +121,7 @@ def test_the_bvp_is_up_at_systole(subject, crops):
 
 
 def test_frames_with_timestamps_are_a_video(portrait_film):
-    """The same pictures, from memory: uneven times that start anywhere change nothing else."""
+    """The same frames, from memory: uneven times that start anywhere change nothing else."""
     pos = find_estimator("pos")
     film = list(read_frames(portrait_film))
     frames = np.stack([frame.rgb for frame in film])
@@ -135,7 +135,7 @@ def test_frames_with_timestamps_are_a_video(portrait_film):
     assert part.hr_bpm == pytest.approx(PORTRAIT_BPM, abs=3)
 
 
-def test_frames_that_do_not_fit_are_told_with_the_mend():
+def test_frames_that_do_not_fit_are_refused_with_the_fix():
     frames, times = np.zeros((200, 8, 8, 3), np.uint8), np.arange(200) / 30
     backwards = times.copy()
     backwards[7] = 0.0
@@ -181,9 +181,9 @@ def test_a_long_recording_goes_through_in_pieces(crops):
     np.testing.assert_allclose(found.rates.hr_bpm, 78, atol=0.1)
     assert found.hrv is not None and found.hrv.rmssd_ms < 3
     assert found.hrv.beats == len(found.beats_s) == pytest.approx(170 * 1.3, abs=3)
-    told = found.to_json(bvp=False)
-    assert "bvp" not in told and "beats_s" not in told
-    assert told["hrv"]["beats"] == found.hrv.beats and told["hrv_missing"] is None
+    values = found.to_json(bvp=False)
+    assert "bvp" not in values and "beats_s" not in values
+    assert values["hrv"]["beats"] == found.hrv.beats and values["hrv_missing"] is None
 
 
 def test_the_wave_is_refined_where_it_is_reliable_and_nowhere_else():
@@ -206,8 +206,8 @@ def test_the_wave_is_refined_where_it_is_reliable_and_nowhere_else():
 def test_why_there_is_no_variability(crops):
     found = predict_crops(crops, find_estimator("pos"))
     assert found.hrv is None and "at least 30 s" in found.hrv_missing
-    told = found.to_json()
-    assert told["hrv"] is None and told["hrv_missing"] == found.hrv_missing
+    values = found.to_json()
+    assert values["hrv"] is None and values["hrv_missing"] == found.hrv_missing
 
 
 def test_titles_in_letters_the_font_lacks(tmp_path, crops):
@@ -226,7 +226,7 @@ def test_no_valid_frame_is_an_input_error(crops):
 
 
 def test_a_face_lost_half_way(crops):
-    """What was seen is measured; windows without a face have no rate."""
+    """The part with a face is measured; windows without a face have no rate."""
     lost = replace(crops, valid=crops.times_s < 6)
     whole = predict_crops(crops, find_estimator("pos"))
     found = predict_crops(lost, find_estimator("pos"))
@@ -258,12 +258,12 @@ def test_unknown_values_become_null():
         frames=10,
     )
     assert not found.reliable
-    told = json.loads(json.dumps(found.to_json(), allow_nan=False))
-    assert told["hr_bpm"] is None and told["quality"] is None
-    assert [window["hr_bpm"] for window in told["windows"]] == [None] * 3
-    assert told["bvp"] == {"time_s": [0.0, 0.5, 1.0], "value": [1.0, None, -1.0]}
-    assert told["ms_per_frame"] == {"video": 20.0, "pulse": 10.0}
-    assert told["reliable"] is False and told["duration_s"] == 1.0
+    values = json.loads(json.dumps(found.to_json(), allow_nan=False))
+    assert values["hr_bpm"] is None and values["quality"] is None
+    assert [window["hr_bpm"] for window in values["windows"]] == [None] * 3
+    assert values["bvp"] == {"time_s": [0.0, 0.5, 1.0], "value": [1.0, None, -1.0]}
+    assert values["ms_per_frame"] == {"video": 20.0, "pulse": 10.0}
+    assert values["reliable"] is False and values["duration_s"] == 1.0
 
 
 def test_unknown_rates_in_csv_and_plot(tmp_path, crops):

@@ -1,4 +1,4 @@
-"""`rppg predict`: what it warns of, and when."""
+"""Warnings and errors of `rppg predict`."""
 
 import numpy as np
 import pytest
@@ -8,12 +8,12 @@ from rppg.video import write_video
 
 
 def write_grey(path, duration_s):
-    """A grey picture that pulses; half a second of it is missing."""
+    """A grey video that pulses; half a second of it is missing."""
     times = np.arange(0, duration_s, 0.1)
     times = times[(times < 2) | (times > 2.5)]
     levels = np.rint(120 + 3 * np.sin(2 * np.pi * 1.2 * times)).astype(np.uint8)
-    pictures = (np.full((32, 32, 3), level) for level in levels)
-    write_video(path, pictures, times_s=times, crf=1)
+    frames = (np.full((32, 32, 3), level) for level in levels)
+    write_video(path, frames, times_s=times, crf=1)
     return path
 
 
@@ -23,7 +23,7 @@ def predict(*arguments):
     return ended.value.code
 
 
-def test_warnings_are_told_when_the_work_is_done(tmp_path, caplog, capsys):
+def test_warnings_are_printed_when_the_work_is_done(tmp_path, caplog, capsys):
     video = write_grey(tmp_path / "a.mp4", 7)
     assert predict(video) == 0
     warned = [record.getMessage() for record in caplog.records]
@@ -31,7 +31,7 @@ def test_warnings_are_told_when_the_work_is_done(tmp_path, caplog, capsys):
     assert "quality 0.00" in capsys.readouterr().out
 
 
-def test_an_error_is_told_in_one_line_without_the_warnings_before_it(tmp_path, caplog, capsys):
+def test_an_error_is_one_line_without_the_warnings_before_it(tmp_path, caplog, capsys):
     video = write_grey(tmp_path / "short.mp4", 4)
     assert predict(video) == 2
     assert not caplog.records

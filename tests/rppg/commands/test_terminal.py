@@ -1,4 +1,4 @@
-"""What the commands show where nobody watches a terminal, and of letters that command one."""
+"""Output without a terminal, and control characters in names."""
 
 import pytest
 

@@ -118,12 +118,12 @@ def test_rmssd_and_sdnn_are_the_task_forces() -> None:
 
 
 def test_why_there_is_none() -> None:
-    def told(times: np.ndarray, seconds: float) -> str:
+    def reason(times: np.ndarray, seconds: float) -> str:
         found = variability(Beats(times, np.zeros(len(times), dtype=np.intp), seconds))
         assert isinstance(found, str)
         return found
 
-    assert "at least 30 s" in told(np.arange(20) * 0.8, 16.0)
-    assert "at least 20" in told(np.arange(10) * 0.8, 60.0)
-    assert "normal" in told(np.cumsum(np.tile([0.6, 0.6, 1.1, 0.6], 15)), 60.0)
-    assert "0 s" in told(np.zeros(0), 0.0)
+    assert "at least 30 s" in reason(np.arange(20) * 0.8, 16.0)
+    assert "at least 20" in reason(np.arange(10) * 0.8, 60.0)
+    assert "normal" in reason(np.cumsum(np.tile([0.6, 0.6, 1.1, 0.6], 15)), 60.0)
+    assert "0 s" in reason(np.zeros(0), 0.0)

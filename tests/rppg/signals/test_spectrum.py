@@ -108,11 +108,11 @@ def test_noise_is_seldom_called_reliable(colour: str, most: float) -> None:
 
 def test_many_windows_are_taken_a_few_at_a_time() -> None:
     x = np.random.default_rng(0).standard_normal(30 * 150)
-    course = rate_series(x, 30.0)
+    rates = rate_series(x, 30.0)
     _, windows = sliding_windows(x, 30.0)
     assert len(windows) > 2 * WINDOWS_AT_ONCE
-    np.testing.assert_allclose(course.hr_bpm, heart_rate_bpm(windows, 30.0))
-    np.testing.assert_allclose(course.quality, quality(windows, 30.0))
+    np.testing.assert_allclose(rates.hr_bpm, heart_rate_bpm(windows, 30.0))
+    np.testing.assert_allclose(rates.quality, quality(windows, 30.0))
 
 
 def test_windows_lie_within_the_signal_at_the_given_stride() -> None:
@@ -132,7 +132,7 @@ def test_a_window_without_a_face_has_no_rate() -> None:
     valid[100:400] = False
     share = valid_share(valid, 30.0, stride_s=10.0)
     np.testing.assert_allclose(share, [1 / 3, 2 / 3, 1])
-    course = rate_series(sine(66.0, 30.0), 30.0, valid=valid, stride_s=10.0)
-    np.testing.assert_allclose(course.hr_bpm, [np.nan, 66, 66], atol=0.1)
-    assert course.quality[0] == 0
-    np.testing.assert_allclose(course.end_s, [10, 20, 30])
+    rates = rate_series(sine(66.0, 30.0), 30.0, valid=valid, stride_s=10.0)
+    np.testing.assert_allclose(rates.hr_bpm, [np.nan, 66, 66], atol=0.1)
+    assert rates.quality[0] == 0
+    np.testing.assert_allclose(rates.end_s, [10, 20, 30])
