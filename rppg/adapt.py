@@ -137,7 +137,7 @@ def adapt(
         start: a checkpoint of FCUS-rPPG; the shipped one if None.
         out: folder for `checkpoint.safetensors` (of the network kept), `checkpoint.json`,
             `log.jsonl`.
-        recordings: recordings, in place of `config.data`. Their ground truth is not read.
+        recordings: recordings, instead of `config.data`. Their ground truth is not read.
         progress: called after each step.
         loading: called with the number of recordings that are ready, and their total.
         cache, workers, resume, save_every_s, device: as for `rppg.train.train`.

@@ -65,7 +65,7 @@ def train_peer(
     Args:
         config: the configuration; SiNC on `synthetic:webcam` by default.
         out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`.
-        recordings: recordings to train on, in place of `config.data`. Their ground truth is not
+        recordings: recordings to train on, instead of `config.data`. Their ground truth is not
             read.
         progress: called after each step; `steps` is their number if the run doesn't stop early.
         loading: called with the number of recordings that are ready, and their total.

@@ -81,7 +81,7 @@ def train(
         config: the configuration; one epoch on `synthetic:webcam` by default.
         out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`, and, until the
             run has finished, `resume.safetensors`.
-        recordings: recordings to train on, in place of `config.data`. Their ground truth is not
+        recordings: recordings to train on, instead of `config.data`. Their ground truth is not
             read.
         progress: called after each step.
         loading: called with the number of recordings that are ready, and their total.

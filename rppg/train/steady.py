@@ -20,7 +20,7 @@ class Tether:
     """A pull of parameters towards their values at construction.
 
     The pull is decoupled from the gradient, as AdamW's weight decay is (Loshchilov & Hutter, 2019),
-    but towards the start in place of zero.
+    but towards the start instead of zero.
 
     Args:
         params: the parameters.
