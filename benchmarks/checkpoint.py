@@ -24,7 +24,7 @@ def main() -> None:
 
     result = train(config, progress=tell)
     target = Path(__file__).parents[1] / "rppg" / "checkpoints" / "fcus.safetensors"
-    save_checkpoint(target, result.net, result.made)
+    save_checkpoint(target, result.net, result.provenance)
     print(f"saved {target}")
 
 

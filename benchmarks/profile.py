@@ -23,7 +23,8 @@ from rppg.atomic import atomic_path
 from rppg.predict import Prediction, predict
 from rppg.synthetic.scene import write_scene
 from rppg.train.config import TrainConfig
-from rppg.train.run import train, training_recordings
+from rppg.train.recordings import open_recordings
+from rppg.train.run import train
 
 STAGES = {
     "reading crops, making patches": ("clips.py", "cut_clips"),
@@ -33,7 +34,7 @@ STAGES = {
     "objective": ("objective.py", "objective"),
     "backward pass": ("~", "<method 'run_backward' of 'torch._C._EngineBase' objects>"),
     "projector": ("projection.py", "after_update"),
-    "noise for the projector": ("loop.py", "_observe_background"),
+    "noise for the projector": ("optimizer.py", "observe_background"),
 }
 """Functions, none within another, whose whole time is a stage's."""
 
@@ -86,7 +87,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     given = parser.parse_args(arguments)
     torch.set_num_threads(1)
     config = TrainConfig(subjects=given.subjects)
-    recordings = training_recordings(
+    recordings = open_recordings(
         config.data, config.subjects, cache=True, workers=1, loading=None
     )  # rendering is not what is measured
     train(config.model_copy(update={"subjects": 2}), recordings=recordings[:2])  # nor are imports

@@ -25,7 +25,7 @@ from rppg.methods import METHODS
 from rppg.models.checkpoint import load_checkpoint
 from rppg.train.clips import cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.loop import fit
+from rppg.train.fcus import fit_fcus
 from rppg.types import Pulse, Recording
 from rppg.video import read_crops
 
@@ -86,7 +86,7 @@ def adapted(recording: Recording) -> FcusEstimator:
         clip_s=ADAPTATION.clip_s,
         stride_s=ADAPTATION.stride_s,
     )
-    fit(net, clip_set, ADAPTATION)
+    fit_fcus(net, clip_set, ADAPTATION)
     return FcusEstimator(net)
 
 

@@ -21,7 +21,7 @@ from rppg.models.fcus import FcusNet
 from rppg.train import distributed
 from rppg.train.clips import HELD_BYTES, cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.loop import fit
+from rppg.train.fcus import fit_fcus
 
 CASES = {"one process": (1, HELD_BYTES), "two": (2, HELD_BYTES), "one, streamed": (1, 0)}
 
@@ -34,7 +34,7 @@ def work(batch_size: int, subjects: int, held_bytes: int) -> float:
     clips = cut_clips(
         crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s, held_bytes=held_bytes
     )
-    log = fit(FcusNet(config.model), clips, config)
+    log = fit_fcus(FcusNet(config.model), clips, config)
     seconds = log[-1]["seconds"] - log[0]["seconds"]
     return (log[-1]["clips_seen"] - log[0]["clips_seen"]) / seconds
 
@@ -65,7 +65,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, default=Path("docs/results/scaling.json"))
     given = parser.parse_args(arguments)
     if given.work:
-        with distributed.joined():
+        with distributed.process_group():
             speed = work(given.batch_size[0], given.subjects, given.held_bytes)
             if distributed.rank() == 0:
                 print(speed)

@@ -103,7 +103,7 @@ def demo(
     gain = paired_difference(evaluation, source, "fcus", "untrained")
     metrics = {
         "seed": seed,
-        "made": trained.made,
+        "made": trained.provenance,
         "trained_less_untrained": {"dataset": source, **asdict(gain)},
         **json.loads(to_json(evaluation)),
     }
@@ -113,6 +113,6 @@ def demo(
         evaluation,
         trained.log,
         title=f"FCUS-rPPG, one epoch on {source}",
-        settings=trained.made,
+        settings=trained.provenance,
     )
     return Demo(evaluation, trained, gain, report)

@@ -1,4 +1,4 @@
-"""Where a network computes."""
+"""The device on which a network computes."""
 
 import torch
 
@@ -6,10 +6,10 @@ from rppg.errors import InputError
 
 
 def find_device(name: str) -> torch.device:
-    """The device called `cpu`, `cuda`, `cuda:1`, ...
+    """Return the device called `cpu`, `cuda`, `cuda:1`, ...
 
     Raises:
-        InputError: an unknown name, or no such device here.
+        InputError: an unknown name, or a device that doesn't exist.
     """
     try:
         device = torch.device(name)
@@ -17,10 +17,10 @@ def find_device(name: str) -> torch.device:
         raise InputError(f"--device {name}: no such kind; give cpu, cuda or cuda:1") from error
     if device.type not in ("cpu", "cuda"):
         raise InputError(f"--device {name}: not supported; give cpu, cuda or cuda:1")
-    here = torch.cuda.device_count()
-    if device.type == "cuda" and (device.index or 0) >= here:
+    count = torch.cuda.device_count()
+    if device.type == "cuda" and (device.index or 0) >= count:
         raise InputError(
-            f"--device {name}: {here} CUDA devices here; leave it out, or install a build of torch "
-            "for your GPU"
+            f"--device {name}: {count} CUDA devices here; leave it out, or install a build of "
+            "torch for your GPU"
         )
     return device

@@ -37,6 +37,7 @@ MOVED = {
     "rppg.models.estimator": "rppg.estimators",
     "rppg.output": "rppg.report.prediction",
     "rppg.peers.estimator": "rppg.estimators.physnet",
+    "rppg.peers.loop": "rppg.peers.trainer",
     "rppg.peers.physnet": "rppg.models.physnet",
     "rppg.records": "rppg.types",
     "rppg.report.style": "rppg.report.figure_style",

@@ -12,7 +12,7 @@ from rppg.models.fcus import FcusNet
 from rppg.train import distributed
 from rppg.train.clips import ClipSet, cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.loop import fit
+from rppg.train.fcus import fit_fcus
 
 CONFIG = TrainConfig(
     data=("synthetic:lab",), subjects=6, clip_s=5.0, batch_size=5, epochs=2, seed=3
@@ -35,14 +35,14 @@ def clip_set(config: TrainConfig, held_bytes: int = 2**40) -> ClipSet:
 def train(config: TrainConfig, clips: ClipSet) -> tuple[FcusNet, list[dict[str, float]]]:
     torch.manual_seed(config.seed)
     net = FcusNet(config.model).double()
-    return net, fit(net, clips, config)
+    return net, fit_fcus(net, clips, config)
 
 
 if __name__ == "__main__":
-    with distributed.joined(timeout_s=60):
+    with distributed.process_group(timeout_s=60):
         clips = clip_set(CONFIG, held_bytes=0)
         for name, config in STACKS.items():
             net, log = train(config, clips)
-            out = Path(sys.argv[1]) / f"{name}-{distributed.world()}-{distributed.rank()}"
+            out = Path(sys.argv[1]) / f"{name}-{distributed.world_size()}-{distributed.rank()}"
             save_file(dict(net.state_dict()), out.with_suffix(".safetensors"))
             out.with_suffix(".json").write_text(json.dumps(log))

@@ -160,7 +160,7 @@ def test_a_scheduler_s_sigterm_leaves_a_state(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_peers_are_refused(tmp_path: Path) -> None:
-    started = torchrun(2, "-m", "rppg.train", "--recipe", "sinc", "--out", tmp_path)
+    started = torchrun(2, "-m", "rppg.train", "--method", "sinc", "--out", tmp_path)
     _, err = started.communicate(timeout=120)
     assert started.returncode != 0
-    assert "rppg: recipe sinc trains in one process; leave torchrun out" in err
+    assert "rppg: method sinc trains in one process; leave torchrun out" in err

@@ -92,7 +92,7 @@ STAGES = {
     "train": Stage(training(TRAINING), trained),
     "short training": Stage(training(TRAINING.replace("= 4\nclip", "= 2\nclip")), trained),
     "adapt": Stage(training(TRAINING.replace("= 4\nclip", "= 6\nclip"), "--adapt"), trained),
-    "peer": Stage(training(PEER, "--recipe", "sinc"), trained),
+    "peer": Stage(training(PEER, "--method", "sinc"), trained),
     "evaluate": Stage(
         lambda folder: [
             "evaluate", "--data", "synthetic:lab", "--subjects", "6", "--method", "pos",

@@ -313,7 +313,7 @@ def checkpoint_variants(sandbox: Path) -> Iterator[Variant]:
         yield Variant(f"tensor called {name}", rename, NET)
         of = set_at("network", json.dumps(text))
         yield Variant(f"network called {name}", of, ABOUT)
-        made = set_at("made", json.dumps({text: text, "config": {text: text}}))
+        made = set_at("provenance", json.dumps({text: text, "config": {text: text}}))
         yield Variant(f"made by {name}", made, ABOUT, "any")  # a free text; of a clip as by default
         meta = header(lambda reported, text=text: reported.update(__metadata__={text: text}))
         yield Variant(f"metadata of {name}", meta, NET, "same")
@@ -329,7 +329,8 @@ def checkpoint_variants(sandbox: Path) -> Iterator[Variant]:
     yield Variant("weights enormous", extreme, NET, "any")
     doubled = weights(lambda w: w.update({k: v.double() for k, v in w.items()}))
     yield Variant("weights in float64", doubled, NET, "same")
-    fields = ("format", "network", "weights", "made", "made.config", "made.config.clip_s",
+    fields = ("format", "network", "weights", "provenance", "provenance.config",
+              "provenance.config.clip_s",
               "model", "model.fps", "model.low_hz", "model.high_hz", "model.grid", "model.regions",
               "model.window_s", "model.width", "model.signatures")  # fmt: skip
     values = {**NUMBERS, "NaN": "NaN", "Infinity": "Infinity", "null": "null", "list": "[]",
@@ -337,8 +338,8 @@ def checkpoint_variants(sandbox: Path) -> Iterator[Variant]:
               "deep": "[" * 20_000}  # fmt: skip
     for field in fields:
         for name, raw in values.items():
-            told_twice = name in ("null", "object") and field in ("made", "made.config")
-            ends = "any" if field.startswith(("made", "model")) or told_twice else "refused"
+            told_twice = name in ("null", "object") and field in ("provenance", "provenance.config")
+            ends = "any" if field.startswith(("provenance", "model")) or told_twice else "refused"
             yield Variant(f"{field} is {name}", set_at(field, raw), "net.", ends)
     yield Variant("signatures ragged", set_at("model.signatures", "[[1,2,3],[1]]"), ABOUT)
     yield Variant("signatures of none", set_at("model.signatures", "[[],[]]"), "film.mp4")
@@ -395,13 +396,13 @@ def config_variants(sandbox: Path) -> Iterator[Variant]:
         small = [line for line in SMALL.splitlines() if line.partition(" =")[0] not in names]
         return put(TOML, (films + "\n".join(small) + "\n" + lines).encode())
 
-    fields = ("recipe", "epochs", "seed", "batch_size", "clip_s", "subjects", "lr", "model.width",
+    fields = ("method", "epochs", "seed", "batch_size", "clip_s", "subjects", "lr", "model.width",
               "model.grid", "mask.low", "project.energy")  # fmt: skip
     for name, word in texts(canary).items():
         quoted = json.dumps(word, ensure_ascii=False)
         for field in fields:
             line = f"{field} = {quoted}\n"
-            yield Variant(f"{field} is {name}", text(line), TOML if field != "recipe" else "recipe")
+            yield Variant(f"{field} is {name}", text(line), TOML if field != "method" else "method")
         yield Variant(f"a field called {name}", text(f"{quoted} = 1\n"), TOML)
         yield Variant(f"data is {name}", put(TOML, f"data = [{quoted}]".encode()), "",
                       "refused")  # fmt: skip
@@ -422,13 +423,13 @@ def config_variants(sandbox: Path) -> Iterator[Variant]:
             "a clip for ever": "clip_s = 1e300", "large": "lr = 1e308", "tiny": "lr = 1e-300",
             "deep": "a = " + "[" * 5000, "deep tables": "[" + ".".join("a" * 3000) + "]\n",
             "many": "\n".join(f"a{n} = {n}" for n in range(5000)) + "\n",
-            "twice": "epochs = 1\nepochs = 2", "long": f'recipe = "{"x" * 99_999}"'}  # fmt: skip
+            "twice": "epochs = 1\nepochs = 2", "long": f'method = "{"x" * 99_999}"'}  # fmt: skip
     for name, line in more.items():
         ends = "any" if name in ("seed huge", "seed negative", "large", "tiny") else "refused"
-        yield Variant(name, text(f"{line}\n"), "recipe" if name == "long" else "", ends)
+        yield Variant(name, text(f"{line}\n"), "method" if name == "long" else "", ends)
     same = {"comments": "# a\n" + SMALL + "# \u00e9\n",
             "order": "\n".join(SMALL.split("\n")[::-1]) + "\n",
-            "windows": SMALL.replace("\n", "\r\n"), "recipe said": SMALL + 'recipe = "fcus"\n',
+            "windows": SMALL.replace("\n", "\r\n"), "method said": SMALL + 'method = "fcus"\n',
             "underlines": SMALL.replace("5.0", "5.0_0")}  # fmt: skip
     for name, lines in same.items():
         yield Variant(f"same, {name}", text(lines), TOML, "same")
@@ -947,7 +948,7 @@ PROCESSES = [("checkpoint", "vouched net.safetensors is a pickle, torch")]
 MORE_PROCESSES = [("manifest", "0.mp4 is a pickle, protocol 2"),
                   ("checkpoint", "net.json is a pickle, protocol 0"),
                   ("configuration", "a.toml is a pickle, npz"),
-                  ("configuration", "recipe is python"),
+                  ("configuration", "method is python"),
                   ("cache", "crops is a pickle, npy"), ("cache", "contents says shell"),
                   ("manifest", "list.csv is a pickle, old torch"), ("manifest", "video is up"),
                   ("manifest", "truth is shell")]  # fmt: skip

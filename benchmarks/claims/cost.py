@@ -23,7 +23,7 @@ from benchmarks.throughput.process import memory_mb, tell
 from rppg.atomic import atomic_path
 from rppg.train.clips import ClipSet
 from rppg.train.config import TrainConfig
-from rppg.train.loop import fit
+from rppg.train.fcus import fit_fcus
 
 SOURCE = "webcam"
 THREADS = 2
@@ -56,7 +56,7 @@ def measure(subjects: int, rounds: int, part: int) -> dict[str, Any]:
     read_s = time.monotonic() - started
     epoch_s, epoch_cpu_s = _timed(clip_set, config)
     peak_mb = memory_mb("VmHWM")
-    few = ClipSet(clip_set.runs, clip_set.clips[:part], clip_set.frames)
+    few = ClipSet(clip_set.spans, clip_set.clips[:part], clip_set.frames)
     settings = {"all": config} | {
         level: config.model_copy(update={level: None}) for level in LEVELS
     }
@@ -85,7 +85,7 @@ def _timed(clip_set: ClipSet, config: TrainConfig) -> tuple[float, float]:
     """Wall-clock and CPU seconds of one epoch."""
     net = new_network(config)
     watch = Stopwatch()
-    fit(net, clip_set, config)
+    fit_fcus(net, clip_set, config)
     with watch.paused():
         return watch.wall_s, watch.cpu_s
 

@@ -14,7 +14,7 @@ from rppg.train.clips import ClipSet, to_patches
 from rppg.train.config import TrainConfig
 from rppg.train.loop import LogRow
 from rppg.train.objective import objective
-from rppg.train.run import readable_crops
+from rppg.train.recordings import readable_crops
 
 PROBE_SUBJECTS = 8
 """Of the source's validation split, a clip each: their background is noise that no run has seen."""
@@ -39,7 +39,7 @@ class Diagnosis:
         every = max(1, len(clip_set.clips) // LANDSCAPE_CLIPS)
         chosen = clip_set.clips[::every][:LANDSCAPE_CLIPS]
         self.clips = torch.stack(
-            [clip_set.runs[run][start : start + clip_set.frames] for run, start in chosen]
+            [clip_set.spans[run][start : start + clip_set.frames] for run, start in chosen]
         )
         self.steps, self.oscillation = 0, GradientOscillation(net)
         self.probes = noise_probes(net, config, source)

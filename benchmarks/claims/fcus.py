@@ -17,8 +17,9 @@ from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.train.clips import ClipSet, batch_sizes, cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.loop import LogRow, fit
-from rppg.train.run import readable_crops
+from rppg.train.fcus import fit_fcus
+from rppg.train.loop import LogRow
+from rppg.train.recordings import readable_crops
 
 
 class Stopwatch:
@@ -87,7 +88,7 @@ def run_fcus(run: Run) -> dict[str, Any]:
         "config": config.model_dump(mode="json"),
     }
     try:
-        fit(net, clip_set, config, on_step)
+        fit_fcus(net, clip_set, config, on_step)
     except InputError as error:
         result["failed"] = str(error)
     return result

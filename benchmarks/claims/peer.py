@@ -8,8 +8,8 @@ from benchmarks.claims.targets import errors_on
 from rppg.estimators.physnet import PeerEstimator
 from rppg.models.physnet import PhysNet
 from rppg.peers.config import PeerConfig
-from rppg.peers.loop import EpochState
 from rppg.peers.train import train_peer
+from rppg.peers.trainer import EpochState
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.train.run import TrainProgress
 
@@ -51,7 +51,7 @@ def run_peer(run: Run) -> dict[str, Any]:
         "epochs_done": len(trained.epochs),
         "epochs_published": config.epochs,
         "parameters": sum(p.numel() for p in trained.net.parameters()),
-        "clips_per_epoch": trained.made["clips_per_epoch"],
+        "clips_per_epoch": trained.provenance["clips_per_epoch"],
         "config": config.model_dump(mode="json"),
     }
 

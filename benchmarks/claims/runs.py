@@ -132,7 +132,7 @@ def peer_config(run: Run) -> PeerConfig:
     """The configuration of a peer's run."""
     return PeerConfig.model_validate(
         {
-            "recipe": run.learner,
+            "method": run.learner,
             "data": (f"synthetic:{run.source}",),
             "subjects": run.subjects,
             "seed": run.seed,

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     Result = TypeVar("Result", AdaptResult, TrainResult, PeerResult)
 
 MOST_PROBLEMS = 5
-RECIPES = ("fcus", "sinc", "contrast-phys")
+METHODS = ("fcus", "sinc", "contrast-phys")
 
 
 def train(
@@ -48,16 +48,17 @@ def train(
         Path | None,
         typer.Option(help="TOML file with any field of TrainConfig, or PeerConfig for a peer."),
     ] = None,
-    recipe: Annotated[
+    method: Annotated[
         str | None,
         typer.Option(help="fcus, or a peer: sinc, contrast-phys.", show_default="fcus"),
     ] = None,
+    recipe: Annotated[str | None, typer.Option(help="Old name of --method.", hidden=True)] = None,
     adapt: Annotated[
         bool,
         typer.Option(
             "--adapt",
-            help="Train on from a checkpoint; a third of the recordings, held out, tells without "
-            "labels whether that helped: if not clearly, the old network is kept.",
+            help="Train on from a checkpoint. A third of the recordings is held out to check, "
+            "without labels, whether that helped; unless it clearly did, the old network is kept.",
         ),
     ] = False,
     start: Annotated[
@@ -72,79 +73,91 @@ def train(
         bool, typer.Option("--no-project", help="Without the feature level.")
     ] = False,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Go on where a run into --out was killed or stopped.")
+        bool, typer.Option("--resume", help="Resume a run into --out that was killed or stopped.")
     ] = False,
     save_every: Annotated[
-        float, typer.Option(min=0, metavar="SECONDS", help="How often to keep the state for that.")
+        float, typer.Option(min=0, metavar="SECONDS", help="How often to save the state for that.")
     ] = 60.0,
     device: Device = "cpu",
     no_cache: NoCache = False,
     workers: Workers = None,
 ) -> None:
     """Train without labels."""
-    given: dict[str, Any] = _read_toml(config) if config else {}
-    options = {
-        "recipe": recipe,
-        "data": tuple(data) if data else None,
-        "epochs": epochs,
-        "seed": seed,
-    }
-    given |= {name: value for name, value in options.items() if value is not None}
-    chosen = given.setdefault("recipe", RECIPES[0])
-    if chosen not in RECIPES:
-        raise InputError(f"no recipe {reprlib.repr(chosen)}; choose one of {', '.join(RECIPES)}")
-    off = [
-        level
-        for level, left_out in (("mask", no_mask), ("smooth", no_smooth), ("project", no_project))
-        if left_out
-    ]
-    if off and chosen != "fcus":
+    fields = _read_toml(config) if config else {}
+    method = _method(method, recipe, fields)
+    options = {"data": tuple(data) if data else None, "epochs": epochs, "seed": seed}
+    fields |= {name: value for name, value in options.items() if value is not None}
+    switches = {"mask": no_mask, "smooth": no_smooth, "project": no_project}
+    off = [level for level, left_out in switches.items() if left_out]
+    if off and method != "fcus":
         raise InputError(
-            f"--no-{off[0]}: recipe {chosen} has no such level; leave it out, or train fcus"
+            f"--no-{off[0]}: method {method} has no such level; leave it out, or train fcus"
         )
-    _check_adapt(adapt, start, chosen, out, given)
-    if out.exists() and not out.is_dir():  # told before the work, not after
+    _check_adapt(adapt, start, method, out, fields)
+    if out.exists() and not out.is_dir():  # checked before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
     source = str(config or "options")
-    how = {"out": out, "cache": not no_cache, "workers": workers}
-    how |= {"resume": resume, "save_every_s": save_every, "device": device}
-    from rppg.devices import find_device
-    from rppg.train.distributed import joined, rank
+    common = {"out": out, "cache": not no_cache, "workers": workers}
+    common |= {"resume": resume, "save_every_s": save_every, "device": device}
+    from rppg.train.distributed import process_group, rank
 
-    find_device(device)  # told before the work, not after
-    with joined(device):
+    with process_group(device):
         if rank() > 0:
             print_errors_only()
-        if chosen == "fcus":
-            from rppg.train.config import TrainConfig
-
-            del given["recipe"]
-            settings = _validated(TrainConfig, given | dict.fromkeys(off), source)
-            if adapt:
-                _adapt(settings, start, how)
-            else:
-                _train_fcus(settings, how)
-        else:
+        if method != "fcus":
             from rppg.peers.config import PeerConfig
 
-            _train_peer(_validated(PeerConfig, given, source), how)
+            _train_peer(_validated(PeerConfig, {**fields, "method": method}, source), common)
+            return
+        from rppg.train.config import TrainConfig
+
+        settings = _validated(TrainConfig, fields | dict.fromkeys(off), source)
+        if adapt:
+            _adapt(settings, start, common)
+        else:
+            _train_fcus(settings, common)
+
+
+def _method(option: str | None, old_option: str | None, fields: dict[str, Any]) -> str:
+    """Return the method by the option, else by the file's fields, from which it is removed.
+
+    Raises:
+        InputError: an unknown method, or one that is given under its old name, too.
+    """
+    if "recipe" in fields:
+        _warn_of_old_name("recipe", "method", both="method" in fields)
+        fields["method"] = fields.pop("recipe")
+    if old_option is not None:
+        _warn_of_old_name("--recipe", "--method", both=option is not None)
+        option = old_option
+    in_file = fields.pop("method", METHODS[0])
+    method: str = in_file if option is None else option
+    if method not in METHODS:
+        raise InputError(f"no method {reprlib.repr(method)}; choose one of {', '.join(METHODS)}")
+    return method
+
+
+def _warn_of_old_name(old: str, new: str, *, both: bool) -> None:
+    if both:
+        raise InputError(f"{old}: the old name of {new}, which is given, too; leave {old} out")
+    print_status(f"rppg: {old} is now {new}; the old name goes in the next version")
 
 
 def _check_adapt(
-    adapt: bool, start: Path | None, recipe: str, out: Path, given: dict[str, Any]
+    adapt: bool, start: Path | None, method: str, out: Path, fields: dict[str, Any]
 ) -> None:
-    """Refuse what makes no sense together."""
+    """Raise an InputError for options that contradict each other."""
     if start is not None and not adapt:
         raise InputError(
             f"--start {start}: only an adaptation starts from a checkpoint; add --adapt"
         )
     if not adapt:
         return
-    if recipe != RECIPES[0]:
+    if method != METHODS[0]:
         raise InputError(
-            f"--adapt: recipe {recipe} can't be adapted; leave --adapt out, or choose fcus"
+            f"--adapt: method {method} can't be adapted; leave --adapt out, or choose fcus"
         )
-    if "data" not in given:
+    if "data" not in fields:
         raise InputError("--adapt: to which recordings? name them with --data")
     if start is not None and start.resolve() == (out / "checkpoint.safetensors").resolve():
         raise InputError(
@@ -152,20 +165,21 @@ def _check_adapt(
         )
 
 
-def _adapt(settings: "TrainConfig", start: Path | None, how: dict[str, Any]) -> None:
+def _adapt(settings: "TrainConfig", start: Path | None, common: dict[str, Any]) -> None:
     from rppg.adapt import adapt
     from rppg.models.checkpoint import SHIPPED
 
-    result = _run(partial(adapt, settings, start=start), "adapt", settings, how, start or SHIPPED)
+    function = partial(adapt, settings, start=start)
+    result = _run(function, "adapt", settings, common, start or SHIPPED)
     if result is not None:
-        print_line(result.evidence.told())
+        print_line(result.evidence.summary())
         print_line(f"Checkpoint: {result.checkpoint}")
 
 
-def _train_fcus(settings: "TrainConfig", how: dict[str, Any]) -> None:
-    from rppg.train.run import train as run
+def _train_fcus(settings: "TrainConfig", common: dict[str, Any]) -> None:
+    from rppg.train.run import train
 
-    result = _run(partial(run, settings), "fcus", settings, how)
+    result = _run(partial(train, settings), "fcus", settings, common)
     if result is None:
         return
     last = result.log[-1]
@@ -178,59 +192,69 @@ def _train_fcus(settings: "TrainConfig", how: dict[str, Any]) -> None:
     print_line(f"Checkpoint: {result.checkpoint}")
 
 
-def _train_peer(settings: "PeerConfig", how: dict[str, Any]) -> None:
+def _train_peer(settings: "PeerConfig", common: dict[str, Any]) -> None:
     from rppg.peers.train import train_peer
 
-    result = _run(partial(train_peer, settings), settings.recipe, settings, how)
+    result = _run(partial(train_peer, settings), settings.method, settings, common)
     if result is None:
         return
-    last, kept = result.log[-1], result.epochs[result.made["best_epoch"] - 1]
+    last, best = result.log[-1], result.epochs[result.provenance["best_epoch"] - 1]
     print_line(
-        f"Recipe: {settings.recipe}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
-        f"{last['seconds']:.1f} s: loss {result.log[0]['loss']:.3g} → {last['loss']:.3g}; kept is "
-        f"epoch {kept.epoch} of {len(result.epochs)}, with the least criterion, "
-        f"{kept.criterion:.3f}"
+        f"Method: {settings.method}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
+        f"{last['seconds']:.1f} s: loss {result.log[0]['loss']:.3g} → {last['loss']:.3g}; kept "
+        f"epoch {best.epoch} of {len(result.epochs)}, with the lowest criterion, "
+        f"{best.criterion:.3f}"
     )
     print_line(f"Checkpoint: {result.checkpoint}")
 
 
 def _run(
-    run: "Callable[..., Result]",
-    recipe: str,
+    function: "Callable[..., Result]",
+    method: str,
     settings: "BaseModel",
-    how: dict[str, Any],
+    common: dict[str, Any],
     start: Path | None = None,
 ) -> "Result | None":
-    """Run with progress bars, and tell how many recordings were left out; None: it is over."""
-    from rppg.train.run import STATE_FILE, is_finished, settings_of
+    """Train with progress bars; print how many recordings were left out.
 
-    out = how["out"]
-    if how["resume"] and is_finished(out, settings_of(recipe, settings, start)):
+    Returns:
+        The result; None if there is a finished run, and nothing to resume.
+    """
+    from rppg.train.resume import STATE_FILE, is_finished, settings_of
+
+    out = common["out"]
+    if common["resume"] and is_finished(out, settings_of(method, settings, start)):
         print_line(f"Finished already: {out / 'checkpoint.safetensors'}")
         return None
     try:
         with progress_bars() as bars:
-            result = run(progress=bars.training, loading=bars.loading, **how)
+            result = function(progress=bars.training, loading=bars.loading, **common)
     except (KeyboardInterrupt, SystemExit):
         if not stdout.quiet and (out / STATE_FILE).exists():
-            print_status(f"Stopped. The same command with --resume goes on from {out / STATE_FILE}")
+            print_status(
+                f"Stopped. The same command with --resume continues from {out / STATE_FILE}"
+            )
         raise
     if result.skipped:
         print_line(f"Left out: {len(result.skipped)} recordings, named above")
     return result
 
 
-def _validated(model: "type[Config]", given: dict[str, Any], source: str) -> "Config":
-    """The configuration; else each field that is wrong, what was there and what was expected."""
+def _validated(model: "type[Config]", fields: dict[str, Any], source: str) -> "Config":
+    """Return the configuration.
+
+    Raises:
+        InputError: naming each wrong field, its value and what was expected.
+    """
     from pydantic import ValidationError
 
     try:
-        return model.model_validate(given)
+        return model.model_validate(fields)
     except RecursionError as error:
         raise InputError(f"{source}: nested too deeply; see TrainConfig for the fields") from error
     except ValidationError as error:
         problems = "; ".join(
-            # what is wrong between fields has no place of its own
+            # a problem between fields has no location
             (
                 f"{'.'.join(map(str, problem['loc']))} = {reprlib.repr(problem['input'])}: "
                 if problem["loc"]

@@ -70,7 +70,7 @@ def load_estimator(checkpoint: Path | None = None) -> FcusEstimator | PeerEstima
         InputError: as `load_network`, or the provenance has no valid length of a clip.
     """
     net, about = load_network(checkpoint)
-    clip_s = _clip_s(net, about["made"], checkpoint)
+    clip_s = _clip_s(net, about["provenance"], checkpoint)
     if isinstance(net, FcusNet):
         return FcusEstimator(net, clip_s=clip_s)
     return PeerEstimator(net, round(clip_s * net.config.fps))
@@ -88,7 +88,7 @@ def _clip_s(net: Network, provenance: Mapping[str, Any], checkpoint: Path | None
     if not isinstance(clip_s, int | float) or not LEAST_CLIP_S <= clip_s <= MOST_CLIP_S:
         key = "clip_s in seconds" if isinstance(net, FcusNet) else "clip_frames"
         raise InputError(
-            f"{_description_of(checkpoint)}: made.config has clips of {clip_s!r} s; expected "
+            f"{_description_of(checkpoint)}: provenance.config has clips of {clip_s!r} s; expected "
             f"{key}, for {LEAST_CLIP_S:g} to {MOST_CLIP_S:g} s; copy the file again"
         )
     return float(clip_s)

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from rppg.estimators.overlapping_clips import add_waves
 from rppg.models.physnet import PhysNet
-from rppg.peers.clips import check_channels, to_pictures
+from rppg.models.physnet_input import check_channels, cut_faces
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ class PeerEstimator:
         if fps != config.fps:
             raise ValueError(f"frames at {fps} Hz; this network needs {config.fps} Hz: resample")
         check_channels(frames.shape[-1], config)
-        images = to_pictures(np.ascontiguousarray(frames, dtype=np.float32), config)
+        images = cut_faces(np.ascontiguousarray(frames, dtype=np.float32), config)
         device = next(self.net.parameters()).device
 
         def waves_of(clips: Tensor) -> NDArray[np.float64]:

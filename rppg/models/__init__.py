@@ -1,1 +1,1 @@
-"""The network: from crops to a pulse."""
+"""Networks, from crops to a pulse, and their checkpoints."""

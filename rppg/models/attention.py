@@ -1,4 +1,4 @@
-"""Which patches are skin that carries a pulse, told from what they look like and how they move."""
+"""Skin attention: the patches that carry a pulse, found by appearance and temporal variation."""
 
 import torch
 from torch import Tensor, nn
@@ -7,11 +7,11 @@ from rppg.models.patches import face_prior
 
 
 class SharedAttention(nn.Module):
-    """Skin attention from features that every spectral channel computes with the same weights.
+    """Skin attention from features that are computed with the same weights in every channel.
 
-    Channels are folded into the batch, encoded by one small 2-D network, and joined by their mean
-    and their spread: the network works for any number of channels, and what it learns on one it
-    knows for all. Before training the attention is `face_prior`.
+    Channels are folded into the batch, encoded by one small 2-D network, and pooled by their mean
+    and standard deviation: the network accepts any number of channels, and generalises from one to
+    all. Before training the attention is `face_prior`.
     """
 
     def __init__(self, grid: int, width: int) -> None:
@@ -30,11 +30,11 @@ class SharedAttention(nn.Module):
         self.register_buffer("prior_logit", torch.logit(prior), persistent=False)
 
     def forward(self, traces: Tensor, mean: Tensor) -> Tensor:
-        """Attention of each patch.
+        """Compute the attention of each patch.
 
         Args:
             traces: `(B, P, C, T)` band-limited traces, AC/DC units.
-            mean: `(B, C, G, G)` mean picture.
+            mean: `(B, C, G, G)` mean frame, in patches.
 
         Returns:
             `(B, P)` in 0..1.
@@ -42,16 +42,17 @@ class SharedAttention(nn.Module):
         batch, channels = mean.shape[:2]
         features = self.encoder(appearance(traces, mean).flatten(0, 1))
         features = features.unflatten(0, (batch, channels))
-        joined = torch.cat([features.mean(1), features.std(1)], 1)
-        logit = self.head(joined)[:, 0] + self.prior_logit
+        pooled = torch.cat([features.mean(1), features.std(1)], 1)
+        logit = self.head(pooled)[:, 0] + self.prior_logit
         return torch.sigmoid(logit).flatten(1)
 
 
 def appearance(traces: Tensor, mean: Tensor) -> Tensor:
-    """Features `(B, C, 4, G, G)` of patches, per channel, each of about unit size.
+    """Return features `(B, C, 4, G, G)` of patches, per channel, each of about unit size.
 
-    Brightness against the picture's, contrast with the neighbours, in-band amplitude against the
-    picture's, and covariation: correlation of the channel with the mean of all channels.
+    Brightness relative to the mean frame's, contrast with the neighbours, in-band amplitude
+    relative to the mean over patches, and covariation: the correlation of the channel with the mean
+    of all channels.
     """
     grid = mean.shape[-1]
     level = mean.clamp(min=1e-6).log()
@@ -63,7 +64,7 @@ def appearance(traces: Tensor, mean: Tensor) -> Tensor:
     common = traces.mean(2, keepdim=True)
     covariance = (traces * common).mean(-1)
     scale = (power * common.square().mean(-1)).sqrt() + 1e-12
-    moving = torch.stack([amplitude, covariance / scale], 2)  # (B, P, 2, C)
-    moving = moving.unflatten(1, (grid, grid)).permute(0, 4, 3, 1, 2)
-    still = torch.stack([level, 5 * (level - blurred)], 2)
-    return torch.cat([still, moving], 2)
+    temporal = torch.stack([amplitude, covariance / scale], 2)  # (B, P, 2, C)
+    temporal = temporal.unflatten(1, (grid, grid)).permute(0, 4, 3, 1, 2)
+    spatial = torch.stack([level, 5 * (level - blurred)], 2)
+    return torch.cat([spatial, temporal], 2)

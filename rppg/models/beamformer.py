@@ -1,9 +1,9 @@
 """Spectral covariation as a differentiable beamformer.
 
-The pulse moves the spectral channels together with a fixed signature p; light and motion move them
-otherwise. Of all mixtures of the channels that pass the signature with gain one, the beamformer
-takes the one with the least power (Capon, "High-resolution frequency-wavenumber spectrum analysis",
-1969): with Q the covariance of what is to be suppressed,
+The pulse changes the spectral channels together, in the proportions of a fixed signature p; light
+and motion change them in other proportions. Of all mixtures of the channels with gain one on the
+signature, the beamformer is the one with the least power (Capon, "High-resolution
+frequency-wavenumber spectrum analysis", 1969): with Q the covariance of what is to be suppressed,
 
     w = Q⁻¹ p / (pᵀ Q⁻¹ p),    y(t) = wᵀ x(t).
 """
@@ -14,26 +14,26 @@ from torch import Tensor
 
 
 def covariance(x: Tensor) -> Tensor:
-    """Second moment `(..., C, C)` of traces `(..., C, T)`."""
+    """Return the second moment `(..., C, C)` of traces `(..., C, T)`."""
     return x @ x.mT / x.shape[-1]
 
 
 def load_diagonal(q: Tensor, ridge: Tensor | float) -> Tensor:
-    """`q + ridge · trace(q) / C · I`: relative, as AC/DC covariances are about 1e-6."""
+    """Return `q + ridge · trace(q) / C · I`; relative, since AC/DC covariances are about 1e-6."""
     trace = q.diagonal(dim1=-2, dim2=-1).sum(-1)[..., None, None] / q.shape[-1]
     eye = torch.eye(q.shape[-1], dtype=q.dtype, device=q.device)
     return q + (ridge * trace + 1e-12) * eye
 
 
 def beamformer_weights(q: Tensor, signatures: Tensor) -> Tensor:
-    """Weights `(..., K, C)` for covariances `(..., C, C)` and signatures `(K, C)`."""
+    """Return weights `(..., K, C)` for covariances `(..., C, C)` and signatures `(K, C)`."""
     towards = signatures.mT.expand(*q.shape[:-2], -1, -1)
     weights = torch.linalg.solve(q, towards).mT
     return weights / (weights * signatures).sum(-1, keepdim=True)
 
 
 def cancel_references(x: Tensor, references: Tensor, gram: Tensor) -> Tensor:
-    """Remove from traces what a linear mixture of reference traces explains.
+    """Remove from traces the part that a linear mixture of reference traces explains.
 
     The mixture is the ridge regression `a = (R Rᵀ / T + Λ)⁻¹ R xᵀ / T`, of each trace on all
     references.
@@ -41,8 +41,8 @@ def cancel_references(x: Tensor, references: Tensor, gram: Tensor) -> Tensor:
     Args:
         x: `(B, ..., T)`.
         references: `(B, M, T)`.
-        gram: `(B, M, M)`, the references' covariance and its loading Λ: what is small against Λ
-            is not believed.
+        gram: `(B, M, M)`, the references' covariance plus its loading Λ: a reference that is small
+            compared with Λ has no effect.
 
     Returns:
         The residual, same shape as `x`.
@@ -52,15 +52,15 @@ def cancel_references(x: Tensor, references: Tensor, gram: Tensor) -> Tensor:
     return (flat - mixture.mT @ references).view_as(x)
 
 
-def split_windows(x: Tensor, length: int, hop: int) -> Tensor:
-    """Overlapping windows `(..., N, length)` of `(..., T)`, centred on every `hop`-th sample."""
+def unfold_windows(x: Tensor, length: int, hop: int) -> Tensor:
+    """Return windows `(..., N, length)` of `(..., T)`, centred on every `hop`-th sample."""
     flat = x.flatten(0, -2)[None]
     padded = F.pad(flat, (length // 2, length // 2 + hop), mode="reflect")[0]
     return padded.unfold(-1, length, hop).unflatten(0, x.shape[:-1])
 
 
-def join_windows(windows: Tensor, time: int, hop: int) -> Tensor:
-    """Undo `split_windows` by Hann-weighted overlap-add: `(..., N, L)` to `(..., T)`, gain one."""
+def fold_windows(windows: Tensor, time: int, hop: int) -> Tensor:
+    """Undo `unfold_windows` by Hann-weighted overlap-add: `(..., N, L)` to `(..., T)`, gain one."""
     count, length = windows.shape[-2:]
     hann = torch.hann_window(length, dtype=windows.dtype, device=windows.device)
     total = (count - 1) * hop + length
@@ -71,5 +71,5 @@ def join_windows(windows: Tensor, time: int, hop: int) -> Tensor:
     flat = add((windows * hann).flatten(0, -3))
     gain = add(hann.expand(1, count, length))
     start = length // 2
-    joined = (flat / gain.clamp(min=1e-3))[:, start : start + time]
-    return joined.unflatten(0, windows.shape[:-2])
+    folded = (flat / gain.clamp(min=1e-3))[:, start : start + time]
+    return folded.unflatten(0, windows.shape[:-2])

@@ -1,8 +1,8 @@
-"""Checkpoints: weights as safetensors, and beside them how they were made as JSON.
+"""Checkpoints: weights as safetensors, and beside them a description as JSON.
 
-`NAME.safetensors` holds the weights, `NAME.json` the format version, which network it is and its
-configuration, the digest of the weights, and whatever the trainer says of itself. Neither can
-execute code.
+`NAME.safetensors` holds the weights; `NAME.json` the format version, the network and its
+configuration, the digest of the weights, and their provenance: configuration, data and versions of
+the training. Neither can execute code.
 """
 
 import hashlib
@@ -17,16 +17,18 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
-from rppg.atomic import atomic_path
-from rppg.errors import InputError
+from rppg.atomic import atomic_path, write_text
+from rppg.errors import InputError, one_line
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.physnet import PhysNet, PhysNetConfig
+from rppg.renamed import warn_of_old_name
 
-FORMAT = 2
-"""1: signatures were weights, and nothing told the head's motion."""
+FORMAT = 3
+"""2: the provenance was called `made`. 1, which can't be read: signatures were weights, and the
+network had no estimate of the head's motion."""
 
 MOST_BYTES = 2**30
-"""Of a network, with its tables: ten thousand times what ours take."""
+"""Size of a network that is refused, with its tables: ten thousand times that of ours."""
 
 SHIPPED = Path(str(resources.files("rppg") / "checkpoints" / "fcus.safetensors"))
 
@@ -36,53 +38,65 @@ NETWORKS: Mapping[str, Callable[[Any], Network]] = {
     "fcus": lambda model: FcusNet(ModelConfig.model_validate(model)),
     "physnet": lambda model: PhysNet(PhysNetConfig.model_validate(model)),
 }
-"""How to build each network that a checkpoint can name, from its configuration."""
+"""Functions that build a network from its configuration, by the name in a checkpoint."""
 
 
-def save_checkpoint(path: Path, net: Network, made: Mapping[str, Any]) -> None:
+class Description(dict[str, Any]):
+    """A checkpoint's JSON. The provenance can still be read by its former name, `made`."""
+
+    def __missing__(self, key: str) -> Any:
+        if key != "made" or "provenance" not in self:
+            raise KeyError(key)
+        warn_of_old_name('a checkpoint\'s "made"', '"provenance"')
+        return self["provenance"]
+
+
+def save_checkpoint(path: Path, net: Network, provenance: Mapping[str, Any]) -> None:
     """Write `path` (ending in `.safetensors`) and its `.json`.
 
     Args:
-        made: how the network was trained; JSON values.
+        provenance: configuration, data and versions of the training; JSON values.
+
+    Raises:
+        InputError: weights that are not finite, or a path that can't be written to.
     """
     weights = {name: value.detach().contiguous() for name, value in net.state_dict().items()}
     if bad := _not_finite(weights):
         raise InputError(f"{path}: not saved, the weights {bad} are not finite")
     content = save(weights)
-    about = {
+    description = {
         "format": FORMAT,
         "network": "physnet" if isinstance(net, PhysNet) else "fcus",
         "model": net.config.model_dump(mode="json"),
         "weights": hashlib.sha256(content).hexdigest(),
-        "made": dict(made),
+        "provenance": dict(provenance),
     }
-    text = json.dumps(about, indent=2) + "\n"
+    text = json.dumps(description, indent=2) + "\n"
     with atomic_path(path) as temporary:
         temporary.write_bytes(content)
-    with atomic_path(path.with_suffix(".json")) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path.with_suffix(".json"), text)
 
 
-def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, dict[str, Any]]:
-    """As `load_network`, of FCUS-rPPG alone.
+def load_checkpoint(path: Path | None = None) -> tuple[FcusNet, Description]:
+    """Load a checkpoint of FCUS-rPPG; as `load_network`, which loads those of any network.
 
     Raises:
-        InputError: as `load_network` does, or when it is another network's checkpoint.
+        InputError: as `load_network` does, or if it is another network's checkpoint.
     """
-    net, about = load_network(path)
+    net, description = load_network(path)
     if not isinstance(net, FcusNet):
-        raise InputError(f"{path}: a checkpoint of {about['network']}; give one of fcus")
-    return net, about
+        raise InputError(f"{path}: a checkpoint of {description['network']}; give one of fcus")
+    return net, description
 
 
-def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
-    """The network of a checkpoint, in evaluation mode, and what its JSON tells.
+def load_network(path: Path | None = None) -> tuple[Network, Description]:
+    """Return the network of a checkpoint, in evaluation mode, and its description.
 
     Args:
         path: the `.safetensors` file; None for the checkpoint that ships with the package.
 
     Raises:
-        InputError: when a file is missing, damaged, or of another format or network.
+        InputError: a file is missing, damaged, or of another format or network.
     """
     path = path or SHIPPED
     sidecar = path.with_suffix(".json")
@@ -93,51 +107,79 @@ def load_network(path: Path | None = None) -> tuple[Network, dict[str, Any]]:
                 f"{file}: {found}; a checkpoint is NAME.safetensors with NAME.json beside it"
             )
     try:
-        about = json.loads(sidecar.read_text(encoding="utf-8"))
-        found = about["format"]
-        if found != FORMAT:
-            raise InputError(
-                f"{sidecar}: format {found}, this version reads {FORMAT}; train it anew"
-            )
-        if not isinstance(about["made"], dict):
-            raise TypeError(f"'made' is {about['made']!r}, expected an object")
-        name = about["network"]
-        if name not in NETWORKS:
-            raise InputError(
-                f"{sidecar}: a network {name!r}; this version knows {', '.join(NETWORKS)}"
-            )
-        with torch.device("meta"):  # takes no memory, whatever the description claims
-            claimed = NETWORKS[name](about["model"])
-        size = sum(t.nbytes for t in (*claimed.parameters(), *claimed.buffers()))
-        if size > MOST_BYTES:
-            raise ValueError(f"a network of {size / 2**30:.1f} GiB")
-        net = NETWORKS[name](about["model"])
+        description = _current_format(json.loads(sidecar.read_text(encoding="utf-8")), sidecar)
+        net = _build(description, sidecar)
     except InputError:
         raise
     except (ArithmeticError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InputError(f"{sidecar}: not a checkpoint's description ({reason})") from error
+    _load_weights(net, path)
+    if description.get("weights", digest := digest_of(path)) != digest:
+        raise InputError(
+            f"{path}: not the weights that {sidecar.name} was written for; copy both again, or "
+            "continue with --resume if training was killed between the two"
+        )
+    return net.eval(), description
+
+
+def _current_format(description: dict[str, Any], sidecar: Path) -> Description:
+    """Return a description in this version's format.
+
+    Raises:
+        InputError: it is of another format than this one and the one before.
+    """
+    found = description["format"]
+    if found not in (2, FORMAT):
+        raise InputError(
+            f"{sidecar}: format {found}, this version reads 2 and {FORMAT}; train it anew"
+        )
+    name = "made" if found == 2 else "provenance"
+    if not isinstance(description[name], dict):
+        raise TypeError(f"{name!r} is {description[name]!r}, expected an object")
+    return Description({"provenance" if k == name else k: v for k, v in description.items()})
+
+
+def _build(description: Mapping[str, Any], sidecar: Path) -> Network:
+    """Return a new network of the kind and configuration that a description names.
+
+    Raises:
+        InputError: an unknown network.
+        ValueError: a network too large for memory.
+    """
+    name = description["network"]
+    if name not in NETWORKS:
+        raise InputError(f"{sidecar}: a network {name!r}; this version knows {', '.join(NETWORKS)}")
+    with torch.device("meta"):  # takes no memory, whatever the description says
+        claimed = NETWORKS[name](description["model"])
+    size = sum(t.nbytes for t in (*claimed.parameters(), *claimed.buffers()))
+    if size > MOST_BYTES:
+        raise ValueError(f"a network of {size / 2**30:.1f} GiB")
+    return NETWORKS[name](description["model"])
+
+
+def _load_weights(net: Network, path: Path) -> None:
+    """Load a file's weights into a network.
+
+    Raises:
+        InputError: the weights don't fit, or are not finite.
+    """
     try:
         weights = load_file(path)
         net.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = one_line(error, 200)
         raise InputError(f"{path}: the weights do not fit the network ({reason})") from error
     if bad := _not_finite(weights):
         raise InputError(f"{path}: the weights {bad} are not finite; train it anew")
-    if about.get("weights", digest := digest_of(path)) != digest:
-        raise InputError(
-            f"{path}: not the weights that {sidecar.name} was written for; copy both again, or go "
-            "on with --resume if training was killed between the two"
-        )
-    return net.eval(), about
 
 
 def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _not_finite(weights: Mapping[str, Tensor]) -> str:
+    """Return the names of the weights that hold NaN or infinity, joined by commas."""
     return ", ".join(name for name, value in weights.items() if not value.isfinite().all())

@@ -1,10 +1,10 @@
 """FCUS-rPPG's network: a spectrally shared backbone that beamforms the pulse out of the channels.
 
-The stages: patches → shared attention → regional traces → light seen by the background and motion
-of the head cancelled → beamformer over a bank of pulse signatures → mixture of the bank → fusion of
-the regions. No kernel over time is learned, so the network cannot answer with a sine of its own;
-and its gain on a pulse is one, so its output is in AC/DC units and the weak-amplitude prior can be
-read off it.
+The stages: patches → shared attention → regional traces → cancellation of the background's light
+and of the head's motion → beamformer over a bank of pulse signatures → mixture of the bank → fusion
+of the regions. No kernel over time is learned, so the network cannot produce a sine that is not in
+its input. Its gain on a pulse is one, so its output is in AC/DC units, in which the weak-amplitude
+prior has its bounds.
 """
 
 import math
@@ -34,8 +34,8 @@ NOMINAL_SIGNATURES = (
 )
 """Relative pulse amplitude in R, G, B of cameras from a reddish to a bluish one: a line through the
 published signature (.33, .77, .53) (de Haan & van Leest, 2014), the low-dimensional manifold on
-which the network finds each clip its place. The line itself is not learned: an epoch on one camera
-would move it to that camera, and away from all others."""
+which the network locates each clip. The line itself is not learned: an epoch on one camera would
+move it to that camera, and away from all others."""
 
 
 class ModelConfig(BaseModel):
@@ -60,7 +60,7 @@ class ModelConfig(BaseModel):
 
 @dataclass(frozen=True)
 class FcusOutput:
-    """What the network says about a batch of clips.
+    """The network's output for a batch of clips.
 
     Attributes:
         regions: `(B, R, T)` BVP of each region in AC/DC units, up at systole.
@@ -74,7 +74,7 @@ class FcusOutput:
 
 
 class FcusNet(nn.Module):
-    """Clips to regional BVP.
+    """A network from clips to regional BVP.
 
     Example:
         >>> net = FcusNet(ModelConfig())
@@ -109,13 +109,13 @@ class FcusNet(nn.Module):
         )
 
     def traces(self, clips: Tensor) -> tuple[Tensor, Tensor]:
-        """Band-limited patch traces `(B, P, C, T)` and the mean picture `(B, C, G, G)`."""
+        """Return band-limited patch traces `(B, P, C, T)` and the mean frame `(B, C, G, G)`."""
         c = self.config
         traces, mean = ac_dc(pool_patches(clips, c.grid))
         return band_limit(traces, c.fps, c.low_hz, c.high_hz), mean
 
     def background_traces(self, traces: Tensor) -> Tensor:
-        """Traces `(B, 3, C, T)` of the background left, right and above the head."""
+        """Return traces `(B, 3, C, T)` of the background left of, right of and above the head."""
         weights = self.background / self.background.sum(1, keepdim=True)
         return torch.einsum("mp,bpct->bmct", weights, traces)
 
@@ -145,41 +145,44 @@ class FcusNet(nn.Module):
         return FcusOutput(regions, attention, choice)
 
     def _cancel_light(self, x: Tensor, traces: Tensor) -> Tensor:
-        """Background patches see the lamps but no blood: what skin shares with them is light."""
+        """Remove what the skin shares with background patches: light, as they carry no pulse."""
         references = self.background_traces(traces).flatten(1, 2)
         gram = bf.load_diagonal(bf.covariance(references), self.log_cancel_ridge.exp())
         return bf.cancel_references(x, references, gram)
 
     def _cancel_motion(self, x: Tensor, traces: Tensor, mean: Tensor) -> Tensor:
-        """What skin shares with the head's motion is a change of shade; motion that is small
-        against the floor (a share of the crop's side) is noise, and may hold a little pulse."""
+        """Remove what the skin shares with the head's motion: changes of shade.
+
+        Motion that is small compared with the floor (a share of the crop's side) is noise, and may
+        contain a little pulse; it is not removed.
+        """
         motion = apparent_motion(traces, mean)
         gram = bf.covariance(motion)
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         return bf.cancel_references(x, motion, gram + (2 * self.log_motion_floor).exp() * eye)
 
     def _beamform(self, x: Tensor) -> Tensor:
-        """Regional traces `(B, R, C, T)` to candidates `(B, K, R, T)`."""
+        """Beamform regional traces `(B, R, C, T)` to candidates `(B, K, R, T)`."""
         c, time = self.config, x.shape[-1]
         length = min(round(c.window_s * c.fps), time - 1)
         hop = max(1, length // 4)
-        windows = bf.split_windows(x, length, hop).transpose(2, 3)  # (B, R, N, C, L)
+        windows = bf.unfold_windows(x, length, hop).transpose(2, 3)  # (B, R, N, C, L)
         centred = windows - windows.mean(-1, keepdim=True)
         pooled = bf.covariance(centred.mean(1, keepdim=True))
         q = bf.covariance(centred) + self.log_pooled.exp() * pooled
         q = bf.load_diagonal(q, self.log_ridge.exp())
         w = bf.beamformer_weights(q, self.signatures)  # (B, R, N, K, C)
-        # The weights are applied to the windows as they are: taking each window's mean away, as
+        # The weights are applied to the windows with their means: removing each window's mean, as
         # POS does, would cost a slow pulse most of its power.
         mixed = torch.einsum("brnkc,brncl->bkrnl", w, windows)
-        return band_limit(bf.join_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
+        return band_limit(bf.fold_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
 
     def _choose(self, candidates: Tensor, attention: Tensor) -> Tensor:
-        """Weights `(B, K)` of the signatures in the mixture.
+        """Return weights `(B, K)` of the signatures in the mixture.
 
-        A candidate counts the more, the sparser its spectrum, and a little the larger its
-        amplitude: the gain on a signature is one, so a wrong signature lets the beamformer take
-        part of the pulse for noise and cancel it.
+        The weight of a candidate grows with the sparsity of its spectrum, and a little with its
+        amplitude: the gain on a signature is one, so with a wrong signature the beamformer treats
+        part of the pulse as noise and cancels it.
         """
         if candidates.shape[1] == 1:
             return candidates.new_ones(len(candidates), 1)
@@ -189,17 +192,17 @@ class FcusNet(nn.Module):
         return torch.softmax(self.log_sharpness.exp() * score, 1)
 
     def fuse(self, output: FcusOutput, keep: Tensor | None = None) -> Tensor:
-        """BVP `(B, T)` of the face; `keep` `(B, R, T)` in 0..1 weighs the regions' samples."""
+        """Return the BVP `(B, T)` of the face; `keep` `(B, R, T)` in 0..1 weighs the samples."""
         return fuse(output.regions, output.attention, self.fusion_power, keep)
 
 
 def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None = None) -> Tensor:
-    """Weighted mean over regions `(..., R, T)` to `(..., T)`.
+    """Return the weighted mean over regions, `(..., R, T)` to `(..., T)`.
 
-    A region's gain on the pulse is one, so what makes its amplitude large is noise: weights are
+    A region's gain on the pulse is one, so a large amplitude means noise: weights are
     attention / amplitude^power (power 2 is the inverse-variance rule). Amplitudes are those of the
-    kept samples. A region that hardly moves at all (clipped, or frozen by a codec) is not quiet but
-    dead: its amplitude counts as a tenth of the mean.
+    kept samples. A region that hardly varies at all (clipped, or frozen by a codec) has no signal
+    rather than little noise: its amplitude counts as a tenth of the mean.
     """
     square = regions.square()
     if keep is None:
@@ -217,7 +220,7 @@ def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None 
 
 
 def concentration(waves: Tensor) -> Tensor:
-    """How much of a wave's `(..., T)` power lies in its strongest spectral lines, in 0..1."""
+    """Return the concentration of a wave's `(..., T)` power in few spectral lines, in 0..1."""
     power = torch.fft.rfft(waves * torch.hann_window(waves.shape[-1], device=waves.device))
     power = power.abs().square()
     power = power / power.sum(-1, keepdim=True).clamp(min=1e-20)

@@ -1,8 +1,8 @@
-"""Apparent motion of the head, told from the crops: a reference for what moving does to the light.
+"""Apparent motion of the head, measured from the crops: a reference for its effect on the light.
 
 A head that moves by d changes a patch's light by −∇I · d. Edges of the face, eyes and hair show it
-in every channel, and the pulse does not follow the picture's gradient; so the head's motion can be
-measured from the patches by least squares, and what the skin traces share with it taken away.
+in every channel, and the pulse does not follow the gradient of the image. So the head's motion can
+be measured from the patches by least squares, and its share in the skin traces removed.
 """
 
 import torch
@@ -12,26 +12,26 @@ from torch import Tensor
 from rppg.models.patches import face_prior
 
 KINDS = 4
-"""Shift to the right, shift down, growth, turn in the picture's plane."""
+"""Shift to the right, shift down, growth, rotation in the image plane."""
 
 
 def apparent_motion(traces: Tensor, mean: Tensor) -> Tensor:
-    """How the head moves in its crop.
+    """Estimate the motion of the head in its crop.
 
-    Least squares over the patches on and around the face and over all channels, together with a
-    change of brightness of the face and of what is beside it in each channel: a pulse or a lamp
-    is then not taken for motion.
+    Least squares over the patches on and around the face and over all channels. A change of
+    brightness of the face and of the background in each channel is estimated along with it, so that
+    a pulse or a lamp does not count as motion.
 
     Args:
         traces: `(B, P, C, T)` band-limited traces, AC/DC units.
-        mean: `(B, C, G, G)` mean picture.
+        mean: `(B, C, G, G)` mean frame, in patches.
 
     Returns:
-        `(B, 4, T)`: shifts as shares of the crop's side; growth and turn as the shift that they
-        are at the crop's edge.
+        `(B, 4, T)`: shifts as shares of the crop's side; growth and rotation as the shift that they
+        cause at the crop's edge.
     """
     grid = mean.shape[-1]
-    level = mean.mean((2, 3), keepdim=True).clamp(min=1e-6)  # the light has no colour of its own
+    level = mean.mean((2, 3), keepdim=True).clamp(min=1e-6)  # per channel: no colour of the light
     face = face_prior(grid).to(mean)
     around = face_prior(grid, scale=1.08).to(mean)
     patterns = torch.cat([-_gradients(mean), _brightness(mean, face)], 1) / level[:, None]
@@ -45,7 +45,7 @@ def apparent_motion(traces: Tensor, mean: Tensor) -> Tensor:
 
 
 def _gradients(mean: Tensor) -> Tensor:
-    """Change of the picture `(B, 4, C, G, G)` for a unit of each kind of motion, reversed."""
+    """Return the negative change of the image `(B, 4, C, G, G)` for a unit of each motion."""
     grid = mean.shape[-1]
     padded = F.pad(mean, (1, 1, 1, 1), mode="replicate")
     right = (padded[..., 1:-1, 2:] - padded[..., 1:-1, :-2]) * grid / 2
@@ -56,6 +56,6 @@ def _gradients(mean: Tensor) -> Tensor:
 
 
 def _brightness(mean: Tensor, face: Tensor) -> Tensor:
-    """The face, and what is beside it, in one channel each: `(B, 2C, C, G, G)`."""
+    """Return the face, and the background, in one channel each: `(B, 2C, C, G, G)`."""
     channels = torch.eye(mean.shape[1]).to(mean)[None, :, :, None, None]
-    return torch.cat([channels * (mean * place)[:, None] for place in (face, 1 - face)], 1)
+    return torch.cat([channels * (mean * mask)[:, None] for mask in (face, 1 - face)], 1)

@@ -1,6 +1,6 @@
-"""From crops to patches: traces in AC/DC units, and what a patch looks like.
+"""Patches: crops pooled to a grid, their traces in AC/DC units, and masks over the grid.
 
-Everything after this stage sees a few hundred patch traces instead of pixels. Under the dichromatic
+All later stages process a few hundred patch traces instead of pixels. Under the dichromatic
 reflection model the relative change x̃(t) = x(t) / mean(x) − 1 does not depend on albedo or on the
 level of the light, and a pulse in it is 0.1–1 %.
 """
@@ -33,7 +33,7 @@ def ac_dc(patches: Tensor) -> tuple[Tensor, Tensor]:
     """Split patches `(B, T, C, G, G)` into traces `(B, P, C, T)` in AC/DC units and means.
 
     Returns:
-        The traces, and the mean picture `(B, C, G, G)`.
+        The traces, and the mean frame `(B, C, G, G)`.
     """
     mean = patches.mean(1)
     traces = patches / mean.clamp(min=1e-6)[:, None] - 1
@@ -43,7 +43,7 @@ def ac_dc(patches: Tensor) -> tuple[Tensor, Tensor]:
 def band_limit(x: Tensor, fps: float, low_hz: float, high_hz: float) -> Tensor:
     """Keep the frequencies `low_hz`..`high_hz` of `(..., T)`; linear, zero-phase, unit gain.
 
-    The ends are mirrored before the transform, so that a slow drift does not ring.
+    The signal is extended by mirroring before the transform, so that a slow drift does not ring.
     """
     time = x.shape[-1]
     pad = min(time - 1, round(fps))
@@ -56,11 +56,11 @@ def band_limit(x: Tensor, fps: float, low_hz: float, high_hz: float) -> Tensor:
 
 
 def face_prior(grid: int, scale: float = 1.0) -> Tensor:
-    """Where a face is in a crop, `(grid, grid)` in 0..1: an ellipse inside the face box.
+    """Return the prior of the face's position in a crop, `(grid, grid)` in 0..1: an ellipse.
 
     Args:
         grid: patches per side.
-        scale: size of the ellipse against the face's.
+        scale: size of the ellipse relative to the face's.
     """
     axis = ((torch.arange(grid) + 0.5) / grid - 0.5) * CROP_TO_FACE / scale
     radius = torch.sqrt((axis[:, None] / 0.56) ** 2 + (axis[None, :] / 0.42) ** 2)
@@ -68,7 +68,7 @@ def face_prior(grid: int, scale: float = 1.0) -> Tensor:
 
 
 def background_patches(grid: int) -> Tensor:
-    """Masks `(3, grid, grid)` of the crop's left, right and upper border, beside the head."""
+    """Return masks `(3, grid, grid)` of the crop's left, right and upper border."""
     border, upper = grid // 6, round(grid * 0.72)
     masks = torch.zeros(3, grid, grid)
     masks[0, :upper, :border] = 1
@@ -78,18 +78,18 @@ def background_patches(grid: int) -> Tensor:
 
 
 def tile_background(clips: Tensor) -> Tensor:
-    """Clips `(..., G, G)` of what is left and right of the head alone, mirrored over and over."""
+    """Tile clips `(..., G, G)` with the background left and right of the head, mirrored."""
     grid = clips.shape[-1]
     border, upper = grid // 6, round(grid * 0.72)
     row = torch.arange(grid, device=clips.device)
     row = torch.where(row < upper, row, 2 * (upper - 1) - row)
-    place = torch.arange(grid, device=clips.device) % (2 * border)
-    column = torch.where(place < border, place, grid - 1 + border - place)
+    tile = torch.arange(grid, device=clips.device) % (2 * border)
+    column = torch.where(tile < border, tile, grid - 1 + border - tile)
     return clips[..., row, :][..., column]
 
 
 def region_cells(grid: int, regions: int) -> Tensor:
-    """Membership `(regions², grid, grid)` of patches in a square lattice over the face box."""
+    """Return membership `(regions², grid, grid)` of patches in a lattice over the face box."""
     lattice = ((torch.arange(grid) + 0.5) / grid - 0.5) * CROP_TO_FACE + 0.5
     cell = (lattice * regions).floor()
     rows = (cell[None, :] == torch.arange(regions)[:, None]).float()

@@ -2,8 +2,8 @@
 
 Spatio-temporal convolutions between spatial poolings, four times; optionally at half and a quarter
 of the frame rate, and back; then the mean over space, whole or by quadrants, and a mixture of the
-features. All that it does in time is learned: unlike FCUS-rPPG it has no unit, no sign and no
-filter of its own.
+features. Its processing over time is entirely learned: unlike FCUS-rPPG's, its output has no unit
+and no defined sign, and it contains no fixed filter.
 
 References: Yu, Li and Zhao, "Remote photoplethysmograph signal measurement from facial videos using
 spatio-temporal networks", BMVC 2019; its variants in Speth et al., CVPR 2023 (SiNC) and Sun and Li,
@@ -22,7 +22,7 @@ STAGES = 4
 
 
 class PhysNetConfig(BaseModel):
-    """The network's structure and what it is shown; written into every checkpoint.
+    """The network's structure and its input; written into every checkpoint.
 
     The defaults are SiNC's, but for the side, which was 64.
     """
@@ -31,8 +31,8 @@ class PhysNetConfig(BaseModel):
 
     fps: float = Field(30.0, gt=0, description="rate the network runs at, Hz")
     channels: int = Field(3, ge=1, description="spectral channels of the crops")
-    side: int = Field(32, ge=16, description="side of a picture, pixels")
-    face_scale: float = Field(1.2, gt=0, le=1.5, description="side of a picture in face boxes")
+    side: int = Field(32, ge=16, description="side of a frame, pixels")
+    face_scale: float = Field(1.2, gt=0, le=1.5, description="side of a frame in face boxes")
     scaling: Literal["fixed", "standard"] = Field(
         "fixed", description="pixels / 255, or each clip's channels to mean 0 and variance 1"
     )
@@ -58,10 +58,10 @@ class PhysNetConfig(BaseModel):
 
 
 class Pool(nn.Module):
-    """The largest, or the mean, of 2 × 2 pixels, or of 2 × 2 × 2 where the rate is halved.
+    """A maximum or mean over 2 × 2 pixels, or over 2 × 2 × 2 if the rate is halved.
 
-    In two dimensions and then in time, which gives the same as PyTorch's pooling in three, several
-    times faster on a CPU.
+    Pooled in two dimensions and then in time, which gives the same as PyTorch's pooling in three,
+    several times faster on a CPU.
     """
 
     def __init__(self, kind: Literal["max", "average"], *, halve: bool) -> None:
@@ -69,12 +69,12 @@ class Pool(nn.Module):
         self.kind, self.halve = kind, halve
 
     def forward(self, x: Tensor) -> Tensor:
-        """`(B, C, T, H, W)` to `(B, C, T or T // 2, H // 2, W // 2)`."""
+        """Pool `(B, C, T, H, W)` to `(B, C, T or T // 2, H // 2, W // 2)`."""
         batch = len(x)
-        pictures = x.transpose(1, 2).flatten(0, 1)
+        frames = x.transpose(1, 2).flatten(0, 1)
         largest = self.kind == "max"
-        pictures = F.max_pool2d(pictures, 2) if largest else F.avg_pool2d(pictures, 2)
-        pooled = pictures.unflatten(0, (batch, -1)).transpose(1, 2)
+        frames = F.max_pool2d(frames, 2) if largest else F.avg_pool2d(frames, 2)
+        pooled = frames.unflatten(0, (batch, -1)).transpose(1, 2)
         if not self.halve:
             return pooled
         even = 2 * (pooled.shape[2] // 2)
@@ -83,7 +83,7 @@ class Pool(nn.Module):
 
 
 class PhysNet(nn.Module):
-    """Clips to waves.
+    """A network from clips to waves.
 
     Example:
         >>> net = PhysNet(PhysNetConfig(width=8, spatial=2)).eval()
@@ -123,7 +123,7 @@ class PhysNet(nn.Module):
         )
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Waves `(B, N, T)` of clips `(B, T, C, S, S)` in 0–255 at `config.fps`.
+        """Return waves `(B, N, T)` of clips `(B, T, C, S, S)` in 0–255 at `config.fps`.
 
         N is 1, or 5: four regions and, last, their mean. Units and sign are arbitrary.
         """
@@ -136,7 +136,7 @@ class PhysNet(nn.Module):
         if clips.shape[1] < 2**c.halvings:
             raise ValueError(f"clips of {clips.shape[1]} frames; give {2**c.halvings} or more")
         x = self._scaled(clips.transpose(1, 2))
-        x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))  # the faster on CPUs
+        x = self.stem(x.contiguous(memory_format=torch.channels_last_3d))  # faster on CPUs
         lengths = []
         for stage in self.stages:
             before = x.shape[2]
@@ -150,7 +150,7 @@ class PhysNet(nn.Module):
         return torch.cat([waves, waves.mean(1, keepdim=True)], 1) if c.spatial > 1 else waves
 
     def _scaled(self, x: Tensor) -> Tensor:
-        """Clips `(B, C, T, S, S)` as the first layer takes them."""
+        """Return clips `(B, C, T, S, S)` scaled for the first layer."""
         if self.config.scaling == "fixed":
             return x / 255
         deviation, mean = torch.std_mean(x, (2, 3, 4), keepdim=True)
@@ -158,7 +158,7 @@ class PhysNet(nn.Module):
 
 
 def _doubled(x: Tensor, length: int) -> Tensor:
-    """Every frame of `(B, C, T, H, W)` twice; where `length` is odd, the last three times."""
+    """Repeat every frame of `(B, C, T, H, W)`, and the last once more if `length` is odd."""
     doubled = x.repeat_interleave(2, 2)
     missing = length - doubled.shape[2]
     return torch.cat([doubled, doubled[:, :, -1:]], 2) if missing else doubled

@@ -1,4 +1,4 @@
-"""Everything that a peer's training depends on, as data; written into every checkpoint."""
+"""The configuration of a peer's training; it is written into every checkpoint."""
 
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -8,10 +8,11 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from rppg.models.physnet import PhysNetConfig
 from rppg.peers.contrast_phys import ContrastConfig
 from rppg.peers.sinc import SincConfig
+from rppg.renamed import warn_of_old_name
 
 LEAST_CLIP_S = 3.0
 
-Recipe = Literal["sinc", "contrast-phys"]
+Method = Literal["sinc", "contrast-phys"]
 
 PUBLISHED: Mapping[str, Mapping[str, Any]] = {
     "sinc": {"model": {}},
@@ -33,23 +34,23 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
         },
     },
 }
-"""Where a recipe's published constants differ from the defaults of the fields below."""
+"""A method's published constants, where they differ from the defaults of the fields below."""
 
 
 class PeerConfig(BaseModel):
-    """A training run of PhysNet. What is not given is as the recipe publishes it.
+    """A training run of PhysNet. Fields that are not given are as the method publishes them.
 
     The exception is `model.side`, 32: the size at which this repository compares networks. SiNC
     publishes 64, Contrast-Phys 128.
 
     Example:
-        >>> PeerConfig(recipe="contrast-phys").clip_frames, PeerConfig().clip_frames
+        >>> PeerConfig(method="contrast-phys").clip_frames, PeerConfig().clip_frames
         (300, 120)
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    recipe: Recipe = "sinc"
+    method: Method = "sinc"
     data: tuple[str, ...] = ("synthetic:webcam",)
     subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
     epochs: int = Field(200, ge=1)
@@ -61,8 +62,8 @@ class PeerConfig(BaseModel):
     stride_frames: int = Field(
         60,
         ge=1,
-        description="an epoch sees one clip in so many frames: with SiNC they begin there, with "
-        "Contrast-Phys they are as many, at random",
+        description="an epoch sees one clip per so many frames: with SiNC they begin at multiples "
+        "of it, with Contrast-Phys at random",
     )
     batch_size: int = Field(20, ge=1, description="clips; with Contrast-Phys videos, 2 or more")
     lr: float = Field(1e-4, gt=0)
@@ -76,21 +77,26 @@ class PeerConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _as_published(cls, given: Any) -> Any:
-        """Fills in the recipe's constants."""
-        if not isinstance(given, Mapping):
-            return given
-        published = PUBLISHED.get(str(given.get("recipe", "sinc")))
-        if published is None:  # told by the field
-            return given
-        filled = {**published, **given}
-        if isinstance(model := given.get("model"), Mapping):
+    def _as_published(cls, fields: Any) -> Any:
+        """Fill in the method's constants."""
+        if not isinstance(fields, Mapping):
+            return fields
+        if "recipe" in fields:
+            if "method" in fields:
+                raise ValueError("both method and recipe, its former name; leave recipe out")
+            warn_of_old_name("PeerConfig's recipe", "method", stacklevel=4)
+            fields = {"method" if k == "recipe" else k: v for k, v in fields.items()}
+        published = PUBLISHED.get(str(fields.get("method", "sinc")))
+        if published is None:  # refused by the field
+            return fields
+        filled = {**published, **fields}
+        if isinstance(model := fields.get("model"), Mapping):
             filled["model"] = {**published["model"], **model}
         return filled
 
     @model_validator(mode="after")
     def _pairs(self) -> "PeerConfig":
-        if self.recipe == "contrast-phys" and self.batch_size < 2:
+        if self.method == "contrast-phys" and self.batch_size < 2:
             raise ValueError("contrast-phys compares videos; give a batch_size of 2 or more")
         if self.clip_s < LEAST_CLIP_S:
             raise ValueError(
@@ -98,6 +104,12 @@ class PeerConfig(BaseModel):
                 f"{LEAST_CLIP_S:g} s or more"
             )
         return self
+
+    @property
+    def recipe(self) -> str:
+        """The former name of `method`."""
+        warn_of_old_name("PeerConfig.recipe", "method")
+        return self.method
 
     @property
     def clip_s(self) -> float:

@@ -1,4 +1,4 @@
-"""Contrast-Phys: spectra of one video's pieces are pulled together, two videos' pushed apart.
+"""Contrast-Phys: a loss that pulls spectra within a video together, and pushes videos apart.
 
 Of each regional wave of a clip, and of their mean, random pieces of half its length are taken; with
 S the normalised in-band spectra of the pieces and d the mean squared difference,
@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor
 
 CONSTANT = 1e-12
-"""Power of a wave that is constant but for rounding."""
+"""Power below which a wave is constant except for rounding."""
 
 
 class ContrastConfig(BaseModel):
@@ -29,22 +29,22 @@ class ContrastConfig(BaseModel):
 
 
 def draw_pieces(waves: Tensor, count: int, length: int, generator: torch.Generator) -> Tensor:
-    """`count` random pieces of each wave: `(B, N, T)` to `(B, N · count, length)`."""
-    videos, places, time = waves.shape
-    first = torch.randint(0, time - length + 1, (videos, places, count, 1), generator=generator)
-    at = (first + torch.arange(length)).flatten(2).to(waves.device)
-    return waves.gather(2, at).unflatten(2, (count, length)).flatten(1, 2)
+    """Draw `count` random pieces of each wave: `(B, N, T)` to `(B, N · count, length)`."""
+    videos, regions, time = waves.shape
+    first = torch.randint(0, time - length + 1, (videos, regions, count, 1), generator=generator)
+    index = (first + torch.arange(length)).flatten(2).to(waves.device)
+    return waves.gather(2, index).unflatten(2, (count, length)).flatten(1, 2)
 
 
 def band_spectra(waves: Tensor, fps: float, config: ContrastConfig) -> Tensor:
-    """Power of `(..., T)` in the band, summing to one, `(..., F)`."""
+    """Return the power `(..., F)` of waves `(..., T)` in the band, normalised to sum one."""
     power, inside = _power(waves, fps, config)
     band = power[..., inside]
     return band / band.sum(-1, keepdim=True).clamp(min=1e-20)
 
 
 def contrastive(spectra: Tensor) -> tuple[Tensor, Tensor]:
-    """Mean distances within the videos, and across them, of spectra `(V, M, F)`."""
+    """Return the mean distances of spectra `(V, M, F)` within the videos, and across them."""
     videos, pieces, _ = spectra.shape
     flat = spectra.flatten(0, 1)
     distance = (flat[:, None] - flat).square().mean(-1)
@@ -57,7 +57,7 @@ def contrastive(spectra: Tensor) -> tuple[Tensor, Tensor]:
 def contrast_loss(
     waves: Tensor, fps: float, config: ContrastConfig, generator: torch.Generator
 ) -> dict[str, Tensor]:
-    """The loss, `within` and `across`, by name, of waves `(V, N, T)` of V ≥ 2 videos."""
+    """Return `loss`, `within` and `across` for waves `(V, N, T)` of V ≥ 2 videos."""
     length = max(2, round(config.share * waves.shape[-1]))
     pieces = draw_pieces(waves, config.pieces, length, generator)
     within, across = contrastive(band_spectra(pieces, fps, config))
@@ -65,10 +65,10 @@ def contrast_loss(
 
 
 def irrelevant_power(waves: Tensor, fps: float, config: ContrastConfig) -> Tensor:
-    """What Contrast-Phys chooses its model by, the less the better: power out of the band, 0–1.
+    """Return the share of power outside of the band, 0–1, by which Contrast-Phys selects its model.
 
-    Of waves `(B, T)`, less their means. (The published code adds amplitudes, the mean's with them.)
-    A constant wave counts 1, lest a dead network should be best.
+    Lower is better. Of waves `(B, T)` without their means; the published code adds amplitudes, and
+    includes the mean. A constant wave counts 1, so that it can't win.
     """
     power, inside = _power(waves, fps, config)
     total = power.sum(-1)
@@ -77,7 +77,7 @@ def irrelevant_power(waves: Tensor, fps: float, config: ContrastConfig) -> Tenso
 
 
 def _power(waves: Tensor, fps: float, config: ContrastConfig) -> tuple[Tensor, Tensor]:
-    """Power `(..., F)` and whether each frequency is in the band `(F,)`."""
+    """Return the power `(..., F)`, and whether each frequency is in the band `(F,)`."""
     centred = waves - waves.mean(-1, keepdim=True)
     power = torch.fft.rfft(centred, norm="forward").abs().square()
     hz = torch.fft.rfftfreq(waves.shape[-1], 1 / fps, device=waves.device)

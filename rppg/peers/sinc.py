@@ -1,4 +1,4 @@
-"""SiNC: losses on the spectrum of single clips and of a batch, and augmentations.
+"""SiNC: losses on the spectra of single clips and of a batch, and augmentations.
 
 With the power P(f) of a wave, its band 2/3–3 Hz scaled by the speed s at which its clip is played,
 and its peak f* in that band,
@@ -35,7 +35,7 @@ class SincConfig(BaseModel):
     variance: float = Field(1.0, ge=0, description="weight")
     low_hz: float = Field(2 / 3, gt=0)
     high_hz: float = Field(3.0, gt=0)
-    near_hz: float = Field(0.1, gt=0, description="what counts as the peak, on either side")
+    near_hz: float = Field(0.1, gt=0, description="half width of the peak")
     slowest: float = Field(0.6, gt=0, le=1, description="playback speed, uniform")
     fastest: float = Field(1.4, ge=1)
     brightness: float = Field(10.0, ge=0, description="deviation of a clip's level, of 255")
@@ -45,7 +45,7 @@ class SincConfig(BaseModel):
 
 @dataclass(frozen=True)
 class Spectra:
-    """Spectra of a batch.
+    """The spectra of a batch.
 
     Attributes:
         hz: `(F,)` frequencies.
@@ -59,7 +59,7 @@ class Spectra:
 
 
 def spectra(waves: Tensor, fps: float, config: SincConfig, speed: Tensor | None = None) -> Spectra:
-    """Spectra of waves `(B, T)` of clips played at `speed` `(B,)`; 1 if None."""
+    """Return the spectra of waves `(B, T)` of clips played at `speed` `(B,)`; 1 if None."""
     centred = waves - waves.mean(1, keepdim=True)
     power = torch.fft.rfft(centred, n=max(TRANSFORM, waves.shape[1])).abs().square()
     hz = torch.linspace(0, fps / 2, power.shape[1], device=waves.device)
@@ -70,12 +70,12 @@ def spectra(waves: Tensor, fps: float, config: SincConfig, speed: Tensor | None 
 
 
 def bandwidth(of: Spectra) -> Tensor:
-    """Share of power outside of the band, 0–1."""
+    """Return the share of power outside of the band, 0–1."""
     return _share((of.power * ~of.inside).sum(1), of.power.sum(1)).mean()
 
 
 def sparsity(of: Spectra, near_hz: float) -> Tensor:
-    """Share of the band's power that is not near its peak, 0–1."""
+    """Return the share of the band's power that is not near its peak, 0–1."""
     band = of.power * of.inside
     peak = of.hz[band.argmax(1, keepdim=True)]
     far = (of.hz - peak).abs() > near_hz
@@ -83,26 +83,26 @@ def sparsity(of: Spectra, near_hz: float) -> Tensor:
 
 
 def _share(part: Tensor, whole: Tensor) -> Tensor:
-    """`part` of `whole`; all of it where there is nothing, lest a dead network should be best.
+    """Return the share of `part` in `whole`; 1 where both are 0, so that a constant wave can't win.
 
-    (The published code puts noise in the place of a constant wave, while training.)
+    The published code replaces a constant wave by noise instead, while training.
     """
     return torch.where(whole > EPSILON, part / (whole + EPSILON), 1.0)
 
 
 def variance(of: Spectra) -> Tensor:
-    """Distance of the batch's mean spectrum from a uniform one, 0–1/3."""
+    """Return the distance of the batch's mean spectrum from a uniform one, 0–1/3."""
     span = of.inside.any(0)
     power = of.power[:, span]
-    found = (power / power.sum(1, keepdim=True).clamp(min=1e-20)).mean(0)
+    mean = (power / power.sum(1, keepdim=True).clamp(min=1e-20)).mean(0)
     uniform = of.inside[:, span] / of.inside.sum(1, keepdim=True)
-    return (found - uniform.mean(0)).cumsum(0).square().mean()
+    return (mean - uniform.mean(0)).cumsum(0).square().mean()
 
 
 def sinc_loss(
     waves: Tensor, fps: float, config: SincConfig, speed: Tensor | None = None
 ) -> dict[str, Tensor]:
-    """The terms, by name, and their weighted sum `loss`, of waves `(B, T)`."""
+    """Return the terms for waves `(B, T)`, by name, and their weighted sum, `loss`."""
     of = spectra(waves, fps, config, speed)
     terms = {
         "bandwidth": bandwidth(of),
@@ -114,19 +114,19 @@ def sinc_loss(
 
 
 def sinc_criterion(waves: Tensor, fps: float, config: SincConfig) -> Tensor:
-    """What SiNC chooses its model by, the less the better: bandwidth and sparsity."""
+    """Return bandwidth plus sparsity, by which SiNC selects its model; lower is better."""
     of = spectra(waves, fps, config)
     return bandwidth(of) + sparsity(of, config.near_hz)
 
 
 def draw_speed(config: SincConfig, fastest: float, generator: torch.Generator) -> float:
-    """A speed, uniform; `fastest` is what the recording has frames for."""
+    """Draw a playback speed, uniformly; `fastest` is the highest for which there are frames."""
     high = max(config.slowest, min(config.fastest, fastest))
     return config.slowest + (high - config.slowest) * _uniform(generator)
 
 
 def augment(clip: Tensor, config: SincConfig, generator: torch.Generator) -> Tensor:
-    """A clip `(T, C, S, S)` in 0–255, cropped, mirrored, reversed, brightened and made noisy."""
+    """Crop, mirror, reverse, brighten and add noise to a clip `(T, C, S, S)` in 0–255."""
     side = clip.shape[-1]
     share = config.smallest_crop + (1 - config.smallest_crop) * _uniform(generator)
     size = max(1, round(share * side))

@@ -1,64 +1,55 @@
-"""Train PhysNet without labels, as SiNC or Contrast-Phys: `train_peer(config)`."""
+"""Training of PhysNet without labels, by SiNC or Contrast-Phys: `train_peer(config)`."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
-from rppg.devices import find_device
 from rppg.errors import InputError
 from rppg.models.physnet import PhysNet
-from rppg.peers.batches import batch_sizes
-from rppg.peers.clips import Run, find_runs
+from rppg.peers.batches import peer_batch_sizes
+from rppg.peers.clips import Span, find_spans
 from rppg.peers.config import PeerConfig
-from rppg.peers.loop import EpochState, OnEpoch, fit
+from rppg.peers.trainer import EpochState, OnEpoch, fit_peer
+from rppg.renamed import renamed_attribute, renamed_keyword
 from rppg.train import distributed
 from rppg.train.loop import LogRow
-from rppg.train.resume import SAVE_EVERY_S
-from rppg.train.run import (
-    TrainProgress,
-    digest_of_run,
-    each_step,
-    how_made,
-    open_state,
-    readable_crops,
-    save_run,
-    settings_of,
-    training_recordings,
-)
+from rppg.train.resume import SAVE_EVERY_S, settings_of
+from rppg.train.run import Loading, TrainingRun, TrainProgress
 from rppg.types import Recording
 
 
 @dataclass(frozen=True)
 class PeerResult:
-    """What a training run leaves.
+    """The result of a peer's training run.
 
     Attributes:
-        net: the network of the epoch with the least criterion.
-        log: one row a step: loss and its terms, clips, seconds.
-        made: how it was made, as the checkpoint tells it.
-        epochs: where the run was after each epoch, criterion and all.
+        net: the network of the epoch with the lowest criterion.
+        log: one row per step: loss and its terms, clips, seconds.
+        provenance: configuration, data and versions, as in the checkpoint.
+        epochs: the state after each epoch, with its criterion.
         checkpoint: where it was saved, if it was.
-        skipped: why, by name, for recordings that could not be used.
+        skipped: reasons, by name, for recordings that could not be used.
     """
 
     net: PhysNet
     log: list[LogRow]
-    made: dict[str, Any]
+    provenance: dict[str, Any]
     epochs: list[EpochState]
     checkpoint: Path | None = None
     skipped: dict[str, str] = field(default_factory=dict)
 
+    made = renamed_attribute("made", "provenance")
 
+
+@renamed_keyword("records", "recordings")
 def train_peer(
     config: PeerConfig | None = None,
     *,
     out: Path | None = None,
     recordings: list[Recording] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
-    loading: Callable[[int, int], None] | None = None,
+    loading: Loading | None = None,
     on_epoch: OnEpoch | None = None,
     cache: bool = True,
     workers: int | None = 1,
@@ -68,21 +59,22 @@ def train_peer(
 ) -> PeerResult:
     """Train PhysNet without labels.
 
-    The last tenth of the recordings, one at least, is not trained on: the recipe's criterion on
-    them, which needs no label, chooses the epoch whose weights are kept.
+    The last tenth of the recordings, one at least, is held out: the method's criterion on them,
+    which needs no label, selects the epoch whose weights are kept.
 
     Args:
-        config: the run; SiNC on `synthetic:webcam` by default.
+        config: the configuration; SiNC on `synthetic:webcam` by default.
         out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`.
-        records: recordings to train on, in place of `config.data`. Their ground truth is not read.
-        progress: called after each step; `steps` is what there are unless the run stops early.
-        loading: called with the recordings made ready, and their total.
-        on_epoch: called after each epoch with the network, in evaluation mode, and where the run
-            is. If it returns True, the run stops there; so it does after `config.patience` epochs
-            without a better criterion.
-        cache: keep the crops of `config.data`'s videos, and take them from there the next time.
+        recordings: recordings to train on, instead of `config.data`. Their ground truth is not
+            read.
+        progress: called after each step; `steps` is their number if the run doesn't stop early.
+        loading: called with the number of recordings that are ready, and their total.
+        on_epoch: called after each epoch with the network, in evaluation mode, and the state of
+            the run, which stops there if it returns True. The run also stops after
+            `config.patience` epochs without a better criterion.
+        cache: read the crops of `config.data`'s videos from the cache, and store them there.
         workers: processes that read videos into the cache, see `rppg.crops.cache.store`.
-        resume: go on after the last epoch whose state a run into `out` has saved, if it has.
+        resume: resume a run into `out` after the last epoch whose state it has saved.
         save_every_s: seconds after which the state is saved again, at the end of an epoch.
         device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
 
@@ -91,51 +83,56 @@ def train_peer(
         same number of threads, whatever random numbers `on_epoch` draws.
 
     Raises:
-        InputError: too few recordings can be used, the loss is not finite, or the cache can't be
-            written to.
+        InputError: no such device, too few recordings can be used, the loss is not finite, or the
+            cache can't be written to.
     """
     config = config or PeerConfig()
-    if distributed.several():
-        raise InputError(f"recipe {config.recipe} trains in one process; leave torchrun out")
-    if recordings is None:
-        recordings = training_recordings(
-            config.data, config.subjects, cache=cache, workers=workers, loading=loading
-        )
-    crops, reasons = readable_crops(recordings, config.clip_s)
-    training, held_out = _hold_out(find_runs(crops, config.model, config.clip_frames), config)
-    sizes = batch_sizes(training, config)
-    steps = len(sizes) * config.epochs
-    settings = settings_of(config.recipe, config)
-    state = open_state(
-        out, settings, sizes, recordings, reasons, resume=resume, save_every_s=save_every_s
+    if distributed.is_distributed():
+        raise InputError(f"method {config.method} trains in one process; leave torchrun out")
+    run = TrainingRun.open(
+        settings_of(config.method, config),
+        config,
+        recordings,
+        out=out,
+        progress=progress,
+        loading=loading,
+        cache=cache,
+        workers=workers,
+        resume=resume,
+        save_every_s=save_every_s,
+        device=device,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        net = PhysNet(config.model).to(find_device(device))
-        step = each_step(progress, steps)
-        log, states = fit(net, training, held_out, config, step, on_epoch, state)
-        net.cpu()
-    made = {
-        **how_made(config, recordings, reasons),
-        "held_out": len({run.recording for run in held_out}),
+    training, held_out = _hold_out(find_spans(run.crops, config.model, config.clip_frames), config)
+    sizes = peer_batch_sizes(training, config)
+    on_step, state = run.on_step(len(sizes) * config.epochs), run.state(sizes)
+    with run.seeded():
+        net = PhysNet(config.model).to(run.device)
+        log, epochs = fit_peer(net, training, held_out, config, on_step, on_epoch, state)
+    provenance = {
+        **run.provenance(),
+        "held_out": len({span.recording for span in held_out}),
         "clips_per_epoch": sum(sizes),
         "steps": len(log),
-        "criterion": [epoch.criterion for epoch in states],
-        "best_epoch": max(epoch.epoch for epoch in states if epoch.best),
-        "run": digest_of_run(settings),
+        "criterion": [epoch.criterion for epoch in epochs],
+        "best_epoch": max(epoch.epoch for epoch in epochs if epoch.best),
+        "run": run.digest,
     }
-    checkpoint = save_run(out, net, made, log, state)
-    return PeerResult(net, log, made, states, checkpoint, made["skipped"])
+    checkpoint = run.save(net.cpu(), provenance, log)
+    return PeerResult(net, log, provenance, epochs, checkpoint, provenance["skipped"])
 
 
-def _hold_out(runs: Sequence[Run], config: PeerConfig) -> tuple[list[Run], list[Run]]:
-    """Runs to train on, and those of the last tenth of the recordings, for the criterion."""
-    recordings = sorted({run.recording for run in runs})
+def _hold_out(spans: Sequence[Span], config: PeerConfig) -> tuple[list[Span], list[Span]]:
+    """Return the spans to train on, and those of the last tenth of the recordings.
+
+    Raises:
+        InputError: fewer than two recordings.
+    """
+    recordings = sorted({span.recording for span in spans})
     if len(recordings) < 2:
         raise InputError(
             f"{len(recordings)} recordings with a clip of {config.clip_s:g} s with a face "
             "throughout; one is held out, so give two or more, or a smaller clip_frames"
         )
     first = recordings[-max(1, round(len(recordings) / 10))]
-    training = [run for run in runs if run.recording < first]
-    return training, [run for run in runs if run.recording >= first]
+    training = [span for span in spans if span.recording < first]
+    return training, [span for span in spans if span.recording >= first]

@@ -1,6 +1,6 @@
 """Training clips: cut from face crops, pooled to patches, augmented.
 
-Only `FaceCrops` come in: there is no label to be seen from here.
+The input is `FaceCrops` alone, which hold no label.
 """
 
 from collections.abc import Iterator, Sequence
@@ -15,6 +15,7 @@ from rppg.errors import InputError
 from rppg.models.fcus import ModelConfig
 from rppg.models.patches import pool_patches
 from rppg.signals.resample import resample, resample_frames, uniform_grid
+from rppg.signals.spans import true_spans
 from rppg.train.distributed import computed_share
 from rppg.types import FaceCrops
 
@@ -24,10 +25,10 @@ SPEED = (0.75, 1.33)
 
 
 @dataclass(frozen=True)
-class StreamedRun:
-    """Patches `(T, C, G, G)` of a stretch of a recording, made of its crops when asked for.
+class StreamedSpan:
+    """Patches `(T, C, G, G)` of a span of a recording, computed from its crops on access.
 
-    The crops may be memory-mapped: nothing else of the recording is held.
+    The crops may be memory-mapped: nothing else of the recording is held in memory.
     """
 
     crops: FaceCrops
@@ -45,26 +46,34 @@ class StreamedRun:
 
 @dataclass(frozen=True)
 class ClipSet:
-    """Recordings as patches, and the clips in them.
+    """Recordings as patches, and the positions of the clips in them.
 
     Attributes:
-        runs: one `(T, C, G, G)` uint8-scaled float tensor, on a uniform clock, for each stretch of
-            a recording throughout which the face is in view; where all would be too large for
-            memory, one that is streamed.
-        clips: run and first frame of each clip; an epoch sees each once.
+        spans: for each span of a recording throughout which the face is visible, a float tensor
+            `(T, C, G, G)` in 0–255 on a uniform time grid; streamed spans where all of them are too
+            large for memory.
+        clips: span and first frame of each clip; an epoch sees each once.
         frames: length of a clip.
     """
 
-    runs: Sequence[Tensor | StreamedRun]
+    spans: Sequence[Tensor | StreamedSpan]
     clips: Sequence[tuple[int, int]]
     frames: int
+
+    def cut(self, index: int) -> Tensor:
+        """Return a clip as it was recorded, `(frames, C, G, G)`."""
+        span, start = self.clips[index]
+        return self.spans[span][start : start + self.frames]
 
 
 @dataclass(frozen=True)
 class Batch:
-    """`clips` `(N, T, C, G, G)`, and the `speed` `(B,)` at which those of all ranks are played.
+    """A batch of B clips.
 
-    N is this rank's share of B (see `ranks.computed_share`); without other ranks, B.
+    Attributes:
+        clips: `(N, T, C, H, W)`: the clips that this process computes. N is its share of B (see
+            `distributed.computed_share`), and B in a single process.
+        speed: `(B,)` playback speed of every clip.
     """
 
     clips: Tensor
@@ -72,8 +81,8 @@ class Batch:
 
 
 def to_patches(crops: FaceCrops, config: ModelConfig) -> Tensor:
-    """One recording as patches `(T, C, G, G)` at the network's frame rate."""
-    return StreamedRun(crops, uniform_grid(crops.times_s, config.fps), config)[:]
+    """Return a recording as patches `(T, C, G, G)` at the network's frame rate."""
+    return StreamedSpan(crops, uniform_grid(crops.times_s, config.fps), config)[:]
 
 
 def cut_clips(
@@ -84,30 +93,29 @@ def cut_clips(
     stride_s: float,
     held_bytes: int = HELD_BYTES,
 ) -> ClipSet:
-    """Cut recordings into clips, leaving out spans where the face was lost.
+    """Cut recordings into clips, leaving out frames where the face was lost.
 
     Args:
         held_bytes: patches of up to this size together are held in memory, others streamed.
 
     Raises:
-        InputError: when no recording holds a whole valid clip.
+        InputError: no recording holds a whole valid clip.
     """
     frames = round(clip_s * config.fps)
     stride = max(1, round(stride_s * config.fps))
-    runs: list[Tensor | StreamedRun] = []
+    spans: list[Tensor | StreamedSpan] = []
     clips: list[tuple[int, int]] = []
-    streamed = _size_of(recordings, config) > held_bytes
+    streamed = _size_bytes(recordings, config) > held_bytes
     for crops in recordings:
-        whole = StreamedRun(crops, uniform_grid(crops.times_s, config.fps), config)
+        whole = StreamedSpan(crops, uniform_grid(crops.times_s, config.fps), config)
         patches = None if streamed else whole[:]
-        for first, end in _seen_throughout(crops, config.fps):
+        for first, end in visible_spans(crops, config.fps):
             if end - first < frames:
                 continue
-            offset = -first % stride  # starts are multiples of the stride from the recording's own
-            clips += [
-                (len(runs), start) for start in range(offset, end - first - frames + 1, stride)
-            ]
-            runs.append(
+            offset = -first % stride  # clips start at multiples of the stride in the recording
+            starts = range(offset, end - first - frames + 1, stride)
+            clips += [(len(spans), start) for start in starts]
+            spans.append(
                 replace(whole, grid_s=whole.grid_s[first:end])
                 if patches is None
                 else patches[first:end]
@@ -117,29 +125,27 @@ def cut_clips(
             f"the training data ({len(recordings)} recordings) holds no clip of {clip_s:g} s "
             "with a face throughout; give longer recordings or a smaller clip_s"
         )
-    return ClipSet(runs, clips, frames)
+    return ClipSet(spans, clips, frames)
 
 
-def _size_of(recordings: Sequence[FaceCrops], config: ModelConfig) -> int:
-    """Bytes of all patches."""
+def visible_spans(crops: FaceCrops, fps: float) -> list[tuple[int, int]]:
+    """Return the spans, on a grid of `fps` Hz, in which no frame depends on a lost one."""
+    grid_s = uniform_grid(crops.times_s, fps)
+    return true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
+
+
+def _size_bytes(recordings: Sequence[FaceCrops], config: ModelConfig) -> int:
+    """Return the size of all patches."""
     values = sum(
         (crops.duration_s * config.fps + 1) * crops.frames.shape[-1] for crops in recordings
     )
     return round(4 * config.grid**2 * values)
 
 
-def _seen_throughout(crops: FaceCrops, fps: float) -> list[tuple[int, int]]:
-    """First frame and end of each stretch in which no frame was interpolated from a lost one."""
-    grid_s = uniform_grid(crops.times_s, fps)
-    seen = resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6
-    edges = np.flatnonzero(np.diff(np.concatenate([[0], seen.astype(np.int8), [0]])))
-    return [(int(first), int(end)) for first, end in edges.reshape(-1, 2)]
-
-
 def batch_sizes(clips: int, size: int) -> list[int]:
-    """Sizes of one epoch's batches.
+    """Return the sizes of one epoch's batches.
 
-    A last batch with a single clip is joined to the one before it: the variance term compares
+    A last batch with a single clip is merged into the one before it: the variance term compares
     clips with each other.
     """
     full, rest = divmod(clips, size)
@@ -152,9 +158,10 @@ def batch_sizes(clips: int, size: int) -> list[int]:
 def batches(
     clip_set: ClipSet, size: int, generator: torch.Generator, skip: int = 0
 ) -> Iterator[Batch]:
-    """One epoch: every clip once, in random order, half of them mirrored, at random speeds.
+    """Yield one epoch: every clip once, in random order, half of them mirrored, at random speeds.
 
-    The first `skip` batches are drawn, but not given: those of a run that goes on in mid-epoch.
+    The random numbers of the first `skip` batches are drawn, but their clips are not made: a run
+    that resumes within an epoch has seen them.
     """
     order = torch.randperm(len(clip_set.clips), generator=generator)
     for number, part in enumerate(order.split(batch_sizes(len(order), size))):
@@ -171,20 +178,20 @@ def batches(
         yield Batch(torch.stack(clips), speed)
 
 
-def _play(clip_set: ClipSet, run: int, start: int, speed: float, mirror: bool) -> Tensor:
-    """One clip of full length at `speed`: frames between frames are interpolated.
+def _play(clip_set: ClipSet, span: int, start: int, speed: float, mirror: bool) -> Tensor:
+    """Return one clip of full length at `speed`, interpolated between frames.
 
-    Where the run is too short for a faster clip, it is played faster from further back, and where
-    even that is too short, backwards and forwards.
+    Where the span is too short for a faster clip, the clip starts earlier; where even that is too
+    short, it is played forwards and then backwards.
     """
-    recording = clip_set.runs[run]
-    last = len(recording) - 1
+    source = clip_set.spans[span]
+    last = len(source) - 1
     first = max(0.0, min(float(start), last - speed * (clip_set.frames - 1)))
     position = first + speed * torch.arange(clip_set.frames)
     position = last - (position - last).abs()
     left = position.floor().long().clamp(0, last - 1)
     weight = (position - left)[:, None, None, None]
     begin = int(left.min())
-    frames, left = recording[begin : int(left.max()) + 2], left - begin
+    frames, left = source[begin : int(left.max()) + 2], left - begin
     clip = torch.lerp(frames[left], frames[left + 1], weight)
     return clip.flip(-1) if mirror else clip

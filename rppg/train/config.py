@@ -1,4 +1,4 @@
-"""Everything a training run depends on, as data; written into every checkpoint."""
+"""The configuration of a training run; it is written into every checkpoint."""
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -6,7 +6,7 @@ from rppg.models.fcus import ModelConfig
 
 
 class Frozen(BaseModel):
-    """A section of the configuration: immutable, and strict about names."""
+    """A section of the configuration: immutable; unknown names are refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -35,7 +35,7 @@ class SmoothConfig(Frozen):
 
 
 class ProjectConfig(Frozen):
-    """Feature level: the attention's answer to what is beside the head stays what it is."""
+    """Feature level: the attention's response to the background beside the head is preserved."""
 
     energy: float = Field(0.5, gt=0, le=1)
     max_fraction: float = Field(0.25, gt=0, le=1, description="cap on the share of dimensions")
@@ -59,15 +59,15 @@ class TrainConfig(Frozen):
         0.0,
         ge=0,
         lt=1,
-        description="share of the way back to its start that the physics goes in a step; 0.02 for "
-        "several epochs",
+        description="share of the distance to its start that the physics moves back in a step; "
+        "0.02 for several epochs",
     )
     averaged: float = Field(
         0.0,
         ge=0,
         le=1,
-        description="share of an epoch's steps, its last, whose mean weights it ends with; 0.5 for "
-        "several epochs",
+        description="share of an epoch's steps, the last ones, whose mean weights it ends with; "
+        "0.5 for several epochs",
     )
     model: ModelConfig = ModelConfig()
     objective: ObjectiveWeights = ObjectiveWeights()

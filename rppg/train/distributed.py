@@ -1,8 +1,8 @@
-"""Several processes as one: each computes a share of every batch, all see the whole objective.
+"""Distributed training: each process computes a share of every batch, all see the whole objective.
 
-What the network says of the clips is gathered from all ranks, differentiably, before it is verified
-and judged: mask, running quantile and the batch's statistics are those of one process on the same
-batch, and so is the gradient, once DDP has averaged it.
+The network's output for the clips is gathered from all ranks, differentiably, before it is verified
+and the loss is computed. Mask, running quantile and the batch's statistics are then those of one
+process on the same batch, and so is the gradient, once DDP has averaged it.
 """
 
 import os
@@ -15,69 +15,72 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from rppg.devices import find_device
 from rppg.errors import RankError
 
 T = TypeVar("T")
 
 TIMEOUT_S = 300.0
-"""A rank that is not heard of for so long while others wait for it ends the run."""
+"""The run ends when a rank has not answered for this long while others wait for it."""
 PREPARING = timedelta(days=7)
-"""Making the crops of a large dataset may take some ranks days longer than others."""
+"""Timeout while crops are made: with a large dataset some ranks take days longer than others."""
 
 
-def several() -> bool:
-    """Whether this process is one of several."""
-    return world() > 1
+def is_distributed() -> bool:
+    """Return whether this process is one of several."""
+    return world_size() > 1
 
 
-def world() -> int:
-    """How many processes there are."""
+def world_size() -> int:
+    """Return the number of processes."""
     return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
 
 
 def rank() -> int:
-    """This process's number, from 0."""
-    return dist.get_rank() if world() > 1 else 0
+    """Return this process's number, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
 
 
 def shares(count: int) -> list[int]:
-    """How many of `count` clips each rank computes: as equal as can be, none twice."""
-    ranks = world()
-    return [count // ranks + (place < count % ranks) for place in range(ranks)]
+    """Return how many of `count` clips each rank computes: as equal as possible, none twice."""
+    ranks = world_size()
+    return [count // ranks + (index < count % ranks) for index in range(ranks)]
 
 
 def own_share(count: int) -> slice:
-    """Which of `count` clips are this rank's."""
-    sizes, place = shares(count), rank()
-    first = sum(sizes[:place])
-    return slice(first, first + sizes[place])
+    """Return the slice of `count` clips that belongs to this rank."""
+    sizes, index = shares(count), rank()
+    first = sum(sizes[:index])
+    return slice(first, first + sizes[index])
 
 
 def computed_share(count: int) -> slice:
-    """Which of `count` clips this rank computes: its own.
+    """Return the slice of `count` clips that this rank computes: its own.
 
-    Where there are fewer clips than ranks it has none, and computes the first one, for nothing: DDP
-    waits for a gradient of every rank, be it zero.
+    Where there are fewer clips than ranks, a rank without any computes the first one, and its
+    output is dropped: DDP waits for a gradient from every rank, even if it is zero.
     """
     own = own_share(count)
     return own if own.stop > own.start else slice(0, 1)
 
 
 def gather(part: Tensor, count: int) -> Tensor:
-    """All ranks' own rows, in order: `(count, ...)` from what this rank computed.
+    """Return all ranks' own rows, in order: `(count, ...)` from what this rank computed.
 
-    The gradient of this rank's rows is multiplied by the number of ranks, for DDP to divide it
-    again; parameters that are used after the gathering have their whole gradient on every rank.
+    The gradient of this rank's rows is multiplied by the number of ranks, since DDP divides by it;
+    parameters that are used after the gathering have their whole gradient on every rank.
     """
-    return part if world() == 1 else _Gathered.apply(part, count)
+    return part if world_size() == 1 else _Gather.apply(part, count)
 
 
-class _Gathered(torch.autograd.Function):
+class _Gather(torch.autograd.Function):
+    """A differentiable all-gather of rows, of which each rank may have another number."""
+
     @staticmethod
     def forward(ctx: Any, part: Tensor, count: int) -> Tensor:
         ctx.count, ctx.shape = count, part.shape
         sizes = shares(count)
-        padded = part.new_zeros(max(sizes), *part.shape[1:])  # all ranks send as much
+        padded = part.new_zeros(max(sizes), *part.shape[1:])  # all ranks send the same size
         padded[: len(part)] = part
         parts = [torch.empty_like(padded) for _ in sizes]
         dist.all_gather(parts, padded)
@@ -86,24 +89,24 @@ class _Gathered(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
         own = gradient.new_zeros(ctx.shape)
-        own[: shares(ctx.count)[rank()]] = gradient[own_share(ctx.count)] * world()
+        own[: shares(ctx.count)[rank()]] = gradient[own_share(ctx.count)] * world_size()
         return own, None
 
 
 def largest(number: int) -> int:
-    """The largest of all ranks' numbers."""
-    if world() == 1:
+    """Return the largest of all ranks' numbers."""
+    if world_size() == 1:
         return number
-    found = torch.tensor(number, device=_device())
-    dist.all_reduce(found, dist.ReduceOp.MAX)
-    return int(found)
+    reduced = torch.tensor(number, device=_message_device())
+    dist.all_reduce(reduced, dist.ReduceOp.MAX)
+    return int(reduced)
 
 
 def first_rank_first(work: Callable[[], T]) -> T:
-    """Let rank 0 work alone, then the others, who find what it has made."""
-    if world() == 1:
+    """Call `work` on rank 0 and then on the others, which find the files that rank 0 has made."""
+    if world_size() == 1:
         return work()
-    with _patient_barrier() as wait:
+    with _long_barrier() as wait:
         if rank() > 0:
             wait()
         result = work()
@@ -114,15 +117,15 @@ def first_rank_first(work: Callable[[], T]) -> T:
 
 
 def each_its_share(work: Callable[[slice], object]) -> None:
-    """Let each rank work on every n-th thing, and wait for all."""
-    with _patient_barrier() as wait:
-        work(slice(rank(), None, world()))
+    """Call `work` with the slice of every n-th item for each rank, and wait for all ranks."""
+    with _long_barrier() as wait:
+        work(slice(rank(), None, world_size()))
         wait()
 
 
 @contextmanager
-def _patient_barrier() -> Iterator[Callable[[], None]]:
-    """What waits until all ranks have called it, for days if need be."""
+def _long_barrier() -> Iterator[Callable[[], None]]:
+    """Yield a function that waits until all ranks have called it, for days if necessary."""
     group: Any = dist.new_group(timeout=PREPARING, backend="gloo")
 
     def wait() -> None:
@@ -134,24 +137,26 @@ def _patient_barrier() -> Iterator[Callable[[], None]]:
         dist.destroy_process_group(group)
 
 
-def _device() -> torch.device:
-    """Where the group's messages have to lie."""
+def _message_device() -> torch.device:
+    """Return the device on which the group's backend expects tensors."""
     return torch.device("cuda" if dist.get_backend() == "nccl" else "cpu")
 
 
 @contextmanager
-def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
-    """Join the group that `torchrun` describes, if it does; leave it at the end.
+def process_group(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
+    """Join the process group that `torchrun` describes, if there is one, and leave it at the end.
 
-    Ranks that compute on `cuda` speak by NCCL, each with the GPU of its local number; others by
+    Ranks that compute on `cuda` communicate by NCCL, each on the GPU of its local rank; others by
     gloo.
 
     Raises:
-        RankError: another rank is gone, or was not heard of for `timeout_s`.
+        InputError: no such device.
+        RankError: another rank has exited, or has not answered for `timeout_s`.
     """
     if int(os.environ.get("WORLD_SIZE", "1")) == 1 or dist.is_initialized():
         yield
         return
+    find_device(device)
     backend = "nccl" if device.startswith("cuda") else "gloo"
     if backend == "nccl":
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
@@ -163,8 +168,8 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
             raise
         reason = str(error).strip().splitlines()[0]
         raise RankError(
-            f"rank {os.environ.get('RANK')}: another rank is gone, or was silent for "
-            f"{timeout_s:g} s ({reason}); look for what it said, then run the same command with "
+            f"rank {os.environ.get('RANK')}: another rank has exited, or has not answered for "
+            f"{timeout_s:g} s ({reason}); read its error message, then run the same command with "
             "--resume"
         ) from error
     finally:
@@ -173,5 +178,6 @@ def joined(device: str = "cpu", timeout_s: float = TIMEOUT_S) -> Iterator[None]:
 
 
 def _is_communication(error: RuntimeError) -> bool:
+    """Return whether an error comes from the communication between processes."""
     text = str(error).lower()
     return isinstance(error, dist.DistError) or "gloo" in text or "nccl" in text

@@ -1,4 +1,4 @@
-"""Ctrl-C, and a scheduler's SIGTERM, wait until a step is done, so that its state can be kept."""
+"""Ctrl-C and SIGTERM are deferred to the end of a training step, so that its state can be saved."""
 
 import signal
 import threading
@@ -9,37 +9,42 @@ from types import FrameType
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-class StopAsked:
-    """Whether a signal has asked to stop: its number, 0 if none has."""
+class StopRequest:
+    """A request to stop: the number of the signal that made it, 0 while there is none."""
 
     number = 0
 
     def stop(self) -> None:
-        """End as the signal would have ended the process at once."""
+        """Raise what the signal would have raised at once.
+
+        Raises:
+            KeyboardInterrupt: for SIGINT.
+            SystemExit: for SIGTERM.
+        """
         if self.number == signal.SIGTERM:
             raise SystemExit(128 + self.number)
         raise KeyboardInterrupt
 
 
 @contextmanager
-def stops_wait() -> Iterator[StopAsked]:
-    """Note the first signal instead of ending by it; the second one ends.
+def deferred_signals() -> Iterator[StopRequest]:
+    """Record the first signal instead of ending on it; end on the second.
 
-    Outside of the main thread, which alone is told of signals, and where a signal is ignored,
-    nothing is changed.
+    Nothing changes outside of the main thread, which alone receives signals, or for a signal that
+    is ignored.
     """
-    asked = StopAsked()
+    request = StopRequest()
 
-    def note(number: int, _: FrameType | None) -> None:
-        again, asked.number = asked.number, number
-        if again:
-            asked.stop()
+    def record(number: int, _: FrameType | None) -> None:
+        repeated, request.number = request.number, number
+        if repeated:
+            request.stop()
 
-    here = threading.current_thread() is threading.main_thread()
-    heeded = [n for n in SIGNALS if here and signal.getsignal(n) not in (signal.SIG_IGN, None)]
-    before = {number: signal.signal(number, note) for number in heeded}
+    in_main = threading.current_thread() is threading.main_thread()
+    handled = [n for n in SIGNALS if in_main and signal.getsignal(n) not in (signal.SIG_IGN, None)]
+    before = {number: signal.signal(number, record) for number in handled}
     try:
-        yield asked
+        yield request
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)

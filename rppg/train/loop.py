@@ -1,266 +1,169 @@
-"""The training loop: one optimizer stack, one closure, one row of the log a step."""
+"""The training loop of every method: batches, steps, the log, saving and resuming."""
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack
-from dataclasses import replace
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from typing import Any, Protocol
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-
-import gradreg
 from rppg.errors import InputError
-from rppg.models.fcus import FcusNet, FcusOutput
-from rppg.models.patches import tile_background
 from rppg.train import distributed
-from rppg.train.clips import Batch, ClipSet, batch_sizes, batches
-from rppg.train.config import MaskConfig, ProjectConfig, TrainConfig
-from rppg.train.interrupts import stops_wait
-from rppg.train.objective import Loss, objective
+from rppg.train.clips import Batch
+from rppg.train.interrupts import StopRequest, deferred_signals
 from rppg.train.resume import RunState, fitting
-from rppg.train.steady import EpochMean, Tether
 
 LogRow = dict[str, float]
 OnStep = Callable[[LogRow], None]
 
 
+class Trainer(Protocol):
+    """A network that a method trains, and all that its next step depends on.
+
+    Attributes:
+        steps_per_epoch: number of batches in an epoch.
+        saves_every_step: whether the state can be saved after any step, or only after an epoch.
+    """
+
+    steps_per_epoch: int
+    saves_every_step: bool
+
+    def start(self) -> None:
+        """Prepare the first step of a new run."""
+
+    def batches(self, skip: int) -> Iterator[Batch]:
+        """Yield an epoch's batches, leaving out the first `skip`."""
+
+    def step(self, batch: Batch) -> LogRow:
+        """Make one optimizer step; return the loss and its terms."""
+
+    def end_epoch(self, row: LogRow) -> None:
+        """Finish an epoch, whose last row of the log is `row`."""
+
+    def finished(self) -> bool:
+        """Return whether to stop before the last epoch."""
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next step depends on, to be saved."""
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved `state`."""
+
+
 def fit(
-    net: FcusNet,
-    clip_set: ClipSet,
-    config: TrainConfig,
-    on_step: OnStep | None = None,
-    state: RunState | None = None,
+    trainer: Trainer, epochs: int, on_step: OnStep | None = None, state: RunState | None = None
 ) -> list[LogRow]:
-    """Train `net` in place on clips, without labels; returns the log, one row a step.
+    """Train, and return the log, one row per step.
 
     Args:
         on_step: called after each step.
-        state: where to keep the state of the run, and whether to go on from it. An interrupt or
-            SIGTERM then waits for the end of the step, and the state is saved.
+        state: where to save the state of the run, and whether to resume from it. With a trainer
+            that `saves_every_step`, Ctrl-C and SIGTERM wait for the end of the step.
 
     Raises:
-        InputError: when the loss is not finite, naming the step; or as `RunState` does.
+        InputError: the loss is not finite; or as `RunState` does.
     """
-    generator = torch.Generator().manual_seed(config.seed)
-    optimizer = build_optimizer(net, config)
-    per_epoch = len(batch_sizes(len(clip_set.clips), config.batch_size))
-    tether = Tether(physics_of(net), config.tether)
-    mean = EpochMean(list(net.parameters()), per_epoch, config.averaged)
-    log: list[LogRow] = []
-    previous: Tensor | None = None
-    found = None if state is None else state.load()
-    if found is not None:
-        with fitting(state):
-            log, previous = _restore(found, net, optimizer, mean, generator)
-    elif config.project is not None:
-        _observe_background(optimizer, net, clip_set, config.project, config.seed)
-    model: nn.Module = net
-    if distributed.several():  # its buffers never change
-        model = nn.parallel.DistributedDataParallel(net, forward_sync_buffers=False)
-    clips_seen, before_s = (log[-1]["clips_seen"], log[-1]["seconds"]) if log else (0, 0.0)
-    started = saved = time.monotonic()
-    net.train()
-    with ExitStack() as stack:
-        asked = None if state is None else stack.enter_context(stops_wait())
-        while len(log) < per_epoch * config.epochs:
-            epoch, done = divmod(len(log), per_epoch)
-            drawn_from = generator.get_state()
-            for batch in batches(clip_set, config.batch_size, generator, skip=done):
-                told, gradient = _step(model, net, optimizer, batch, config, previous)
-                if not math.isfinite(told["loss"]):
-                    raise InputError(
-                        f"the loss is {told['loss']} at step {len(log)}; nothing was saved; "
-                        "lower lr, or look for damaged recordings"
-                    )
-                tether.pull()
-                mean.update(len(log) % per_epoch)
-                clips_seen += len(batch.speed)
-                previous = gradient
-                row = {
-                    "step": len(log) + 1,
-                    "epoch": epoch + 1,
-                    "clips_seen": clips_seen,
-                    "seconds": before_s + time.monotonic() - started,
-                    **told,
-                }
-                log.append(row)
+    log = _start_or_resume(trainer, state)
+    clock = _Clock(log[-1]["seconds"] if log else 0.0)
+    with _saver(state, trainer, log) as saver:
+        while len(log) < epochs * trainer.steps_per_epoch and not trainer.finished():
+            epoch, done = divmod(len(log), trainer.steps_per_epoch)
+            for batch in trainer.batches(skip=done):
+                _append_row(log, epoch + 1, len(batch.speed), clock, trainer.step(batch))
                 if on_step:
-                    on_step(row)
-                if state is None or asked is None:
-                    continue
-                asked.number = distributed.largest(asked.number)
-                due = asked.number or time.monotonic() - saved >= state.every_s
-                if due and distributed.rank() == 0:
-                    last = len(log) % per_epoch == 0
-                    at = generator.get_state() if last else drawn_from
-                    state.save(_state(log, previous, net, optimizer, mean, at))
-                    saved = time.monotonic()
-                if asked.number:
-                    asked.stop()
-    net.eval()
+                    on_step(log[-1])
+                saver.after_step()
+            with clock.paused():
+                trainer.end_epoch(log[-1])
+                saver.after_epoch()
     return log
 
 
-def _state(
-    log: list[LogRow],
-    previous: Tensor,
-    net: FcusNet,
-    optimizer: Any,
-    mean: EpochMean,
-    drawn_from: Tensor,
-) -> dict[str, Any]:
-    """All that the next step depends on; `drawn_from`: the generator when its epoch began."""
-    return {
-        "log": log,
-        "previous": previous,
-        "net": net.state_dict(),
-        "optimizer": optimizer.state_dict(),
-        "mean": mean.state(),
-        "generator": drawn_from,
-        "random": torch.get_rng_state(),
-    }
+def _start_or_resume(trainer: Trainer, state: RunState | None) -> list[LogRow]:
+    """Return the log so far."""
+    if state is None or (saved := state.load()) is None:
+        trainer.start()
+        return []
+    with fitting(state.path):
+        trainer.restore(saved)
+        log: list[LogRow] = saved["log"]
+    return log
 
 
-def _restore(
-    found: Mapping[str, Any],
-    net: FcusNet,
-    optimizer: Any,
-    mean: EpochMean,
-    generator: torch.Generator,
-) -> tuple[list[LogRow], Tensor]:
-    """The log and the last gradient of a state, after the rest is where it was."""
-    net.load_state_dict(found["net"])
-    optimizer.load_state_dict(found["optimizer"])
-    mean.restore(found["mean"])
-    generator.set_state(found["generator"])
-    torch.set_rng_state(found["random"])
-    return found["log"], found["previous"].to(net.fusion_power.device)
+def _append_row(log: list[LogRow], epoch: int, clips: int, clock: "_Clock", terms: LogRow) -> None:
+    """Append a step to the log.
 
-
-def physics_of(net: FcusNet) -> list[nn.Parameter]:
-    """The parameters that are not the attention's: ridges, choice and fusion."""
-    attention = {id(p) for p in net.attention.parameters()}
-    return [p for p in net.parameters() if id(p) not in attention]
-
-
-def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
-    """AdamW in gradreg's canonical stack, less the levels that are switched off."""
-    attention, physics = list(net.attention.parameters()), physics_of(net)
-    optimizer: torch.optim.Optimizer = torch.optim.AdamW(
-        [
-            {"params": attention, "lr": config.lr, "weight_decay": config.weight_decay},
-            {"params": physics, "lr": config.lr_physics, "weight_decay": 0.0},
-        ]
-    )
-    mask, smooth, project = config.mask, config.smooth, config.project
-    return gradreg.regularize(
-        optimizer,
-        net,
-        mask=None
-        if mask is None
-        else gradreg.WeakAmplitude(mask.low, mask.high, adaptive=mask.quantile),
-        smooth=None if smooth is None else smooth.rho,
-        project=None
-        if project is None
-        else {
-            "energy": project.energy,
-            "max_fraction": project.max_fraction,
-            "include": ["attention.*"],
-        },
+    Raises:
+        InputError: the loss is not finite.
+    """
+    if not math.isfinite(terms["loss"]):
+        raise InputError(
+            f"the loss is {terms['loss']} at step {len(log)}; nothing was saved; lower lr, or look "
+            "for damaged recordings"
+        )
+    log.append(
+        {
+            "step": len(log) + 1,
+            "epoch": epoch,
+            "clips_seen": (log[-1]["clips_seen"] if log else 0) + clips,
+            "seconds": clock.seconds(),
+            **terms,
+        }
     )
 
 
-def _step(
-    model: nn.Module,
-    net: FcusNet,
-    optimizer: Any,
-    batch: Batch,
-    config: TrainConfig,
-    previous: Tensor | None,
-) -> tuple[LogRow, Tensor]:
-    """One optimizer step: what the log tells of it, and the gradient at the unperturbed weights.
+class _Clock:
+    """The time spent in training, counted on from that of a resumed run."""
 
-    Args:
-        model: the network, or what wraps it where there are several ranks.
-        previous: the gradient of the step before.
-    """
-    seen: list[tuple[Loss, Tensor, Tensor]] = []
-    weights = net.fusion_power
-    clips, speed = batch.clips.to(weights.dtype), batch.speed
-    if weights.is_cuda:  # the copy goes on while the host does
-        clips, speed = clips.pin_memory(), speed.pin_memory()
-    clips = clips.to(weights.device, non_blocking=True)
-    speed = speed.to(weights.device, non_blocking=True)
+    def __init__(self, before_s: float) -> None:
+        self._started_s = time.monotonic() - before_s
 
-    def closure() -> Tensor:
-        optimizer.zero_grad()
-        output = _gathered(model(clips), len(speed))
-        keep = torch.ones_like(output.regions)
-        if config.mask is not None:
-            evidence = span_amplitude(output.regions, config.mask, net.config.fps)
-            regions, keep = optimizer.verify(output.regions, evidence=evidence)
-            output = replace(output, regions=regions)
-        loss = objective(net, output, keep, speed, config.objective)
-        loss.total.backward()
-        if not seen:  # a smoother calls again, at the perturbed weights
-            gradient = torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
-            seen.append((loss, keep.mean(), gradient))
-        return loss.total
+    def seconds(self) -> float:
+        """Return the seconds so far."""
+        return time.monotonic() - self._started_s
 
-    optimizer.step(closure)
-    loss, kept, gradient = seen[0]
-    cosine = F.cosine_similarity(gradient, gradient if previous is None else previous, 0)
-    told = {
-        "loss": loss.total,
-        "sparsity": loss.sparsity,
-        "variance": loss.variance,
-        "coherence": loss.coherence,
-        "kept": kept,
-        "gradient_norm": gradient.norm(),
-        "gradient_cosine": cosine,
-    }
-    values = torch.stack([value.detach() for value in told.values()]).tolist()
-    row = dict(zip(told, values, strict=True))
-    if previous is None:
-        row["gradient_cosine"] = math.nan
-    return row, gradient
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        """Leave out the time inside."""
+        began = time.monotonic()
+        yield
+        self._started_s += time.monotonic() - began
 
 
-def _gathered(output: FcusOutput, clips: int) -> FcusOutput:
-    """What all ranks' networks say of the batch."""
-    parts = (output.regions, output.attention, output.choice)
-    return FcusOutput(*(distributed.gather(part, clips) for part in parts))
+class _Saver:
+    """Saves the state of a run when it is due, and stops the run when a signal has asked for it."""
+
+    def __init__(
+        self, state: RunState | None, trainer: Trainer, log: list[LogRow], request: StopRequest
+    ) -> None:
+        self.state, self.trainer, self.log, self.request = state, trainer, log, request
+        self._saved_s = time.monotonic()
+
+    def after_step(self) -> None:
+        """Save, if the state can be saved between any two steps."""
+        if self.state is None or not self.trainer.saves_every_step:
+            return
+        self.request.number = distributed.largest(self.request.number)
+        self._save_if_due(self.state)
+        if self.request.number:
+            self.request.stop()
+
+    def after_epoch(self) -> None:
+        """Save, if the state can only be saved between epochs."""
+        if self.state and not self.trainer.saves_every_step and not self.trainer.finished():
+            self._save_if_due(self.state)
+
+    def _save_if_due(self, state: RunState) -> None:
+        due = self.request.number or time.monotonic() - self._saved_s >= state.every_s
+        if due and distributed.rank() == 0:
+            state.save({"log": self.log, **self.trainer.state()})
+            self._saved_s = time.monotonic()
 
 
-def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
-    """Amplitude `(B, R, T)` of each region around each moment: the mask's evidence.
-
-    The root mean square over a sliding span, in AC/DC units; a pulse's is 0.0002–0.01.
-    """
-    span = min(round(mask.span_s * fps) | 1, regions.shape[-1] | 1)
-    power = F.avg_pool1d(regions.detach().square(), span, 1, span // 2, count_include_pad=False)
-    return power.sqrt()
-
-
-def _observe_background(
-    optimizer: Any, net: FcusNet, clip_set: ClipSet, config: ProjectConfig, seed: int
-) -> None:
-    """Show the projector what is beside the head, where there is no blood, as noise.
-
-    What the layers of the attention answer to it stays what it is: training may not turn them
-    towards, or away from, the walls and lamps of the camera in front of it.
-    """
-    # A generator of its own, so that runs with and without this level see the same batches.
-    generator = torch.Generator().manual_seed(seed)
-    chosen = torch.randperm(len(clip_set.clips), generator=generator)[: config.observe_clips]
-    weights = net.fusion_power
-    for first in range(0, len(chosen), distributed.world()):
-        with torch.no_grad(), optimizer.observe_noise():  # all ranks enter and leave together
-            for index in chosen[first + distributed.rank() :][:1].tolist():
-                run, start = clip_set.clips[index]
-                clip = clip_set.runs[run][start : start + clip_set.frames][None]
-                clip = tile_background(clip.to(weights.device, weights.dtype))
-                net.attention(*net.traces(clip))
+@contextmanager
+def _saver(state: RunState | None, trainer: Trainer, log: list[LogRow]) -> Iterator[_Saver]:
+    """Yield a saver, deferring signals while it can save the state of any step."""
+    if state is None or not trainer.saves_every_step:
+        yield _Saver(state, trainer, log, StopRequest())
+        return
+    with deferred_signals() as request:
+        yield _Saver(state, trainer, log, request)

@@ -1,8 +1,8 @@
-"""The objective: what a pulse is known to be, without a label.
+"""The label-free objective: terms that known properties of a pulse make small.
 
 Non-contrastive terms after Speth et al., "Non-Contrastive Unsupervised Learning of Physiological
 Signals from Video" (CVPR 2023), and regional coherence: the regions of a face carry one pulse, so
-halves of the face, fused apart, must agree; motion and sensor noise do not.
+the waves of two halves of the face must agree; those of motion and sensor noise do not.
 The published bandwidth term is left out: the network's output is band-limited by construction.
 """
 
@@ -33,20 +33,20 @@ def objective(
     speed: Tensor,
     weights: ObjectiveWeights,
 ) -> Loss:
-    """The label-free loss of a batch.
+    """Compute the label-free loss of a batch.
 
     Args:
-        net: the network, for how it fuses regions.
-        output: its answer, with `output.regions` as verified.
-        keep: `(B, R, T)` verification weights in 0..1. What was rejected takes no part in the
-            fused waves, nor in the statistics of the batch.
-        speed: `(B,)` playback speed of each clip: its pulse may lie in the band times the speed.
+        net: the network, which fuses the regions.
+        output: its output, with `output.regions` as verified.
+        keep: `(B, R, T)` verification weights in 0..1. Rejected samples take no part in the fused
+            waves, nor in the statistics of the batch.
+        speed: `(B,)` playback speed of each clip: the band of its pulse is scaled by it.
     """
     config = net.config
     bvp = net.fuse(output, keep)
     clip_weight = keep.mean((1, 2))
     clip_weight = clip_weight / clip_weight.sum().clamp(min=1e-8)
-    power, hz = power_spectrum(bvp, config.fps)
+    power, hz = padded_spectrum(bvp, config.fps)
     low = (config.low_hz * speed).clamp(min=config.low_hz)[:, None]
     high = (config.high_hz * speed).clamp(max=config.high_hz)[:, None]
     band = (hz >= low) & (hz <= high)
@@ -59,10 +59,10 @@ def objective(
     return Loss(total, sparsity, variance, coherence)
 
 
-def power_spectrum(
+def padded_spectrum(
     waves: Tensor, fps: float, resolution_hz: float = 1 / 120
 ) -> tuple[Tensor, Tensor]:
-    """Zero-padded power spectrum `(..., F)` of waves `(..., T)` and its frequencies in Hz."""
+    """Return the zero-padded power spectrum `(..., F)` of waves `(..., T)`, and its frequencies."""
     waves = waves - waves.mean(-1, keepdim=True)
     waves = waves * torch.hann_window(waves.shape[-1], dtype=waves.dtype, device=waves.device)
     length = max(waves.shape[-1], round(fps / resolution_hz))
@@ -71,10 +71,10 @@ def power_spectrum(
 
 
 def sparsity_term(power: Tensor, hz: Tensor, band: Tensor, width_hz: float = 0.15) -> Tensor:
-    """Share `(B,)` of in-band power away from the strongest line and its second harmonic.
+    """Return the share `(B,)` of in-band power away from the strongest line and its harmonic.
 
-    The published term counts the harmonic as noise; a pulse has one, a sine that fits the loss
-    does not, so here it counts as signal.
+    The published term counts the second harmonic as noise. A pulse has one, and a sine that merely
+    fits the loss does not, so here it counts as signal.
     """
     inside = power * band
     peak = hz[inside.argmax(-1)][:, None]
@@ -83,9 +83,10 @@ def sparsity_term(power: Tensor, hz: Tensor, band: Tensor, width_hz: float = 0.1
 
 
 def variance_term(power: Tensor, band: Tensor, clip_weight: Tensor) -> Tensor:
-    """Squared distance of the batch's mean spectrum from a uniform one, as distributions.
+    """Return the squared distance of the batch's mean spectrum from a uniform one.
 
-    Without it every clip could be answered with one and the same rate.
+    Both are compared as cumulative distributions. Without this term the network could give every
+    clip the same rate.
     """
     inside = power[:, band]
     shape = inside / inside.sum(-1, keepdim=True).clamp(min=1e-20)
@@ -95,7 +96,10 @@ def variance_term(power: Tensor, band: Tensor, clip_weight: Tensor) -> Tensor:
 
 
 def coherence_term(net: FcusNet, output: FcusOutput, keep: Tensor) -> Tensor:
-    """One minus the correlation `(B,)` of two halves of the face, in a chessboard pattern."""
+    """Return one minus the correlation `(B,)` of two halves of the face.
+
+    The halves are the black and the white fields of a chessboard of regions.
+    """
     side = net.config.regions
     index = torch.arange(side * side, device=keep.device)
     black = (index // side + index % side) % 2 == 0

@@ -1,73 +1,74 @@
-"""Train FCUS-rPPG without labels: `train(config)`, `python -m rppg.train`, `rppg train`."""
+"""Training runs: FCUS's, `train(config)`, and what every method's run shares, `TrainingRun`."""
 
 import hashlib
 import json
-import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import torch
-from pydantic import BaseModel
 
 import rppg
-from rppg.atomic import atomic_path
-from rppg.crops.cache import cached, checked_elsewhere, store
+from rppg.atomic import write_text
 from rppg.data.provenance import data_provenance
-from rppg.data.specs import open_datasets
 from rppg.devices import find_device
-from rppg.errors import InputError
-from rppg.models.checkpoint import Network, digest_of, load_network, save_checkpoint
+from rppg.json_values import finite_or_null
+from rppg.models.checkpoint import Network, save_checkpoint
 from rppg.models.fcus import FcusNet
+from rppg.renamed import renamed_attribute, renamed_keyword
 from rppg.train import distributed
 from rppg.train.clips import batch_sizes, cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.loop import LogRow, fit
-from rppg.train.resume import SAVE_EVERY_S, RunState
+from rppg.train.fcus import fit_fcus
+from rppg.train.loop import LogRow, OnStep
+from rppg.train.recordings import Skipped, open_recordings, readable_crops
+from rppg.train.resume import SAVE_EVERY_S, STATE_FILE, RunState, digest_of_run, settings_of
 from rppg.types import FaceCrops, Recording
 
-logger = logging.getLogger(__name__)
-
-STATE_FILE = "resume.safetensors"
+Loading = Callable[[int, int], None]
 
 
 @dataclass(frozen=True)
 class TrainResult:
-    """What a training run leaves.
+    """The result of a training run.
 
     Attributes:
         net: the trained network.
-        log: one row a step: loss terms, kept fraction, gradient norm and cosine, clips, seconds.
-        made: how it was made, as the checkpoint tells it.
+        log: one row per step: loss terms, kept fraction, gradient norm and cosine, clips, seconds.
+        provenance: configuration, data and versions, as in the checkpoint.
         checkpoint: where it was saved, if it was.
-        skipped: why, by name, for recordings that could not be used.
+        skipped: reasons, by name, for recordings that could not be used.
     """
 
     net: FcusNet
     log: list[LogRow]
-    made: dict[str, Any]
+    provenance: dict[str, Any]
     checkpoint: Path | None = None
     skipped: Mapping[str, str] = field(default_factory=dict)
+
+    made = renamed_attribute("made", "provenance")
 
 
 @dataclass(frozen=True)
 class TrainProgress:
-    """How far a run is; `row` is the step's log."""
+    """The progress of a run: steps made, their total, and the last row of the log."""
 
     step: int
     steps: int
     row: LogRow
 
 
+@renamed_keyword("records", "recordings")
 def train(
     config: TrainConfig | None = None,
     *,
     out: Path | None = None,
     recordings: list[Recording] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
-    loading: Callable[[int, int], None] | None = None,
+    loading: Loading | None = None,
     cache: bool = True,
     workers: int | None = 1,
     resume: bool = False,
@@ -77,221 +78,200 @@ def train(
     """Train without labels.
 
     Args:
-        config: the run; one epoch on `synthetic:webcam` by default.
-        out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`, and, while the
-            run goes on, `resume.safetensors`.
-        records: recordings to train on, in place of `config.data`. Their ground truth is not read.
+        config: the configuration; one epoch on `synthetic:webcam` by default.
+        out: folder for `checkpoint.safetensors`, `checkpoint.json` and `log.jsonl`, and, until the
+            run has finished, `resume.safetensors`.
+        recordings: recordings to train on, instead of `config.data`. Their ground truth is not
+            read.
         progress: called after each step.
-        loading: called with the recordings made ready, and their total.
-        cache: keep the crops of `config.data`'s videos, and take them from there the next time.
+        loading: called with the number of recordings that are ready, and their total.
+        cache: read the crops of `config.data`'s videos from the cache, and store them there.
         workers: processes that read videos into the cache, see `rppg.crops.cache.store`.
-        resume: go on where a run into `out` was killed or stopped, if one was.
+        resume: resume a run into `out` that was killed or stopped, if there is one.
         save_every_s: seconds after which the state of the run is saved again, for `resume`.
         device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
 
     Returns:
-        The network and its log. The same configuration gives the same bits on one machine, also
-        where the run was killed and resumed. Recordings that can't be read, or hold no clip, are
-        left out, told of, and counted in `skipped`.
+        The network and its log. The same configuration gives the same bits on one machine, also if
+        the run was killed and resumed. Recordings that can't be read, or hold no clip, are left
+        out with a warning, and listed in `skipped`.
 
     Raises:
-        InputError: none of the recordings can be used, the loss is not finite, the cache can't be
-            written to, or `out` holds the state of another run.
+        InputError: no such device, none of the recordings can be used, the loss is not finite, the
+            cache can't be written to, or `out` holds the state of another run.
     """
     config = config or TrainConfig()
-    if recordings is None:
-        recordings = training_recordings(
-            config.data, config.subjects, cache=cache, workers=workers, loading=loading
+    run = TrainingRun.open(
+        settings_of("fcus", config),
+        config,
+        recordings,
+        out=out,
+        progress=progress,
+        loading=loading,
+        cache=cache,
+        workers=workers,
+        resume=resume,
+        save_every_s=save_every_s,
+        device=device,
+    )
+    clip_set = cut_clips(run.crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
+    steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
+    with run.seeded():
+        net = FcusNet(config.model).to(run.device)
+        log = fit_fcus(net, clip_set, config, run.on_step(steps), run.state(clip_set.clips))
+    counts = {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
+    provenance = {**run.provenance(), **counts, "run": run.digest}
+    checkpoint = run.save(net.cpu(), provenance, log)
+    return TrainResult(net, log, provenance, checkpoint, provenance["skipped"])
+
+
+class RunConfig(Protocol):
+    """The part of a configuration that every method has."""
+
+    @property
+    def data(self) -> tuple[str, ...]:
+        """SPECs of the datasets."""
+
+    @property
+    def subjects(self) -> int:
+        """Recordings per synthetic domain."""
+
+    @property
+    def seed(self) -> int:
+        """Seed of all random numbers."""
+
+    @property
+    def clip_s(self) -> float:
+        """Length of a clip in seconds."""
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """Return the configuration as JSON values."""
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """A training run of any method: its data, its files, and how its result came to be.
+
+    Attributes:
+        settings: see `settings_of`.
+        config: the configuration.
+        recordings: the recordings, those that are left out included.
+        crops: the crops of the others.
+        skipped: reasons why recordings are left out.
+        device: where the network is trained.
+        out: the folder for its files, if it has one.
+        resume: whether to resume from the state in that folder.
+        save_every_s: seconds after which the state is saved again.
+        progress: called after each step.
+    """
+
+    settings: Mapping[str, Any]
+    config: RunConfig
+    recordings: Sequence[Recording]
+    crops: Sequence[FaceCrops]
+    skipped: Skipped
+    device: torch.device
+    out: Path | None
+    resume: bool
+    save_every_s: float
+    progress: Callable[[TrainProgress], None] | None
+
+    @classmethod
+    def open(
+        cls,
+        settings: Mapping[str, Any],
+        config: RunConfig,
+        recordings: Sequence[Recording] | None,
+        *,
+        out: Path | None,
+        progress: Callable[[TrainProgress], None] | None,
+        loading: Loading | None,
+        cache: bool,
+        workers: int | None,
+        resume: bool,
+        save_every_s: float,
+        device: str,
+    ) -> "TrainingRun":
+        """Find the device and read the recordings; see `train` for the arguments."""
+        found = find_device(device)
+        if recordings is None:
+            recordings = open_recordings(
+                config.data, config.subjects, cache=cache, workers=workers, loading=loading
+            )
+        crops, skipped = readable_crops(recordings, config.clip_s)
+        return cls(
+            settings, config, recordings, crops, skipped, found, out, resume, save_every_s, progress
         )
-    crops, reasons = readable_crops(recordings, config.clip_s)
-    clip_set = cut_clips(crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
-    settings = settings_of("fcus", config)
-    state = open_state(
-        out, settings, clip_set.clips, recordings, reasons, resume=resume, save_every_s=save_every_s
-    )
-    with torch.random.fork_rng():
-        torch.manual_seed(config.seed)
-        net = FcusNet(config.model).to(find_device(device))
-        steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
-        log = fit(net, clip_set, config, each_step(progress, steps), state)
-        net.cpu()
-    made = {
-        **how_made(config, recordings, reasons),
-        "clips_per_epoch": len(clip_set.clips),
-        "steps": len(log),
-        "run": digest_of_run(settings),
-    }
-    checkpoint = save_run(out, net, made, log, state)
-    return TrainResult(net, log, made, checkpoint, made["skipped"])
 
+    @property
+    def digest(self) -> str:
+        """The digest of the settings."""
+        return digest_of_run(self.settings)
 
-def settings_of(recipe: str, config: BaseModel, start: Path | None = None) -> dict[str, Any]:
-    """What a run's result depends on beside its data; `start`: the checkpoint it starts from."""
-    about = {"recipe": recipe, "config": config.model_dump(mode="json")}
-    return about if start is None else {**about, "start": digest_of(start)}
+    @property
+    def usable(self) -> list[Recording]:
+        """The recordings that are not left out."""
+        return [r for r in self.recordings if (r.dataset, r.name) not in self.skipped]
 
+    @contextmanager
+    def seeded(self) -> Iterator[None]:
+        """Seed torch's random numbers inside, and leave the caller's as they are."""
+        with torch.random.fork_rng():
+            torch.manual_seed(self.config.seed)
+            yield
 
-def digest_of_run(settings: Mapping[str, Any]) -> str:
-    """How a checkpoint names the run it is from."""
-    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+    def on_step(self, steps: int) -> OnStep | None:
+        """Return what the loop calls with each row of its log, of `steps` in all."""
+        progress = self.progress
+        if progress is None:
+            return None
+        return lambda row: progress(TrainProgress(int(row["step"]), steps, row))
 
+    def state(self, clips: object) -> RunState | None:
+        """Return where the run saves its state; None if it has no folder.
 
-def is_finished(out: Path, settings: Mapping[str, Any]) -> bool:
-    """Whether a run into `out` is over, so that there is nothing to resume.
+        Args:
+            clips: the clips that it trains on, as JSON values.
+        """
+        if self.out is None:
+            return None
+        names = [[recording.dataset, recording.name] for recording in self.usable]
+        data = hashlib.sha256(json.dumps([names, clips]).encode()).hexdigest()
+        run = {**self.settings, "data": data}
+        return RunState(self.out / STATE_FILE, run, resume=self.resume, every_s=self.save_every_s)
 
-    Raises:
-        InputError: `out` holds the checkpoint of another run, which would be written over.
-    """
-    checkpoint = out / "checkpoint.safetensors"
-    if (out / STATE_FILE).exists() or not checkpoint.with_suffix(".json").exists():
-        return False
-    _, about = load_network(checkpoint)
-    if about["made"].get("run") == digest_of_run(settings):
-        return True
-    raise InputError(
-        f"{checkpoint}: of another run than the one to resume (its settings differ); give the same "
-        "settings, name another folder, or train anew, without --resume"
-    )
+    def provenance(self) -> dict[str, Any]:
+        """Return configuration, versions and data, for the checkpoint."""
+        data = data_provenance(self.recordings, self.skipped)
+        return {
+            "config": self.config.model_dump(mode="json"),
+            "rppg": rppg.__version__,
+            "torch": torch.__version__,
+            "date": datetime.now(UTC).date().isoformat(),
+            "data": [part.to_json() for part in data],
+            "datasets": sorted(part.dataset for part in data if part.recordings),
+            "subjects": sum(part.n_subjects for part in data),
+            "recordings": sum(part.recordings for part in data),
+            "skipped": {f"{dataset}: {name}": why for (dataset, name), why in self.skipped.items()},
+        }
 
+    def save(
+        self, net: Network, provenance: Mapping[str, Any], log: Sequence[LogRow]
+    ) -> Path | None:
+        """Write `log.jsonl`, one row per step, `checkpoint.safetensors` and `checkpoint.json`.
 
-def open_state(
-    out: Path | None,
-    settings: Mapping[str, Any],
-    clips: object,
-    recordings: Sequence[Recording],
-    reasons: Mapping[tuple[str, str], str],
-    *,
-    resume: bool,
-    save_every_s: float,
-) -> RunState | None:
-    """Where a run keeps its state; None where it has no folder.
+        The state for resuming is removed last: if the process is killed before, a resumed run
+        writes the files again. Of several ranks the first one writes.
 
-    Args:
-        settings: as of `settings_of`.
-        clips: which clips it trains on, as JSON values.
-        records, reasons: as for `how_made`.
-    """
-    if out is None:
-        return None
-    used_by = [[r.dataset, r.name] for r in recordings if (r.dataset, r.name) not in reasons]
-    data = hashlib.sha256(json.dumps([used_by, clips]).encode()).hexdigest()
-    run = {**settings, "data": data}
-    return RunState(out / STATE_FILE, run, resume=resume, every_s=save_every_s)
-
-
-def training_recordings(
-    data: Sequence[str],
-    subjects: int,
-    *,
-    cache: bool,
-    workers: int | None,
-    loading: Callable[[int, int], None] | None,
-) -> list[Recording]:
-    """The training split of some SPECs; `cache`, `workers` and `loading` as for `train`.
-
-    Of several ranks the first renders, and each reads a share of the videos into the cache, and
-    checks what is there already; the others take its word.
-    """
-    recordings = distributed.first_rank_first(
-        lambda: open_datasets(data, split="train", subjects=subjects, progress=loading)
-    )
-    if not cache:
-        return recordings
-    if not distributed.several():
-        return cached(recordings, workers=workers, progress=loading)
-    distributed.each_its_share(
-        lambda part: store(recordings[part], workers=workers, progress=loading, verify=True)
-    )
-    return checked_elsewhere(cached(recordings, workers=workers, progress=loading))
-
-
-def each_step(
-    progress: Callable[[TrainProgress], None] | None, steps: int
-) -> Callable[[LogRow], None] | None:
-    """What a loop calls with each row of its log, so that `progress` is told of `steps`."""
-    if progress is None:
-        return None
-    return lambda row: progress(TrainProgress(int(row["step"]), steps, row))
-
-
-def how_made(
-    config: BaseModel, recordings: Sequence[Recording], reasons: Mapping[tuple[str, str], str]
-) -> dict[str, Any]:
-    """What a checkpoint tells of any training run: configuration, versions and data.
-
-    Args:
-        records: all that there were.
-        reasons: why, by dataset and name, some of them could not be used.
-    """
-    data = data_provenance(recordings, reasons)
-    return {
-        "config": config.model_dump(mode="json"),
-        "rppg": rppg.__version__,
-        "torch": torch.__version__,
-        "date": datetime.now(UTC).date().isoformat(),
-        "data": [part.to_json() for part in data],
-        "datasets": sorted(part.dataset for part in data if part.recordings),
-        "subjects": sum(part.n_subjects for part in data),
-        "recordings": sum(part.recordings for part in data),
-        "skipped": {f"{dataset}: {name}": reason for (dataset, name), reason in reasons.items()},
-    }
-
-
-def save_run(
-    out: Path | None,
-    net: Network,
-    made: Mapping[str, Any],
-    log: Sequence[LogRow],
-    state: RunState | None,
-) -> Path | None:
-    """Write the log as JSON lines, one a step, `checkpoint.safetensors` and its JSON.
-
-    Killed in between, it is done again on `resume`: the state is removed at the end. Returns the
-    checkpoint; None, and nothing is written, without `out`. Of several ranks the first writes.
-    """
-    if out is None:
-        return None
-    if distributed.rank() > 0:
-        return out / "checkpoint.safetensors"
-    with atomic_path(out / "log.jsonl") as temporary:
-        rows = "".join(json.dumps(_missing_as_null(row)) + "\n" for row in log)
-        temporary.write_text(rows, encoding="utf-8")
-    checkpoint = out / "checkpoint.safetensors"
-    save_checkpoint(checkpoint, net, made)
-    if state is not None:
-        state.remove()
-    return checkpoint
-
-
-def readable_crops(
-    recordings: Sequence[Recording], clip_s: float
-) -> tuple[list[FaceCrops], dict[tuple[str, str], str]]:
-    """Crops of the recordings that can be used; why not, by dataset and name, of the others."""
-    found: list[FaceCrops] = []
-    skipped: dict[tuple[str, str], str] = {}
-    for recording in recordings:
-        try:
-            crops = recording.load_crops()
-            if len(crops.times_s) < 2 or crops.duration_s + 1 / crops.fps < clip_s - 1e-3:
-                raise InputError(
-                    f"{recording.name}: {len(crops.times_s)} frames, shorter than a clip of "
-                    f"{clip_s:g} s; record longer, or choose a smaller clip_s"
-                )
-        except InputError as error:
-            skipped[recording.dataset, recording.name] = str(error)
-            logger.warning("left out: %s", error)
-        else:
-            found.append(crops)
-    if skipped:
-        logger.warning("%d of %d recordings are left out", len(skipped), len(recordings))
-    if not found:
-        raise InputError(
-            f"none of the {len(recordings)} recordings can be used; the first: "
-            f"{next(iter(skipped.values()), 'there are none')}"
-        )
-    return found, skipped
-
-
-def _missing_as_null(row: LogRow) -> dict[str, float | None]:
-    """JSON knows no NaN."""
-    return {key: None if value != value else value for key, value in row.items()}  # noqa: PLR0124
+        Returns:
+            The checkpoint; None, and nothing is written, for a run without a folder.
+        """
+        if self.out is None:
+            return None
+        checkpoint = self.out / "checkpoint.safetensors"
+        if distributed.rank() == 0:
+            rows = "".join(json.dumps(finite_or_null(row)) + "\n" for row in log)
+            write_text(self.out / "log.jsonl", rows)
+            save_checkpoint(checkpoint, net, provenance)
+            (self.out / STATE_FILE).unlink(missing_ok=True)
+        return checkpoint

@@ -35,7 +35,7 @@ def people(domain: str) -> list[Recording]:
 
     def recording(number: int) -> Recording:
         crops = render_crops(draw_subject(DOMAINS[domain], number, 10.0))
-        return Recording(f"{domain}-{number}", domain, str(number), lambda: crops, unreadable)
+        return Recording(f"{domain}-{number}", str(number), lambda: crops, domain, unreadable)
 
     return [recording(n) for n in range(320, 326)]
 
@@ -52,7 +52,7 @@ def spoilt(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with torch.no_grad():
         net.fusion_power.fill_(-6.0)
     path = tmp_path_factory.mktemp("start") / "spoilt.safetensors"
-    save_checkpoint(path, net, about["made"])
+    save_checkpoint(path, net, about["provenance"])
     return path
 
 
@@ -85,11 +85,11 @@ def test_the_old_network_is_kept_where_the_new_one_is_worse(worse: AdaptResult) 
     assert worse.checkpoint is not None
     kept, told = load_checkpoint(worse.checkpoint)
     assert same_bits(kept, shipped)
-    made = told["made"]
+    made = told["provenance"]
     assert made["adaptation"]["kept"] == "start"
-    assert made["adaptation"]["why"] == worse.evidence.told()
-    assert "Kept the old network" in worse.evidence.told()
-    assert made["config"] == about["made"]["config"], "how the kept one was made"
+    assert made["adaptation"]["why"] == worse.evidence.summary()
+    assert "Kept the old network" in worse.evidence.summary()
+    assert made["config"] == about["provenance"]["config"], "how the kept one was made"
     assert made["adaptation"]["tried"]["config"]["clip_s"] == 5
     assert load_estimator(worse.checkpoint).clip_s == 10
 
@@ -102,14 +102,14 @@ def test_the_adapted_network_is_kept_where_it_is_clearly_better(
     assert better.checkpoint is not None
     kept, told = load_checkpoint(better.checkpoint)
     assert same_bits(kept, better.adapted)
-    made = told["made"]
+    made = told["provenance"]
     assert made["adaptation"]["kept"] == "adapted"
     assert made["adaptation"]["start"]["checkpoint"] == str(spoilt)
-    assert made["adaptation"]["start"]["made"] == load_checkpoint()[1]["made"]
+    assert made["adaptation"]["start"]["provenance"] == load_checkpoint()[1]["provenance"]
     assert made["config"]["data"] == ["synthetic:webcam"]
     rows = (better.checkpoint.parent / "log.jsonl").read_text().splitlines()
     assert len(rows) == len(better.log) == made["steps"]
-    assert better.evidence.told().startswith("Kept the adapted network")
+    assert better.evidence.summary().startswith("Kept the adapted network")
 
 
 def test_what_is_held_out_is_not_learned_from(
@@ -117,7 +117,7 @@ def test_what_is_held_out_is_not_learned_from(
 ) -> None:
     """Other pictures in the recordings held out change the evidence, not the network."""
     names = set(worse.evidence.names)
-    assert len(names) == 4 and worse.made["adaptation"]["tried"]["clips_per_epoch"] == 2 * 2
+    assert len(names) == 4 and worse.provenance["adaptation"]["tried"]["clips_per_epoch"] == 2 * 2
 
     def darker(recording: Recording) -> Recording:
         crops = recording.load_crops()
@@ -176,7 +176,7 @@ def test_too_few_recordings_and_other_models_are_refused(recordings: list[Record
     [
         (["--data", "synthetic:lab", "--start", "a.safetensors"], "add --adapt"),
         (["--adapt"], "--data"),
-        (["--adapt", "--data", "synthetic:lab", "--recipe", "sinc"], "recipe sinc"),
+        (["--adapt", "--data", "synthetic:lab", "--method", "sinc"], "method sinc"),
         (["--adapt", "--data", "synthetic:lab", "--start", "none.safetensors"], "no such file"),
         (
             ["--adapt", "--data", "x", "--start", "r/checkpoint.safetensors", "--out", "r"],
@@ -211,7 +211,7 @@ def test_the_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     )
     assert ended.returncode == 0, ended.stderr
     decision, where = ended.stdout.splitlines()
-    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
     assert decision == made["adaptation"]["why"]
     assert "4 people held out" in decision
     assert where == "Checkpoint: run/checkpoint.safetensors"

@@ -331,7 +331,7 @@ def test_train_leaves_a_checkpoint_and_a_log(run_of_train):
         "checkpoint.json",
         "log.jsonl",
     }
-    made = json.loads((out / "checkpoint.json").read_text())["made"]
+    made = json.loads((out / "checkpoint.json").read_text())["provenance"]
     config = made["config"]
     assert (config["seed"], config["subjects"], config["clip_s"]) == (5, 4, 5.0)
     assert config["data"] == ["synthetic:wild"] and made["recordings"] == 4
@@ -363,7 +363,7 @@ def test_each_level_can_be_left_out(run_of_train, cache, monkeypatch, tmp_path, 
     with pytest.raises(SystemExit) as ended:
         main(["train", *map(str, arguments), f"--no-{level}"])
     assert not ended.value.code
-    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
     off = {name for name in ("mask", "smooth", "project") if made["config"][name] is None}
     assert off == {level}
     other = load_estimator(run_of_train[0] / "checkpoint.safetensors").net.state_dict()
@@ -377,7 +377,7 @@ def test_the_module_trains_without_any_level(run_of_train, rppg, small, tmp_path
     off = ["--no-mask", "--no-smooth", "--no-project"]
     ended = rppg("--data", "synthetic:wild", *arguments, *off, module="rppg.train", cwd=tmp_path)
     assert ended.returncode == 0, ended.stderr
-    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
     assert [made["config"][name] for name in ("mask", "smooth", "project")] == [None] * 3
     assert made["config"]["seed"] == 9 and made["config"]["epochs"] == 2
 

@@ -692,7 +692,7 @@ def test_training_is_the_same_from_the_cache(films, folder, caplog):
         assert len(contents(folder)) == 3
         for name, value in direct.net.state_dict().items():
             assert torch.equal(value, again.net.state_dict()[name]), name
-    (part,) = again.made["data"]
+    (part,) = again.provenance["data"]
     assert part == {
         "dataset": config.data[0], "spec": config.data[0], "split": "all", "n_subjects": 3,
         "subjects": ["0.avi", "1.avi", "2.avi"], "recordings": 3, "left_out": [],

@@ -129,7 +129,7 @@ def test_train_leaves_bad_recordings_out_by_name(rppg, study, tmp_path, caplog):
     left = re.findall(r"left out: (\S+)", caplog.text)
     assert [path.rsplit("/", 1)[-1] for path in left] == ["short.avi:", "cut.avi:"]
     assert "2 of 5 recordings are left out" in caplog.text
-    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
     assert made["recordings"] == 3 and made["subjects"] == 3  # without a look at the labels
     assert len(made["skipped"]) == 2
     (data,) = made["data"]

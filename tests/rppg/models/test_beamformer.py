@@ -11,9 +11,9 @@ from rppg.models.beamformer import (
     beamformer_weights,
     cancel_references,
     covariance,
-    join_windows,
+    fold_windows,
     load_diagonal,
-    split_windows,
+    unfold_windows,
 )
 
 seeds = st.integers(0, 2**31 - 1)
@@ -125,10 +125,10 @@ def test_windows_joined_again_are_the_signal(
     hop = max(1, length // quotient)
     time = length // 2 + hop + 1 + extra
     x = torch.randn(2, 3, time, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    windows = split_windows(x, length, hop)
+    windows = unfold_windows(x, length, hop)
     assert windows.shape[:2] == (2, 3)
     assert windows.shape[-1] == length
-    torch.testing.assert_close(join_windows(windows, time, hop), x, atol=1e-9, rtol=0)
+    torch.testing.assert_close(fold_windows(windows, time, hop), x, atol=1e-9, rtol=0)
     # Window n is centred on sample n · hop.
     n = 1 if windows.shape[2] > 1 else 0
     torch.testing.assert_close(windows[..., n, length // 2], x[..., n * hop])

@@ -31,7 +31,7 @@ def test_weights_configuration_and_output_come_back_bit_for_bit(tmp_path: Path) 
     found, about = load_checkpoint(path)
     assert not found.training
     assert found.config == config
-    assert about["made"] == {"steps": 7, "of": ["a", "b"]}
+    assert about["provenance"] == {"steps": 7, "of": ["a", "b"]}
     for name, value in net.state_dict().items():
         assert torch.equal(found.state_dict()[name], value), name
     clips = 100 + torch.rand(1, 120, 4, 36, 36)
@@ -43,7 +43,7 @@ def test_weights_configuration_and_output_come_back_bit_for_bit(tmp_path: Path) 
 def test_the_checkpoint_that_ships_loads_and_is_finite() -> None:
     net, about = load_checkpoint()
     assert all(bool(v.isfinite().all()) for v in net.state_dict().values())
-    assert about["format"] == 2
+    assert about["format"] == 3
 
 
 def refused(path: Path, named: Path, pattern: str) -> None:
@@ -84,9 +84,9 @@ def test_a_missing_file_is_named(saved: Path, tmp_path: Path) -> None:
         "[]",
         "3",
         "{}",
-        '{"format": 2}',
-        '{"format": 2, "model": {"grid": "wide"}}',
-        '{"format": 2, "model": {"layers": 3}}',
+        '{"format": 3}',
+        '{"format": 3, "model": {"grid": "wide"}}',
+        '{"format": 3, "model": {"layers": 3}}',
     ],
 )
 def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
@@ -136,8 +136,8 @@ def test_weights_that_are_not_finite_and_folders_are_refused(saved: Path) -> Non
 
 def test_a_description_without_its_making_is_refused(saved: Path) -> None:
     sidecar = saved.with_suffix(".json")
-    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"made": None}))
-    refused(saved, sidecar, "'made' is None")
+    sidecar.write_text(json.dumps(json.loads(sidecar.read_text()) | {"provenance": None}))
+    refused(saved, sidecar, "'provenance' is None")
 
 
 @pytest.mark.parametrize(
@@ -146,9 +146,9 @@ def test_a_description_without_its_making_is_refused(saved: Path) -> None:
 def test_a_description_without_the_length_of_a_clip_is_refused(saved: Path, config: object) -> None:
     sidecar = saved.with_suffix(".json")
     about = json.loads(sidecar.read_text())
-    sidecar.write_text(json.dumps(about | {"made": {"config": config}}))
+    sidecar.write_text(json.dumps(about | {"provenance": {"config": config}}))
     with pytest.raises(InputError, match="clip_s in seconds") as caught:
         load_estimator(saved)
     assert str(caught.value).startswith(str(sidecar)) and "\n" not in str(caught.value)
-    sidecar.write_text(json.dumps(about | {"made": {"config": {"clip_s": 5.0}}}))
+    sidecar.write_text(json.dumps(about | {"provenance": {"config": {"clip_s": 5.0}}}))
     assert load_estimator(saved).clip_s == 5

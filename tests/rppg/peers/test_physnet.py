@@ -8,12 +8,13 @@ from pydantic import ValidationError
 from rppg.errors import InputError
 from rppg.estimators.physnet import PeerEstimator
 from rppg.models.physnet import PhysNet, PhysNetConfig
-from rppg.peers.clips import clip_starts, cut_clip, find_runs, to_pictures
+from rppg.models.physnet_input import cut_faces
+from rppg.peers.clips import clip_starts, cut_clip, find_spans
 from rppg.peers.config import PeerConfig
 from rppg.types import FaceCrops
 
-SINC = PeerConfig(recipe="sinc").model
-CONTRAST = PeerConfig(recipe="contrast-phys").model
+SINC = PeerConfig(method="sinc").model
+CONTRAST = PeerConfig(method="contrast-phys").model
 
 
 def small(config: PhysNetConfig, **given: object) -> PhysNet:
@@ -79,7 +80,7 @@ def test_pictures_show_the_face_with_what_the_scale_asks_for(whole: int) -> None
         np.linspace(0, 1, whole, dtype=np.float32)[:, None, None], (2, whole, whole, 3)
     )
     for face_scale in (1.0, 1.2, 1.5):
-        shown = to_pictures(
+        shown = cut_faces(
             np.ascontiguousarray(ramp), SINC.model_copy(update={"face_scale": face_scale})
         )
         assert shown.shape == (2, 3, 32, 32)
@@ -98,7 +99,7 @@ def crops_of(seconds: float, fps: float = 30.0) -> FaceCrops:
 def test_clips_are_on_the_networks_clock_and_leave_out_where_the_face_was_lost() -> None:
     crops = crops_of(8)
     crops.valid[100] = False
-    first, second = find_runs([crops, crops_of(2)], SINC, 90)
+    first, second = find_spans([crops, crops_of(2)], SINC, 90)
     assert (len(first.grid_s), len(second.grid_s)) == (100, 140)
     assert (first.recording, second.recording) == (0, 0)
     assert list(clip_starts(second, 90, 20)) == [0, 20, 40]
@@ -106,7 +107,7 @@ def test_clips_are_on_the_networks_clock_and_leave_out_where_the_face_was_lost()
     torch.testing.assert_close(clip[:, 0, 5, 5], 104.0 + torch.arange(90), rtol=0, atol=1e-3)
     slow = cut_clip(second, 3, 90, SINC, speed=0.6)
     torch.testing.assert_close(slow[:, 1, 5, 5], 104 + 0.6 * torch.arange(90), rtol=0, atol=1e-3)
-    (dense,) = find_runs([crops_of(4, fps=60)], SINC, 90)
+    (dense,) = find_spans([crops_of(4, fps=60)], SINC, 90)
     torch.testing.assert_close(
         cut_clip(dense, 0, 90, SINC)[:, 2, 0, 0], 2.0 * torch.arange(90), rtol=0, atol=1e-3
     )

@@ -19,23 +19,23 @@ from rppg.estimators.find import load_estimator
 from rppg.estimators.physnet import PeerEstimator
 from rppg.models.checkpoint import load_checkpoint, load_network, save_checkpoint
 from rppg.models.physnet import PhysNet
-from rppg.peers import loop
-from rppg.peers.batches import batch_sizes, batches
-from rppg.peers.clips import find_runs
+from rppg.peers import trainer
+from rppg.peers.batches import peer_batch_sizes, peer_batches
+from rppg.peers.clips import find_spans
 from rppg.peers.config import PeerConfig
-from rppg.peers.loop import EpochState
 from rppg.peers.train import PeerResult, train_peer
+from rppg.peers.trainer import EpochState
 from rppg.train.run import TrainProgress
 from rppg.types import FaceCrops, Pulse, Recording
 
-RECIPES = ("sinc", "contrast-phys")
+METHODS = ("sinc", "contrast-phys")
 TINY = {"epochs": 2, "clip_frames": 90, "stride_frames": 60, "batch_size": 3, "lr": 1e-3}
 
 
-def config_of(recipe: str, **given: object) -> PeerConfig:
-    batch = {} if recipe == "sinc" else {"batch_size": 2}
+def config_of(method: str, **given: object) -> PeerConfig:
+    batch = {} if method == "sinc" else {"batch_size": 2}
     return PeerConfig.model_validate(
-        {"recipe": recipe, **TINY, **batch, "model": {"width": 8}, **given}
+        {"method": method, **TINY, **batch, "model": {"width": 8}, **given}
     )
 
 
@@ -50,7 +50,7 @@ def record_of(number: int, seconds: float = 6.0) -> Recording:
     beat = np.sin(2 * np.pi * (1.0 + 0.2 * number) * times_s)[:, None, None, None]
     frames = 120 + 4 * beat + 3 * generator.standard_normal((len(times_s), 36, 36, 3))
     crops = FaceCrops(frames.astype(np.uint8), times_s, np.ones(len(times_s), bool))
-    return Recording(f"face-{number}", "faces", str(number), lambda: crops, unreadable)
+    return Recording(f"face-{number}", str(number), lambda: crops, "faces", unreadable)
 
 
 @pytest.fixture(scope="module")
@@ -63,11 +63,11 @@ def same_bits(a: PhysNet, b: PhysNet) -> bool:
     return all(torch.equal(x, y) for x, y in pairs)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("method", METHODS)
 def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
-    recordings: list[Recording], recipe: str
+    recordings: list[Recording], method: str
 ) -> None:
-    config = config_of(recipe)
+    config = config_of(method)
     seen: list[TrainProgress] = []
     states: list[EpochState] = []
 
@@ -84,11 +84,11 @@ def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
     two = train_peer(config, recordings=recordings)
     assert same_bits(one.net, two.net)
     assert [s.criterion for s in one.epochs] == [s.criterion for s in two.epochs]
-    assert one.made["criterion"] == two.made["criterion"]
-    assert not same_bits(one.net, train_peer(config_of(recipe, seed=1), recordings=recordings).net)
+    assert one.provenance["criterion"] == two.provenance["criterion"]
+    assert not same_bits(one.net, train_peer(config_of(method, seed=1), recordings=recordings).net)
     assert states == one.epochs and [s.epoch for s in states] == [1, 2]
     assert 0 < states[0].train_s < states[1].train_s
-    steps, clips = len(one.log), one.made["clips_per_epoch"]
+    steps, clips = len(one.log), one.provenance["clips_per_epoch"]
     assert [p.step for p in seen] == list(range(1, steps + 1)) and {p.steps for p in seen} == {
         steps
     }
@@ -101,17 +101,17 @@ def test_the_criterion_is_the_recipes_own_on_recordings_not_trained_on(
     recordings: list[Recording],
 ) -> None:
     """The last recording decides the criterion and touches no weight."""
-    for recipe in RECIPES:
+    for method in METHODS:
         # ELU: a ReLU network as small as this one is dead after so few steps
         model = {"width": 8, "activation": "elu", "scaling": "standard"}
-        config = config_of(recipe, epochs=1, model=model)
+        config = config_of(method, epochs=1, model=model)
         plain = train_peer(config, recordings=recordings)
         other = train_peer(config, recordings=[*recordings[:-1], record_of(77)])
         assert same_bits(plain.net, other.net)
         assert plain.epochs[0].criterion != other.epochs[0].criterion
-        assert plain.made["held_out"] == 1 and plain.made["recordings"] == 6
-        runs = find_runs([recordings[-1].load_crops()], config.model, 90)
-        assert loop.criterion(plain.net, runs, config) == plain.epochs[0].criterion
+        assert plain.provenance["held_out"] == 1 and plain.provenance["recordings"] == 6
+        spans = find_spans([recordings[-1].load_crops()], config.model, 90)
+        assert trainer.criterion(plain.net, spans, config) == plain.epochs[0].criterion
 
 
 @pytest.mark.parametrize("scores", [[3.0, 1.0, 2.0], [1.0, 2.0, 3.0], [math.nan, 2.0, 1.0]])
@@ -119,7 +119,7 @@ def test_the_weights_of_the_best_epoch_are_kept(
     recordings: list[Recording], monkeypatch: pytest.MonkeyPatch, scores: list[float]
 ) -> None:
     given = iter(scores)
-    monkeypatch.setattr(loop, "criterion", lambda *_: next(given))
+    monkeypatch.setattr(trainer, "criterion", lambda *_: next(given))
     weights: list[dict[str, torch.Tensor]] = []
 
     def on_epoch(net: PhysNet, state: EpochState) -> None:
@@ -127,7 +127,7 @@ def test_the_weights_of_the_best_epoch_are_kept(
 
     result = train_peer(config_of("sinc", epochs=3), recordings=recordings[:3], on_epoch=on_epoch)
     best = int(np.nanargmin(scores))
-    assert result.made["best_epoch"] == best + 1
+    assert result.provenance["best_epoch"] == best + 1
     for name, value in result.net.state_dict().items():
         assert torch.equal(value, weights[best][name]), name
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
@@ -142,30 +142,30 @@ def test_a_run_stops_where_the_callback_or_patience_says(
 
     assert stopped(lambda _, state: state.epoch == 3) == 3
     scores = iter([5.0, 4.0, 6.0, 6.0, 1.0])
-    monkeypatch.setattr(loop, "criterion", lambda *_: next(scores))
+    monkeypatch.setattr(trainer, "criterion", lambda *_: next(scores))
     assert stopped(None, patience=2) == 4
 
 
 def test_an_epoch_of_sinc_is_every_clip_once_and_of_contrast_phys_every_video() -> None:
     crops = [record_of(n, 10.0).load_crops() for n in range(5)]
     sinc = config_of("sinc")
-    runs = find_runs(crops, sinc.model, 90)
-    assert batch_sizes(runs, sinc) == [3] * 6 + [2]  # 4 clips of each
+    spans = find_spans(crops, sinc.model, 90)
+    assert peer_batch_sizes(spans, sinc) == [3] * 6 + [2]  # 4 clips of each
     contrast = config_of("contrast-phys", stride_frames=90)
-    assert batch_sizes(runs, contrast) == [2] * (3 * 2)  # 3 passes, the fifth video left over
+    assert peer_batch_sizes(spans, contrast) == [2] * (3 * 2)  # 3 passes, the fifth video left over
     for config in (sinc, contrast):
         generator = torch.Generator().manual_seed(0)
-        found = list(batches(runs, config, generator))
-        assert [len(b.clips) for b in found] == batch_sizes(runs, config)
+        found = list(peer_batches(spans, config, generator))
+        assert [len(b.clips) for b in found] == peer_batch_sizes(spans, config)
         assert all(b.clips.shape[1:] == (90, 3, 32, 32) for b in found)
         speed = torch.cat([b.speed for b in found])
         assert bool((speed == 1).all()) is (config is contrast)
     with pytest.raises(InputError, match=r"1 recordings.*compares 2"):
-        batch_sizes(runs[:1], contrast)
+        peer_batch_sizes(spans[:1], contrast)
 
 
 def test_what_is_not_given_is_as_published() -> None:
-    sinc, contrast = PeerConfig(), PeerConfig(recipe="contrast-phys")
+    sinc, contrast = PeerConfig(), PeerConfig(method="contrast-phys")
     told = [
         (c.clip_frames, c.stride_frames, c.batch_size, c.lr, c.epochs, c.model.dropout)
         for c in (sinc, contrast)
@@ -173,15 +173,15 @@ def test_what_is_not_given_is_as_published() -> None:
     assert told == [(120, 60, 20, 1e-4, 200, 0.5), (300, 300, 2, 1e-5, 30, 0.0)]
     assert (sinc.model.spatial, contrast.model.spatial) == (1, 2)
     mine = PeerConfig.model_validate(
-        {"recipe": "contrast-phys", "lr": 1e-3, "model": {"side": 128}}
+        {"method": "contrast-phys", "lr": 1e-3, "model": {"side": 128}}
     )
     assert (mine.lr, mine.model.side, mine.model.spatial, mine.clip_frames) == (1e-3, 128, 2, 300)
     assert PeerConfig.model_validate(mine.model_dump(mode="json")) == mine
     for bad in (
-        {"recipe": "simper"},
+        {"method": "simper"},
         {"clip_s": 5},
         {"clip_frames": 60},
-        {"recipe": "contrast-phys", "batch_size": 1},
+        {"method": "contrast-phys", "batch_size": 1},
         {"model": {"depth": 3}},
     ):
         with pytest.raises(ValidationError):
@@ -214,7 +214,7 @@ def test_a_checkpoint_comes_back_as_the_network_that_it_names(saved: PeerResult)
     assert saved.checkpoint is not None
     net, about = load_network(saved.checkpoint)
     assert isinstance(net, PhysNet) and not net.training and same_bits(net, saved.net)
-    assert about["network"] == "physnet" and about["made"] == saved.made
+    assert about["network"] == "physnet" and about["provenance"] == saved.provenance
     estimator = load_estimator(saved.checkpoint)
     assert isinstance(estimator, PeerEstimator) and estimator.clip_frames == 90
     frames = np.random.default_rng(0).uniform(0, 255, (150, 36, 36, 3)).astype(np.float32)
@@ -243,9 +243,9 @@ def test_a_description_with_another_network_or_without_clips_is_refused(
         load_network(path)
 
 
-@pytest.mark.parametrize("recipe", RECIPES)
+@pytest.mark.parametrize("method", METHODS)
 def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
-    tmp_path: Path, recipe: str
+    tmp_path: Path, method: str
 ) -> None:
     environment = {**os.environ, "RPPG_CACHE": str(tmp_path / "cache"), "COLUMNS": "400"}
 
@@ -263,19 +263,19 @@ def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
     (tmp_path / "peer.toml").write_text(
         "subjects = 3\nclip_frames = 90\nstride_frames = 200\nbatch_size = 2\n[model]\nwidth = 4\n"
     )
-    ended = rppg("train", "--recipe", recipe, "--data", "synthetic:lab", "--config", "peer.toml",
+    ended = rppg("train", "--method", method, "--data", "synthetic:lab", "--config", "peer.toml",
                  "--epochs", 2, "--out", "run")  # fmt: skip
     assert ended.returncode == 0, ended.stderr
-    assert f"Recipe: {recipe}" in ended.stdout and "of 2, with the least criterion" in ended.stdout
-    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["made"]
-    assert made["config"]["recipe"] == recipe and made["config"]["epochs"] == 2
+    assert f"Method: {method}" in ended.stdout and "of 2, with the lowest criterion" in ended.stdout
+    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
+    assert made["config"]["method"] == method and made["config"]["epochs"] == 2
     assert made["recordings"] == 3 and made["held_out"] == 1
     ended = rppg("evaluate", "--data", "synthetic:lab", "--subjects", 1, "--json",
                  "--checkpoint", "run/checkpoint.safetensors")  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     document = json.loads(ended.stdout)
     assert "run/checkpoint.safetensors" in json.dumps(document)
-    if recipe == "sinc":
+    if method == "sinc":
         ended = rppg("synthesize", "--domain", "lab", "--duration", 8, "--out", "face.mp4")
         assert ended.returncode == 0, ended.stderr
         ended = rppg("predict", "face.mp4", "--full-frame", "--json",
@@ -288,14 +288,14 @@ def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["--recipe", "sinc", "--no-mask"], "--no-mask: recipe sinc has no such level"),
-        (["--recipe", "contrast-phys", "--no-project"], "--no-project: recipe contrast-phys"),
-        (["--recipe", "simper"], "no recipe 'simper'; choose one of fcus, sinc, contrast-phys"),
-        (["--recipe", "sinc", "--config", "fcus.toml"], "fcus.toml: clip_s = 5.0"),
+        (["--method", "sinc", "--no-mask"], "--no-mask: method sinc has no such level"),
+        (["--method", "contrast-phys", "--no-project"], "--no-project: method contrast-phys"),
+        (["--method", "simper"], "no method 'simper'; choose one of fcus, sinc, contrast-phys"),
+        (["--method", "sinc", "--config", "fcus.toml"], "fcus.toml: clip_s = 5.0"),
         (["--config", "peer.toml"], "peer.toml: Value error, contrast-phys compares videos"),
     ],
 )
-def test_what_a_recipe_does_not_know_is_one_line(
+def test_what_a_method_does_not_know_is_one_line(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -307,7 +307,7 @@ def test_what_a_recipe_does_not_know_is_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
     Path("fcus.toml").write_text("clip_s = 5.0\n")
-    Path("peer.toml").write_text('recipe = "contrast-phys"\nbatch_size = 1\n')
+    Path("peer.toml").write_text('method = "contrast-phys"\nbatch_size = 1\n')
     with pytest.raises(SystemExit) as ended:
         main(["train", "--data", "synthetic:lab", *arguments])
     assert ended.value.code == 2

@@ -30,9 +30,9 @@ def test_clips_leave_out_every_span_where_the_face_was_lost() -> None:
         *((2, 9 + 30 * s) for s in range(9)),  # and from 8 s, 9 frames after 7.7 s
         *((3, 30 * s) for s in range(13)),  # the third from 4 s
     ]
-    assert [len(r) for r in clip_set.runs] == [601, 219, 370, 481]
+    assert [len(r) for r in clip_set.spans] == [601, 219, 370, 481]
     tail = to_patches(recordings[1], CONFIG)[231:]
-    assert torch.equal(clip_set.runs[2], tail)
+    assert torch.equal(clip_set.spans[2], tail)
 
 
 def test_a_single_lost_frame_is_enough() -> None:
@@ -47,8 +47,8 @@ def test_a_clip_played_faster_never_reads_where_the_face_was_lost() -> None:
     crops.valid[150:160] = False
     crops.frames[150:160] = 255
     clip_set = cut_clips([crops], CONFIG, clip_s=4, stride_s=0.5)
-    for run, start in clip_set.clips:
-        clip = _play(clip_set, run, start, SPEED[1], False)
+    for span, start in clip_set.clips:
+        clip = _play(clip_set, span, start, SPEED[1], False)
         assert float(clip.max()) <= 150
 
 

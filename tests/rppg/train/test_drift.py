@@ -11,7 +11,8 @@ import gradreg
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.train.clips import ClipSet, cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.loop import fit, physics_of
+from rppg.train.fcus import fit_fcus
+from rppg.train.optimizer import physics_of
 from rppg.train.steady import EpochMean, Tether
 
 
@@ -29,7 +30,7 @@ def trained(clip_set: ClipSet, **fields: object) -> tuple[FcusNet, list[dict[str
     torch.manual_seed(0)
     net = FcusNet(config.model)
     seen: list[dict[str, torch.Tensor]] = []
-    fit(net, clip_set, config, lambda _: seen.append(copy.deepcopy(net.state_dict())))
+    fit_fcus(net, clip_set, config, lambda _: seen.append(copy.deepcopy(net.state_dict())))
     return net, seen
 
 

@@ -13,7 +13,7 @@ from rppg.train.objective import (
     Loss,
     coherence_term,
     objective,
-    power_spectrum,
+    padded_spectrum,
     sparsity_term,
     variance_term,
 )
@@ -27,12 +27,12 @@ def wave(hz: float, seconds: float = 10.0, phase: float = 0.3) -> Tensor:
 
 
 def sparsity(waves: Tensor, low: float = 0.6, high: float = 3.3) -> Tensor:
-    power, hz = power_spectrum(waves, FPS)
+    power, hz = padded_spectrum(waves, FPS)
     return sparsity_term(power, hz, (hz >= low) & (hz <= high))
 
 
 def test_the_spectrum_peaks_where_the_sine_is() -> None:
-    power, hz = power_spectrum(torch.stack([wave(1.234), 3 + wave(2.5)]), FPS)
+    power, hz = padded_spectrum(torch.stack([wave(1.234), 3 + wave(2.5)]), FPS)
     torch.testing.assert_close(hz[power.argmax(-1)], torch.tensor([1.234, 2.5]), atol=0.01, rtol=0)
 
 

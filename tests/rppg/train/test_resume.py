@@ -18,9 +18,9 @@ from rppg.errors import InputError
 from rppg.peers.config import PeerConfig
 from rppg.peers.train import train_peer
 from rppg.train.config import TrainConfig
-from rppg.train.interrupts import stops_wait
-from rppg.train.resume import RunState, load_state, save_state
-from rppg.train.run import TrainProgress, is_finished, settings_of, train
+from rppg.train.interrupts import deferred_signals
+from rppg.train.resume import RunState, is_finished, load_state, save_state, settings_of
+from rppg.train.run import TrainProgress, train
 from rppg.types import Recording
 
 SMALL = TrainConfig(data=("synthetic:lab",), subjects=4, clip_s=5.0, batch_size=4, epochs=2, seed=1)
@@ -114,7 +114,7 @@ def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
 
 def test_a_peer_goes_on_after_its_last_epoch(tmp_path: Path, recordings: list[Recording]) -> None:
     config = PeerConfig.model_validate(
-        {"recipe": "sinc", "epochs": 3, "clip_frames": 90, "batch_size": 8, "model": {"width": 8}}
+        {"method": "sinc", "epochs": 3, "clip_frames": 90, "batch_size": 8, "model": {"width": 8}}
     )
     train_peer(config, out=tmp_path / "whole", recordings=recordings)
 
@@ -211,7 +211,7 @@ def test_a_stop_waits_for_the_step_and_keeps_its_state(
 
 
 def test_the_second_interrupt_does_not_wait() -> None:
-    with pytest.raises(KeyboardInterrupt), stops_wait() as asked:
+    with pytest.raises(KeyboardInterrupt), deferred_signals() as asked:
         signal.raise_signal(signal.SIGINT)
         assert asked.number == signal.SIGINT
         signal.raise_signal(signal.SIGINT)
@@ -222,7 +222,7 @@ def test_other_threads_are_left_alone() -> None:
     seen = []
 
     def run() -> None:
-        with stops_wait():
+        with deferred_signals():
             seen.append(signal.getsignal(signal.SIGINT))
 
     thread = threading.Thread(target=run)

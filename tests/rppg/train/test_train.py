@@ -19,7 +19,7 @@ from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.train.clips import to_patches
 from rppg.train.config import MaskConfig, ProjectConfig, TrainConfig
-from rppg.train.loop import span_amplitude
+from rppg.train.fcus import span_amplitude
 from rppg.train.run import TrainProgress, train
 from rppg.types import FaceCrops, Pulse, Recording
 
@@ -37,7 +37,7 @@ def recordings() -> list[Recording]:
     def recording(number: int) -> Recording:
         crops = render_crops(draw_subject(DOMAINS["webcam"], number, 10.0))
         return Recording(
-            f"webcam-{number}", "synthetic:webcam@1", str(number), lambda: crops, unreadable
+            f"webcam-{number}", str(number), lambda: crops, "synthetic:webcam@1", unreadable
         )
 
     return [recording(n) for n in range(310, 314)]
@@ -68,7 +68,7 @@ def test_labels_are_not_read_and_the_same_seed_gives_the_same_bits(
     assert [p.step for p in seen] == [1, 2]
     assert {p.steps for p in seen} == {2}
     assert one.log[-1]["clips_seen"] == 8  # two clips a recording, each once
-    assert one.made["clips_per_epoch"] == 8
+    assert one.provenance["clips_per_epoch"] == 8
     assert one.checkpoint is None
 
 
@@ -140,10 +140,10 @@ def test_what_a_run_writes_can_be_read_back(recordings: list[Recording], tmp_pat
     assert result.checkpoint == out / "checkpoint.safetensors"
     net, about = load_checkpoint(result.checkpoint)
     assert same_bits(net, result.net)
-    assert about["made"] == result.made
-    assert TrainConfig.model_validate(about["made"]["config"]) == CONFIG
-    assert about["made"]["datasets"] == ["synthetic:webcam@1"]
-    assert about["made"]["recordings"] == 4
+    assert about["provenance"] == result.provenance
+    assert TrainConfig.model_validate(about["provenance"]["config"]) == CONFIG
+    assert about["provenance"]["datasets"] == ["synthetic:webcam@1"]
+    assert about["provenance"]["recordings"] == 4
 
     def refuse(constant: str) -> float:
         raise AssertionError(f"{constant} is not JSON")

@@ -1,0 +1,202 @@
+"""A peer's training: the published loss, AdamW at a constant rate, the best epoch's weights."""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rppg.errors import InputError
+from rppg.models.physnet import PhysNet
+from rppg.peers.batches import peer_batch_sizes, peer_batches
+from rppg.peers.clips import Span, clip_starts, cut_clip
+from rppg.peers.config import PeerConfig
+from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
+from rppg.peers.sinc import sinc_criterion, sinc_loss
+from rppg.train.clips import Batch
+from rppg.train.loop import LogRow, OnStep, fit
+from rppg.train.resume import RunState
+
+VALIDATION_BATCH = 4
+
+
+@dataclass(frozen=True)
+class EpochState:
+    """The state of a run after an epoch.
+
+    Attributes:
+        epoch: from 1.
+        clips_seen: clips trained on so far.
+        train_s: wall-clock seconds spent in training so far, without criterion and callbacks.
+        criterion: the method's criterion on the held-out recordings; lower is better.
+        best: whether it is the lowest so far.
+    """
+
+    epoch: int
+    clips_seen: int
+    train_s: float
+    criterion: float
+    best: bool
+
+
+OnEpoch = Callable[[PhysNet, EpochState], bool | None]
+
+
+def fit_peer(
+    net: PhysNet,
+    training: Sequence[Span],
+    held_out: Sequence[Span],
+    config: PeerConfig,
+    on_step: OnStep | None = None,
+    on_epoch: OnEpoch | None = None,
+    state: RunState | None = None,
+) -> tuple[list[LogRow], list[EpochState]]:
+    """Train `net` in place; it ends with the weights of the epoch with the lowest criterion.
+
+    Args:
+        on_step, state: as for `rppg.train.loop.fit`; the state is saved after epochs.
+        on_epoch: see `rppg.peers.train.train_peer`.
+
+    Returns:
+        The log, one row per step, and the state after each epoch.
+
+    Raises:
+        InputError: the criterion is not finite after any epoch; or as `rppg.train.loop.fit` does.
+    """
+    trainer = PeerTrainer(net, training, held_out, config, on_epoch)
+    log = fit(trainer, config.epochs, on_step, state)
+    if not trainer.best_weights:
+        raise InputError("the criterion is not finite after any epoch; nothing was saved; lower lr")
+    net.load_state_dict(trainer.best_weights)
+    net.eval()
+    return log, trainer.epochs
+
+
+class PeerTrainer:
+    """A trainer of `net`, in place; see `rppg.train.loop.Trainer`.
+
+    Dropout draws from torch's global generator, everything else from one that is seeded here.
+    """
+
+    saves_every_step = False
+
+    def __init__(
+        self,
+        net: PhysNet,
+        training: Sequence[Span],
+        held_out: Sequence[Span],
+        config: PeerConfig,
+        on_epoch: OnEpoch | None = None,
+    ) -> None:
+        self.net, self.training, self.held_out = net, training, held_out
+        self.config, self.on_epoch = config, on_epoch
+        self.steps_per_epoch = len(peer_batch_sizes(training, config))
+        self.generator = torch.Generator().manual_seed(config.seed)
+        self.optimizer = torch.optim.AdamW(
+            net.parameters(), lr=config.lr, weight_decay=config.weight_decay
+        )
+        self.epochs: list[EpochState] = []
+        self.best_weights: dict[str, Tensor] = {}
+        self._stopped = False
+
+    def start(self) -> None:
+        """Do nothing: the first step needs no preparation."""
+
+    def batches(self, skip: int) -> Iterator[Batch]:
+        """Yield an epoch's batches; `skip` is 0, as runs resume between epochs."""
+        self.net.train()
+        return peer_batches(self.training, self.config, self.generator)
+
+    def step(self, batch: Batch) -> LogRow:
+        """Make one optimizer step, none if the loss is not finite; return the loss's terms."""
+        self.optimizer.zero_grad()
+        device = _device(self.net)
+        low = self.config.precision == "bfloat16"
+        with torch.autocast(device.type, torch.bfloat16, enabled=low):
+            waves = self.net(batch.clips.to(device))
+        terms = _loss(waves.float(), batch.speed.to(device), self.config, self.generator)
+        row = {name: float(term.detach()) for name, term in terms.items()}
+        if math.isfinite(row["loss"]):
+            terms["loss"].backward()
+            self.optimizer.step()
+        return row
+
+    def end_epoch(self, row: LogRow) -> None:
+        """Compute the criterion, keep the weights if it is the lowest, and call `on_epoch`."""
+        self.net.eval()
+        score = criterion(self.net, self.held_out, self.config)
+        lowest = min((state.criterion for state in self.epochs if state.best), default=math.inf)
+        best = score < lowest  # never if it is NaN
+        if best:
+            weights = self.net.state_dict().items()
+            self.best_weights = {name: value.clone() for name, value in weights}
+        seen = int(row["clips_seen"])
+        self.epochs.append(EpochState(len(self.epochs) + 1, seen, row["seconds"], score, best))
+        with torch.random.fork_rng():  # the callback's random numbers change nothing
+            if self.on_epoch is not None:
+                self._stopped = bool(self.on_epoch(self.net, self.epochs[-1]))
+
+    def finished(self) -> bool:
+        """Return whether `on_epoch` has asked to stop, or the criterion no longer improves."""
+        best_epoch = max((state.epoch for state in self.epochs if state.best), default=0)
+        patience = self.config.patience
+        return self._stopped or (patience is not None and len(self.epochs) - best_epoch >= patience)
+
+    def state(self) -> dict[str, Any]:
+        """Return all that the next epoch depends on."""
+        device = _device(self.net)
+        return {
+            "epochs": [asdict(epoch) for epoch in self.epochs],
+            "kept": self.best_weights,
+            "net": self.net.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "generator": self.generator.get_state(),
+            "random": torch.get_rng_state(),
+            "random_cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Continue from a saved `state`."""
+        self.net.load_state_dict(state["net"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.generator.set_state(state["generator"])
+        torch.set_rng_state(state["random"])
+        if state["random_cuda"] is not None:
+            torch.cuda.set_rng_state(state["random_cuda"], _device(self.net))
+        self.epochs = [EpochState(**epoch) for epoch in state["epochs"]]
+        self.best_weights = state["kept"]
+
+
+def _device(net: PhysNet) -> torch.device:
+    return next(net.parameters()).device
+
+
+def _loss(
+    waves: Tensor, speed: Tensor, config: PeerConfig, generator: torch.Generator
+) -> dict[str, Tensor]:
+    """Return the method's loss and its terms for waves `(B, N, T)`."""
+    fps = config.model.fps
+    if config.method == "sinc":
+        return sinc_loss(waves[:, -1], fps, config.sinc, speed)
+    return contrast_loss(waves, fps, config.contrast, generator)
+
+
+def criterion(net: PhysNet, held_out: Sequence[Span], config: PeerConfig) -> float:
+    """Return the method's label-free criterion of a network in evaluation mode; lower is better.
+
+    The mean over consecutive clips of the recordings.
+    """
+    frames, fps = config.clip_frames, config.model.fps
+    starts = [(span, first) for span in held_out for first in clip_starts(span, frames, frames)]
+    waves = []
+    with torch.inference_mode():
+        for n in range(0, len(starts), VALIDATION_BATCH):
+            part = starts[n : n + VALIDATION_BATCH]
+            clips = [cut_clip(span, first, frames, config.model) for span, first in part]
+            waves.append(net(torch.stack(clips).to(_device(net)))[:, -1])
+        wave = torch.cat(waves)
+        if config.method == "sinc":
+            return float(sinc_criterion(wave, fps, config.sinc))
+        return float(irrelevant_power(wave, fps, config.contrast))
