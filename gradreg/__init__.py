@@ -1,16 +1,14 @@
 """Optimizer wrappers that calm oscillating gradients at three levels.
 
 level      wrapper                what it does
-gradient   PostVerificationMask   what fails verification contributes no gradient
-landscape  PerturbationSmoother   descends along the gradient of perturbed weights
+gradient   PostVerificationMask   outputs that fail verification contribute no gradient
+landscape  PerturbationSmoother   descends along the gradient at perturbed weights
 feature    NullSpaceProjector     weight updates stay out of the noise features' subspace
 """
 
 import sys
 
-from gradreg.mask.counts import MaskStats, MaskStep
-from gradreg.mask.kept_mean import kept_mean
-from gradreg.mask.level import PostVerificationMask
+from gradreg.mask import MaskStats, MaskStep, PostVerificationMask, kept_mean
 from gradreg.moved_modules import OldNames
 from gradreg.priors import (
     Agreement,
@@ -23,19 +21,19 @@ from gradreg.priors import (
     SignAgreement,
     WeakAmplitude,
 )
-from gradreg.project.level import NullSpaceProjector
+from gradreg.project import NullSpaceProjector
 from gradreg.regularize import regularize
-from gradreg.smooth.one_pass import OnePassSmoother
-from gradreg.smooth.perturbations import (
+from gradreg.smooth import (
     ASAM,
     SAM,
     Friendly,
     Gaussian,
     LearningPerturbation,
+    OnePassSmoother,
     Perturbation,
+    PerturbationSmoother,
     Random,
 )
-from gradreg.smooth.two_pass import PerturbationSmoother
 from gradreg.wrapper import OptimizerWrapper
 
 __version__ = "0.1.0"

@@ -8,11 +8,10 @@ from typing import Any
 from torch import nn
 from torch.optim import Optimizer
 
-from gradreg.mask.level import PostVerificationMask
+from gradreg.mask import PostVerificationMask
 from gradreg.priors import PriorLike
-from gradreg.project.level import NullSpaceProjector
-from gradreg.smooth.one_pass import OnePassSmoother
-from gradreg.smooth.two_pass import PerturbationSmoother
+from gradreg.project import NullSpaceProjector
+from gradreg.smooth import OnePassSmoother, PerturbationSmoother
 
 
 def regularize(

@@ -1,4 +1,4 @@
-"""Running statistics (BatchNorm's and the like) that further forward passes must not move."""
+"""Running statistics (BatchNorm's and the like) during additional forward passes."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 
 @contextmanager
 def unchanged_statistics(model: nn.Module | None = None) -> Iterator[None]:
-    """Put back, on leaving, the buffers of every module that tracks running statistics.
+    """Restore, on exit, the buffers of every module that tracks running statistics.
 
     Args:
-        model: where to look for such modules; None finds them as they run, which a compiled
-            module doesn't allow.
+        model: the model that has such modules; None finds them when they are called, which
+            doesn't work for a compiled module.
     """
     saved: dict[Tensor, Tensor] = {}
 

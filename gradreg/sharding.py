@@ -1,7 +1,7 @@
-"""Tensors that are spread over ranks (`DTensor`, as `fully_shard` makes them), seen locally.
+"""Tensors that are sharded over processes (`DTensor`, as `fully_shard` makes them).
 
-`torch.distributed.tensor` is slow to import, and absent from some builds: only those who hold such
-a tensor import it.
+`torch.distributed.tensor` is slow to import, and missing in some builds. So it is imported only
+where there is such a tensor.
 """
 
 from __future__ import annotations
@@ -12,22 +12,22 @@ from torch import Tensor
 
 
 def is_sharded(tensor: Tensor) -> bool:
-    """Whether it is a `DTensor`."""
+    """Return whether a tensor is a `DTensor`."""
     return hasattr(tensor, "full_tensor")
 
 
 def local(tensor: Any) -> Tensor:
-    """Return this rank's part, which shares its memory; a plain tensor is its own."""
+    """Return this process' part, which shares its memory; a plain tensor itself."""
     part: Tensor = tensor.to_local() if is_sharded(tensor) else tensor
     return part
 
 
 def has_whole_rows(tensor: Any, feature_dim: int | None) -> bool:
-    """Whether each rank's part keeps the entries together that meet one feature vector.
+    """Return whether each part holds all entries that are multiplied with one feature vector.
 
     Args:
         tensor: a weight.
-        feature_dim: the dimension that meets the features; None for all but the first.
+        feature_dim: the dimension that is multiplied with features; None for all but the first.
     """
     if not is_sharded(tensor):
         return True
@@ -36,19 +36,24 @@ def has_whole_rows(tensor: Any, feature_dim: int | None) -> bool:
 
 
 def gathered(part: Tensor, like: Any) -> Tensor:
-    """Return the whole tensor of which each rank holds a part, spread like another one."""
+    """Return the whole tensor from this process' part of it; collective.
+
+    Args:
+        part: this process' part.
+        like: a tensor of the same sharding.
+    """
     if not is_sharded(like):
         return part
     from torch.distributed.tensor import DTensor  # noqa: PLC0415
 
-    spread = DTensor.from_local(
+    sharded = DTensor.from_local(
         part, like.device_mesh, like.placements, shape=like.shape, stride=like.stride()
     )
-    return spread.full_tensor()
+    return sharded.full_tensor()
 
 
 def scattered(whole: Tensor, like: Any) -> Tensor:
-    """Return this rank's part of a tensor that all ranks hold whole; no communication."""
+    """Return this process' part of a tensor that every process holds; no communication."""
     if not is_sharded(like):
         return whole
     from torch.distributed.tensor import distribute_tensor  # noqa: PLC0415

@@ -1,4 +1,4 @@
-"""Parameters' gradients multiplied by what a gradient prior makes of them."""
+"""The parameters' gradients, multiplied by the factors of a gradient prior."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from gradreg.priors import GradientPriorLike
 def judged_gradients(groups: Sequence[Mapping[str, Any]]) -> tuple[list[Tensor], list[int]]:
     """Return the gradients that a gradient prior judges, and the indices of their parameters.
 
-    Groups with `"gradient_mask": False` are left out. Complex gradients come as their real view.
+    Groups with `"gradient_mask": False` are left out. A complex gradient is returned as its real
+    view.
 
     Raises:
         TypeError: a gradient is not dense.
@@ -37,22 +38,22 @@ def _real_view(parameter: Tensor) -> Tensor:
             f"on a parameter of shape {tuple(parameter.shape)}: use sparse=False in its layer, or "
             "a param group of its own with 'gradient_mask': False"
         )
-    if gradient.is_conj():  # a view that can't be seen as real
+    if gradient.is_conj():  # it has no real view
         parameter.grad = gradient = gradient.resolve_conj()
     gradient = gradient.detach()
     return torch.view_as_real(gradient) if gradient.is_complex() else gradient
 
 
 def mask_gradients(gradients: list[Tensor], indices: list[int], prior: GradientPriorLike) -> Tensor:
-    """Multiply the gradients in place by the prior's factors; what isn't finite becomes 0.
+    """Multiply the gradients in place by the prior's factors; entries not finite become 0.
 
     Returns:
-        How many entries were other than zero before, and how many are now.
+        The number of non-zero entries before and after.
 
     Raises:
-        ValueError: the prior gave factors of the wrong number or shape.
+        ValueError: the prior returned factors of the wrong number or shape.
     """
-    before = _entries(gradients)
+    before = _count_nonzero(gradients)
     factors = list(prior(gradients, indices))
     shapes = [tuple(f.shape) for f in factors], [tuple(g.shape) for g in gradients]
     if len(factors) != len(gradients) or not all(map(broadcasts, *shapes)):
@@ -63,11 +64,11 @@ def mask_gradients(gradients: list[Tensor], indices: list[int], prior: GradientP
     torch._foreach_mul_(gradients, factors)
     for gradient in gradients:  # torch has no foreach kernel for this
         gradient.nan_to_num_(0.0, 0.0, 0.0)  # 0·NaN is NaN
-    return torch.stack([before, _entries(gradients)])
+    return torch.stack([before, _count_nonzero(gradients)])
 
 
-def _entries(tensors: list[Tensor]) -> Tensor:
-    """Return how many entries are other than zero, NaN among them, without waiting for it."""
+def _count_nonzero(tensors: list[Tensor]) -> Tensor:
+    """Return the number of non-zero entries, including NaN, without a host synchronisation."""
     wide = any(t.dtype == torch.float64 for t in tensors)
     dtype = torch.float64 if wide else torch.float32
     counts = torch._foreach_norm(tensors, 0, dtype)
@@ -75,7 +76,7 @@ def _entries(tensors: list[Tensor]) -> Tensor:
 
 
 def broadcasts(shape: Sequence[int], onto: Sequence[int]) -> bool:
-    """Say whether a tensor of one shape broadcasts onto one of the other."""
+    """Return whether a tensor of one shape broadcasts to the other."""
     return len(shape) <= len(onto) and all(
         a in (1, b) for a, b in zip(reversed(shape), reversed(onto), strict=False)
     )

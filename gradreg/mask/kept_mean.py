@@ -1,4 +1,4 @@
-"""The mean of losses over what a mask kept."""
+"""The mean of the losses that a mask kept."""
 
 from __future__ import annotations
 
@@ -9,18 +9,18 @@ from gradreg.mask.gradients import broadcasts
 
 
 def kept_mean(losses: Tensor, keep: Tensor) -> Tensor:
-    r"""Return the mean of losses, weighted by what `verify` kept, for the backward pass to mask.
+    r"""Return the mean of losses, weighted by the keep weights of `verify`.
 
     .. math::
         \frac{\sum_i k_i \, l_i}{\sum_i k_i}
 
-    0 if nothing is kept. Rejected losses have no say even if they are NaN. The weights enter the
-    value alone: `verify` already applies them in the backward pass, and a plain
-    `(keep * losses).sum() / keep.sum()` would apply soft ones twice.
+    It is 0 if nothing is kept. Rejected losses don't count even if they are NaN. The weights are
+    applied to the value only, since `verify` applies them in the backward pass: a plain
+    `(keep * losses).sum() / keep.sum()` would apply soft weights twice.
 
     Args:
         losses: computed from the tensor that `verify` returned, entry by entry.
-        keep: the weights that it returned, broadcastable against `losses`.
+        keep: the keep weights that it returned, broadcastable against `losses`.
 
     Raises:
         ValueError: weights that don't broadcast against the losses.
@@ -38,7 +38,7 @@ def kept_mean(losses: Tensor, keep: Tensor) -> Tensor:
             "keepdim=True where the weights have that dimension"
         )
     weights = keep.expand_as(losses)
-    # In value k·l, in the gradient l: the mask on the way back multiplies by k.
+    # The value is k·l, but the gradient that of l: the mask multiplies it by k.
     weighted = losses + (weights - 1) * losses.detach()
     total = weights.sum()
     kept = torch.where(weights > 0, weighted, 0).sum()

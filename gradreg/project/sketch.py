@@ -1,4 +1,4 @@
-"""A bounded-memory summary of feature vectors, for where their second moment is too large."""
+"""A summary of feature vectors in bounded memory, if their second moment is too large."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from gradreg.distributed import real_view
 from gradreg.project.subspace import weighted_rows
 
 
 class Sketch:
-    r"""Frequent Directions: ℓ rows B that stand for all rows A seen, one sketch a group.
+    r"""Frequent Directions: ℓ rows B that approximate all rows A seen, one sketch for each group.
 
-    Rows are buffered; whenever 2ℓ are there, the buffer's singular values shrink,
+    Rows are buffered. Whenever there are 2ℓ, the buffer's singular values are shrunk,
 
     .. math::
         B \leftarrow \sqrt{\max(\Sigma^2 - \sigma_\ell^2 I, 0)} \; V^T,
@@ -24,14 +26,14 @@ class Sketch:
     .. math::
         0 \preceq A^T A - B^T B \preceq \frac{\|A - A_k\|_F^2}{\ell - k} \, I
 
-    with :math:`A_k` the best approximation of rank k: rows of rank under ℓ are kept exactly. A row
-    of weight w counts as √w times itself. Vectors that aren't finite are left out. Memory:
-    2·ℓ·d numbers of 8 bytes a group (16 if complex).
+    with :math:`A_k` the best approximation of rank k. So rows of rank below ℓ are kept exactly. A
+    row of weight w counts as √w times itself. Vectors that aren't finite are left out. Memory:
+    2·ℓ·d numbers of 8 bytes (16 if complex) for each group.
 
     Args:
         groups: number of groups.
         size: d, entries of a feature vector.
-        device: where it is kept.
+        device: the device that holds it.
         rows: ℓ.
         dtype: float64 or complex128.
 
@@ -68,26 +70,39 @@ class Sketch:
         return self.buffer.shape[0], self.buffer.shape[2]
 
     def add(self, features: Tensor, weights: Tensor | None = None) -> None:
-        """Add features (batch, positions, groups, d), with one weight a batch entry."""
+        """Add features (batch, positions, groups, d), with one weight per batch entry."""
         x, count = weighted_rows(features, weights, self.buffer)
         self.energy += x.abs().square().sum((1, 2))
         self.count += count
         self._append(x)
 
     def merge(self, other: Sketch, forgetting: float = 1.0) -> None:
-        """Scale what is here by `forgetting`, then add the other sketch."""
+        """Scale this sketch by `forgetting`, then add the other one."""
         self.buffer.mul_(forgetting**0.5)
         self.energy.mul_(forgetting).add_(other.energy)
         self.count.mul_(forgetting).add_(other.count)
         self._append(other.buffer[:, : other.filled])
 
+    def sum_over_processes(self) -> None:
+        """Merge the sketches of all processes, bit for bit the same in each; collective."""
+        self.compress()
+        own = self.copy()
+        self.clear()
+        for rank in range(dist.get_world_size()):  # one after the other: memory stays bounded
+            part = own.copy()
+            filled = torch.tensor(part.filled, device=part.buffer.device)
+            for tensor in (filled, real_view(part.buffer), part.energy, part.count):
+                dist.broadcast(tensor, rank)
+            part.filled = int(filled)
+            self.merge(part)
+
     def rows(self, group: int) -> Tensor:
-        """Return B/√n of a group, so that BᴴB is a mean over vectors; no rows at the start."""
+        """Return B/√n of a group, so that BᴴB is a mean over vectors; without rows at first."""
         scale = self.count.where(self.count > 0, 1).rsqrt()
         return self.buffer[group, : self.filled] * scale
 
     def mean_energy(self, group: int) -> Tensor:
-        """‖A‖²/n of a group: exact, whatever was shrunk."""
+        """Return ‖A‖²/n of a group, exact in spite of shrinking."""
         return self.energy[group] / self.count.where(self.count > 0, 1)
 
     def clear(self) -> None:
@@ -101,7 +116,7 @@ class Sketch:
         return Sketch.from_state(self.state_dict(), self.buffer.device)
 
     def compress(self) -> None:
-        """Shrink to less than ℓ rows, if there are more."""
+        """Shrink to fewer than ℓ rows, if there are more."""
         if self.filled < self.length:
             return
         rows = self.buffer[:, : self.filled]

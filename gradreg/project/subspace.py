@@ -1,4 +1,4 @@
-"""Streaming second moments of feature vectors, and the subspaces drawn from them."""
+"""Second moments of feature vectors, and bases of the subspaces that hold their energy."""
 
 from __future__ import annotations
 
@@ -6,28 +6,31 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from gradreg.distributed import real_view
 
-class Moment:
-    r"""Weighted sum of outer products of feature vectors, exact and in double precision.
+
+class SecondMoment:
+    r"""A weighted sum of outer products of feature vectors, exact and in double precision.
 
     .. math::
         M_g = \sum_i w_i \, x_{ig} x_{ig}^H, \qquad n = \sum_i w_i
 
-    for each group g. Vectors that aren't finite are left out. Memory: d² numbers of 8 bytes a
-    group (16 if complex).
+    for each group g. Vectors that aren't finite are left out. Memory: d² numbers of 8 bytes (16 if
+    complex) for each group.
 
     Args:
         groups: number of groups.
         size: d, entries of a feature vector.
-        device: where it is kept.
+        device: the device that holds it.
         dtype: float64 or complex128.
 
     Example:
         >>> import torch
-        >>> from gradreg.project.subspace import Moment
-        >>> moment = Moment(1, 2, torch.device("cpu"))
+        >>> from gradreg.project.subspace import SecondMoment
+        >>> moment = SecondMoment(1, 2, torch.device("cpu"))
         >>> moment.add(torch.tensor([[[[1.0, 2.0]]]]))
         >>> moment.total.tolist()
         [[[1.0, 2.0], [2.0, 4.0]]]
@@ -45,15 +48,20 @@ class Moment:
         return self.total.shape[0], self.total.shape[1]
 
     def add(self, features: Tensor, weights: Tensor | None = None) -> None:
-        """Add features (batch, positions, groups, d), with one weight a batch entry."""
+        """Add features (batch, positions, groups, d), with one weight per batch entry."""
         x, count = weighted_rows(features, weights, self.total)
         self.total.baddbmm_(x.mT, x.conj())
         self.count += count
 
-    def merge(self, other: Moment, forgetting: float = 1.0) -> None:
-        """Scale what is here by `forgetting`, then add the other moment."""
+    def merge(self, other: SecondMoment, forgetting: float = 1.0) -> None:
+        """Scale this moment by `forgetting`, then add the other one."""
         self.total.mul_(forgetting).add_(other.total)
         self.count.mul_(forgetting).add_(other.count)
+
+    def sum_over_processes(self) -> None:
+        """Add up the moments of all processes; collective."""
+        dist.all_reduce(real_view(self.total))
+        dist.all_reduce(self.count)
 
     @property
     def mean(self) -> Tensor:
@@ -65,7 +73,7 @@ class Moment:
         return {"total": self.total, "count": self.count}
 
     @classmethod
-    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> Moment:
+    def from_state(cls, state: Mapping[str, Any], device: torch.device) -> SecondMoment:
         """Restore what `state_dict` returned."""
         groups, size, _ = state["total"].shape
         moment = cls(groups, size, device, state["total"].dtype)
@@ -76,7 +84,7 @@ class Moment:
 
 def weighted_rows(features: Tensor, weights: Tensor | None, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return √w·x of features (batch, positions, groups, d) as (groups, rows, d), and Σ w."""
-    # 0·x is NaN where x isn't finite; in the features' own precision these passes cost half.
+    # 0·x is NaN where x isn't finite; this costs half in the features' own precision.
     usable = (features * 0).sum((-1, -2)).isfinite()  # (batch, positions)
     x = features.where(usable[..., None, None], 0).to(like)
     w = usable.to(x.real.dtype)
@@ -87,9 +95,9 @@ def weighted_rows(features: Tensor, weights: Tensor | None, like: Tensor) -> tup
 
 
 def energy_basis(noise: Tensor, energy: float, rank_cap: int) -> Tensor:
-    r"""Return the leading eigenvectors that hold a share of a second moment's energy.
+    r"""Return the leading eigenvectors that hold a given share of a second moment's energy.
 
-    With eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \ldots` the rank is the least r with
+    With eigenvalues :math:`\lambda_1 \ge \lambda_2 \ge \ldots` the rank is the smallest r with
 
     .. math::
         \textstyle \sum_{i \le r} \lambda_i \ge energy \cdot \sum_i \lambda_i
@@ -118,22 +126,22 @@ def contrastive_basis(
     .. math::
         N v = \lambda S v, \qquad 0 \le \lambda \le 1,
 
-    λ being the share of noise in what the filter v lets through. A filter is not a feature
-    direction: x = Σ (vᴴx) S v, so the features belonging to v lie along S v, and that is what is
-    protected: orth(S·V) over the v with λ > `dominance`. The noise there is
+    where λ is the share of noise in the output of the filter v. A filter is not a feature
+    direction: x = Σ (vᴴx) S v, so the features that v passes lie along S v. Protected is therefore
+    orth(S·V) over the v with λ > `dominance`. The noise there is
 
     .. math::
         N' = \textstyle \sum_{\lambda > dominance} \lambda \, (S v)(S v)^H,
 
-    which without that condition would be all of N; its leading eigenvectors are taken until they
+    which would be all of N without that condition. Its leading eigenvectors are used until they
     hold the share `energy` of tr N.
 
     Args:
         noise: N (d, d), float64 or complex128, a mean over vectors.
         signal: G, likewise.
-        energy: share of the noise's energy to hold, as far as noise-dominated directions do.
+        energy: share of the noise's energy to hold, as far as noise-dominated directions hold it.
         rank_cap: the largest rank.
-        dominance: the least share of noise.
+        dominance: the smallest share of noise.
 
     Returns:
         Orthonormal columns (d, r).
@@ -155,13 +163,13 @@ def contrastive_basis(
 
 
 def factor_basis(noise: Tensor, energy: float, rank_cap: int, whole: Tensor) -> Tensor:
-    """Return what `energy_basis` does, from a factor of the second moment.
+    """Return `energy_basis` of a second moment given by a factor.
 
     Args:
         noise: C (d, m), any m, with the second moment C Cᴴ.
         energy: share of `whole` to hold.
         rank_cap: the largest rank.
-        whole: the energy, where the factor is a sketch that lacks some of it.
+        whole: the total energy, of which a sketch holds a part.
 
     Returns:
         Orthonormal columns (d, r).
@@ -173,16 +181,16 @@ def factor_basis(noise: Tensor, energy: float, rank_cap: int, whole: Tensor) -> 
 def contrastive_factor_basis(
     noise: Tensor, signal: Tensor, energy: float, rank_cap: int, dominance: float = 0.5
 ) -> Tensor:
-    """Return what `contrastive_basis` does, from factors of the second moments.
+    """Return `contrastive_basis` of second moments given by factors.
 
-    Everything happens in the span of the factors' columns, in which the problem is small.
+    It is computed in the span of the factors' columns, in which the problem is small.
 
     Args:
         noise: C (d, m), any m, with N = C Cᴴ.
         signal: likewise for G.
-        energy: share of the noise's energy to hold, as far as noise-dominated directions do.
+        energy: share of the noise's energy to hold, as far as noise-dominated directions hold it.
         rank_cap: the largest rank.
-        dominance: the least share of noise.
+        dominance: the smallest share of noise.
 
     Returns:
         Orthonormal columns (d, r).
@@ -195,11 +203,11 @@ def contrastive_factor_basis(
 def complement(change: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
     r"""Split ΔW into its part outside the subspace, ΔW (I - U Uᴴ), and ΔW U.
 
-    It is done twice: the first remainder's error is in proportion to ΔW, the second's to the
-    remainder itself, which may be far smaller.
+    The projection is done twice. The first remainder's error is proportional to ΔW, the second's
+    to the remainder itself, which may be much smaller.
 
     Args:
-        change: ΔW (groups, rows, d); it is overwritten by the first result.
+        change: ΔW (groups, rows, d); overwritten by the first result.
         basis: U (groups, d, r), of the same dtype.
 
     Returns:
@@ -215,9 +223,9 @@ def complement(change: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
 def _leading(
     values: Tensor, columns: Tensor, energy: float, rank_cap: int, whole: Tensor
 ) -> Tensor:
-    """Return as many columns as their values (descending) need to reach a share of the whole."""
+    """Return the first columns, enough for their values to reach a share of the whole."""
     floor = len(values) * torch.finfo(values.dtype).eps * values[0]
     values = values.where(values > floor, 0)
-    missing = values.cumsum(0) < (energy - 1e-12) * whole  # a column is needed while this holds
+    missing = values.cumsum(0) < (energy - 1e-12) * whole  # one more column is needed
     needed = 1 + int(missing.sum()) if energy > 0 else 0
     return columns[:, : min(needed, int((values > 0).sum()), rank_cap)]

@@ -1,25 +1,22 @@
-"""What a layer's weight multiplies: its input, unfolded to feature vectors.
+"""A layer's input, unfolded to the feature vectors that its weight is multiplied with.
 
     Linear          W (out, d)                 features: the rows of the input
     Conv            W (out, in/groups, k...)   features: the patches under the kernel
     ConvTranspose   W (in, out/groups, k...)   features: the input's channel vectors
 
-With one set of features a group, W becomes a matrix (groups, rows, d), x a vector (groups, d), and
-W x is the layer's response: its output at one place, or, transposed, what one input place adds to
-each output channel under each tap of the kernel.
+Each group has its own features. W becomes a matrix (groups, rows, d), x a vector (groups, d), and
+W x is the layer's response: its output at one position or, for a transposed convolution, what one
+input position adds to each output channel under each element of the kernel.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from fnmatch import fnmatchcase
+from collections.abc import Iterator
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
-from torch.nn.utils import parametrize
 
 CONVOLUTIONS = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
 TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
@@ -27,24 +24,26 @@ LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
 """Layers whose input can be unfolded."""
 
 CHUNK = 2**22
-"""Entries of a chunk of features, so that unfolding a large input needs little memory."""
+"""Number of entries in a chunk of features, to limit the memory for large inputs."""
 
 
 def feature_shape(module: nn.Module) -> tuple[int, int]:
-    """Return a layer's (groups, d), from its settings: a sharded weight has another shape.
+    """Return a layer's (groups, d).
+
+    It is computed from the layer's settings, since a sharded weight has another shape.
 
     Raises:
-        TypeError: a layer of a kind that can't be unfolded.
+        TypeError: a layer of a type that can't be unfolded.
     """
     if isinstance(module, nn.Linear):
         return 1, module.in_features
     if isinstance(module, CONVOLUTIONS):
-        taps = math.prod(module.kernel_size)
-        return module.groups, module.in_channels // module.groups * taps
+        elements = math.prod(module.kernel_size)
+        return module.groups, module.in_channels // module.groups * elements
     if isinstance(module, TRANSPOSED):
         return module.groups, module.in_channels // module.groups
-    known = ", ".join(layer.__name__ for layer in LAYERS)
-    raise TypeError(f"can unfold the input of {known}; found {type(module).__name__}")
+    supported = ", ".join(layer.__name__ for layer in LAYERS)
+    raise TypeError(f"can unfold the input of {supported}; found {type(module).__name__}")
 
 
 def feature_chunks(module: nn.Module, x: Tensor, limit: int = CHUNK) -> Iterator[Tensor]:
@@ -53,14 +52,14 @@ def feature_chunks(module: nn.Module, x: Tensor, limit: int = CHUNK) -> Iterator
     Args:
         module: one of `LAYERS`.
         x: its input; a convolution's may come without batch dimension, as torch allows.
-        limit: about how many entries a chunk may have.
+        limit: approximate number of entries in a chunk.
 
     Yields:
-        Features (batch, positions, groups, d), contiguous; together all positions, once each;
-        none if the input is empty.
+        Features (batch, positions, groups, d), contiguous. All chunks together hold each position
+        once. An empty input gives none.
 
     Raises:
-        TypeError: a layer of another kind.
+        TypeError: a layer of another type.
     """
     groups, d = feature_shape(module)
     if x.numel() == 0:
@@ -81,7 +80,7 @@ def feature_chunks(module: nn.Module, x: Tensor, limit: int = CHUNK) -> Iterator
 def conv_patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor:
     """Return the patches under the kernel, (batch, positions..., in, kernel...), as a view.
 
-    The one copy made is that of padding.
+    Only padding makes a copy.
     """
     n = len(module.kernel_size)
     if x.ndim == n + 1:
@@ -92,14 +91,14 @@ def conv_patches(module: nn.Conv1d | nn.Conv2d | nn.Conv3d, x: Tensor) -> Tensor
         mode="constant" if module.padding_mode == "zeros" else module.padding_mode,
     )
     for i in range(n):
-        span = module.dilation[i] * (module.kernel_size[i] - 1) + 1
-        x = x.unfold(2 + i, span, module.stride[i])[..., :: module.dilation[i]]
+        extent = module.dilation[i] * (module.kernel_size[i] - 1) + 1
+        x = x.unfold(2 + i, extent, module.stride[i])[..., :: module.dilation[i]]
     # (batch, in, positions..., kernel...) -> (batch, positions..., in, kernel...)
     return x.movedim(1, 1 + n)
 
 
 def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int]:
-    """Return (before, after) of each dimension, last dimension first, as `F.pad` takes it."""
+    """Return (before, after) for each dimension, last dimension first, as `F.pad` expects."""
     pads: list[int] = []
     for i in reversed(range(len(module.kernel_size))):
         if module.padding == "same":
@@ -110,51 +109,3 @@ def _padding(module: nn.Conv1d | nn.Conv2d | nn.Conv3d) -> list[int]:
         else:
             pads += [module.padding[i], module.padding[i]]
     return pads
-
-
-def choose_layers(
-    model: nn.Module,
-    parameters: Sequence[Tensor],
-    include: Sequence[str] | None = None,
-    exclude: Sequence[str] = (),
-) -> dict[str, nn.Module]:
-    """Return the model's layers, by name, whose weight is among the parameters.
-
-    `MultiheadAttention` uses its `out_proj` without calling it, so that one isn't a layer here.
-
-    Args:
-        model: where to look.
-        parameters: those that are optimized.
-        include: name patterns, as in `"encoder.*"`; None means all.
-        exclude: name patterns of the layers to leave out.
-
-    Raises:
-        ValueError: a pattern without a match, or a parametrized layer.
-    """
-    known = {
-        name: m
-        for name, m in model.named_modules()
-        if isinstance(m, LAYERS) and not isinstance(m, NonDynamicallyQuantizableLinear)
-    }
-    for pattern in [*(include or ()), *exclude]:
-        if not any(fnmatchcase(name, pattern) for name in known):
-            raise ValueError(
-                f"no layer's name matches {pattern!r}: the model has {', '.join(known) or 'none'}"
-            )
-    held = set(parameters)
-    chosen: dict[str, nn.Module] = {}
-    for name, module in known.items():
-        if include is not None and not any(fnmatchcase(name, p) for p in include):
-            continue
-        if any(fnmatchcase(name, p) for p in exclude):
-            continue
-        if parametrize.is_parametrized(module, "weight") or parametrize.is_parametrized(
-            module, "bias"
-        ):
-            raise ValueError(
-                f"the weight of layer {name!r} is parametrized, so it isn't the parameter that is "
-                "optimized: leave the layer out with exclude=, or remove the parametrization"
-            )
-        if module.weight in held:
-            chosen[name] = module
-    return chosen

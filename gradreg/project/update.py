@@ -1,4 +1,4 @@
-"""What the projector does to one weight: to its change, its optimizer's moments, its response."""
+"""The projection of one weight: of its change, its optimizer's first moments, its response."""
 
 from __future__ import annotations
 
@@ -9,40 +9,40 @@ from typing import Any, Literal
 import torch
 from torch import Tensor
 
-from gradreg.project.layers import joined_matrix, parted_matrix, working_dtype
+from gradreg.project.matrix import join_matrix, split_matrix, working_dtype
 from gradreg.project.subspace import complement
 from gradreg.project.weight import ProtectedWeight
 from gradreg.sharding import local
 
 FIRST_MOMENTS = ("exp_avg", "momentum_buffer")
-"""Names in `state[p]` under which torch's optimizers keep a running mean of the gradient."""
+"""Names under which torch's optimizers keep a running mean of the gradient in `state[p]`."""
 
 
 @dataclass(frozen=True)
 class PendingChange:
-    """A weight (and bias) in the course of an update, and this rank's part before it."""
+    """A weight (and bias) during an update, with this process' part before the update."""
 
-    site: ProtectedWeight
+    weight: ProtectedWeight
     tensors: list[Tensor]
     before: list[Tensor]
     strength: float
 
 
 def project_change(pending: PendingChange, mode: Literal["freeze", "release"]) -> None:
-    """Take the noise directions out of the change that the base optimizer made, in place."""
-    site, dtype = pending.site, working_dtype(pending.before[0])
+    """Remove the noise directions from the change that the base optimizer made, in place."""
+    weight, dtype = pending.weight, working_dtype(pending.before[0])
     now = [local(t.detach()) for t in pending.tensors]
     before = [t.to(dtype) for t in pending.before]
     changes = [t.to(dtype) - start for t, start in zip(now, before, strict=True)]
-    basis, strength = site.basis_in(dtype), pending.strength
-    change, response = complement(joined_matrix(site, changes, pending.tensors), basis)
+    basis, strength = weight.basis_in(dtype), pending.strength
+    change, response = complement(join_matrix(weight, changes, pending.tensors), basis)
     if mode == "release":
-        allowed = _shrinkage(joined_matrix(site, before, pending.tensors) @ basis, response)
+        allowed = _shrinkage(join_matrix(weight, before, pending.tensors) @ basis, response)
         change += torch.lerp(response, allowed, strength) @ basis.mH
     elif strength < 1:
         change.baddbmm_(response, basis.mH, alpha=1 - strength)
     for target, start, part in zip(
-        now, before, parted_matrix(site, change, pending.tensors), strict=True
+        now, before, split_matrix(weight, change, pending.tensors), strict=True
     ):
         if target.dtype == dtype:
             torch.add(start, part, out=target)
@@ -51,31 +51,31 @@ def project_change(pending: PendingChange, mode: Literal["freeze", "release"]) -
 
 
 def project_moments(pending: PendingChange, state: Mapping[Any, Any]) -> None:
-    """Project the first moments in an optimizer's state likewise; none is created."""
-    site, states = pending.site, [state.get(t, {}) for t in pending.tensors]
+    """Project the first moments in an optimizer's state, if there are any."""
+    weight, states = pending.weight, [state.get(t, {}) for t in pending.tensors]
     for name in FIRST_MOMENTS:
-        found = [state.get(name) for state in states]
+        moments = [state.get(name) for state in states]
         if any(
-            m is None or m.shape != t.shape for m, t in zip(found, pending.tensors, strict=True)
+            m is None or m.shape != t.shape for m, t in zip(moments, pending.tensors, strict=True)
         ):
             continue
-        parts = [local(m) for m in found]
+        parts = [local(m) for m in moments]
         dtype = working_dtype(parts[0])
-        basis = site.basis_in(dtype)
-        joined = joined_matrix(site, [m.to(dtype, copy=True) for m in parts], pending.tensors)
+        basis = weight.basis_in(dtype)
+        joined = join_matrix(weight, [m.to(dtype, copy=True) for m in parts], pending.tensors)
         rest, response = complement(joined, basis)
         rest.baddbmm_(response, basis.mH, alpha=1 - pending.strength)
-        for moment, part in zip(parts, parted_matrix(site, rest, pending.tensors), strict=True):
+        for moment, part in zip(parts, split_matrix(weight, rest, pending.tensors), strict=True):
             moment.copy_(part)
 
 
-def clear_response(site: ProtectedWeight, tensors: Sequence[Tensor]) -> None:
-    """Remove a weight's (and bias') present response to noise, in place."""
+def clear_response(weight: ProtectedWeight, tensors: Sequence[Tensor]) -> None:
+    """Remove the present response of a weight (and bias) to noise, in place."""
     parts = [local(t.detach()) for t in tensors]
     dtype = working_dtype(parts[0])
-    joined = joined_matrix(site, [t.to(dtype, copy=True) for t in parts], tensors)
-    rest, _ = complement(joined, site.basis_in(dtype))
-    for target, part in zip(parts, parted_matrix(site, rest, tensors), strict=True):
+    joined = join_matrix(weight, [t.to(dtype, copy=True) for t in parts], tensors)
+    rest, _ = complement(joined, weight.basis_in(dtype))
+    for target, part in zip(parts, split_matrix(weight, rest, tensors), strict=True):
         target.copy_(part)
 
 

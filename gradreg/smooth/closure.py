@@ -1,4 +1,4 @@
-"""Whether a closure computes its gradients anew, as a second pass needs."""
+"""A check that a closure computes its gradients from zero, as a second pass requires."""
 
 from __future__ import annotations
 
@@ -10,41 +10,42 @@ from torch import Tensor
 from gradreg.wrapper import Closure
 
 
-def anew(closure: Closure, params: Sequence[Tensor]) -> Closure:
-    """Return the closure, guarded: it may not add to the gradients it finds, nor leave them be.
+def require_new_gradients(closure: Closure, params: Sequence[Tensor]) -> Closure:
+    """Return the closure with a check that it replaces the gradients that were there before.
 
-    That is what trainers pass which accumulate micro-batches, with the last one alone in the
-    closure, or which have run the backward pass before. Costs no host synchronisation.
+    Some trainers pass a closure that adds to them (they accumulate micro-batches, with only the
+    last one in the closure) or doesn't touch them (they call backward themselves). The check
+    needs no host synchronisation.
 
     Args:
         closure: zeroes, runs forward and backward, returns the loss.
-        params: the parameters; those without a gradient at the beginning tell nothing.
+        params: the parameters; those without a gradient beforehand can't be checked.
 
     Raises:
         RuntimeError: when called, the closure didn't start from zero gradients.
     """
 
-    def guarded() -> Any:
-        found = {p: (p.grad, p.grad._version) for p in params if p.grad is not None}
+    def checked() -> Any:
+        before = {p: (p.grad, p.grad._version) for p in params if p.grad is not None}
         added: list[Tensor] = []
 
-        def look(parameter: Tensor) -> None:
-            # Accumulating in place is one new version of the old tensor; zeroing it is one more.
-            gradient, version = found[parameter]
+        def compare(parameter: Tensor) -> None:
+            # Accumulating in place increments the old tensor's version once, zeroing once more.
+            gradient, version = before[parameter]
             if parameter.grad is gradient and gradient._version <= version + 1:
                 added.append(parameter)
 
-        # One parameter that takes part stands for all.
-        watched = next((p for p in found if p.is_leaf and p.requires_grad), None)
-        handle = None if watched is None else watched.register_post_accumulate_grad_hook(look)
+        # It is enough to watch one parameter.
+        watched = next((p for p in before if p.is_leaf and p.requires_grad), None)
+        handle = None if watched is None else watched.register_post_accumulate_grad_hook(compare)
         try:
             loss = closure()
         finally:
             if handle is not None:
                 handle.remove()
-        untouched = bool(found) and all(
+        untouched = bool(before) and all(
             p.grad is gradient and gradient._version == version
-            for p, (gradient, version) in found.items()
+            for p, (gradient, version) in before.items()
         )
         if added or untouched:
             raise RuntimeError(
@@ -56,4 +57,4 @@ def anew(closure: Closure, params: Sequence[Tensor]) -> Closure:
             )
         return loss
 
-    return guarded
+    return checked

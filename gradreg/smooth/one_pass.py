@@ -1,4 +1,4 @@
-"""Landscape level at the price of one pass: weights rest perturbed between steps."""
+"""The one-pass smoother, whose weights stay perturbed between steps."""
 
 from __future__ import annotations
 
@@ -16,22 +16,27 @@ from gradreg.wrapper import Closure, OptimizerWrapper
 
 
 class OnePassSmoother(OptimizerWrapper):
-    r"""Sharpness-aware steps without a second pass: the momentum says where to look.
+    r"""A sharpness-aware wrapper without a second pass: momentum gives the perturbation.
 
     .. math::
         v_t &= \beta v_{t-1} + (1 - \beta) \nabla L(\tilde w_t) \\
         w_{t+1} &= \text{the base optimizer's step from } w_t \text{ with } \nabla L(\tilde w_t) \\
         \tilde w_{t+1} &= w_{t+1} - \rho \, v_t / \|v_t\|_2
 
-    Between steps the model holds the perturbed weights w̃, so that its next forward and backward
-    pass is the sharpness-aware one; the base optimizer always steps from the clean w, put back
-    bit by bit from a copy. It works with and without a closure, so also under a `GradScaler` or
-    a trainer that steps for itself. A first step is a plain one, and so is each with rho = 0.
+    One step:
 
-    For evaluation, saving a model to use, or anything that writes to the weights:
-    `opt.eval()` and later `opt.train()`, or `with opt.unperturbed():`. To go on later, save model
-    and optimizer at the same moment, in either state. What was saved with clean weights loads in
-    eval mode: call `opt.train()` when both are loaded.
+    1. Forward and backward pass at the perturbed weights w̃, which the model holds between steps.
+    2. Return: the clean weights w are copied back, bit by bit.
+    3. The running gradient v is updated, and the base optimizer steps from w.
+    4. Climb: the model's weights become w̃ again.
+
+    It works with and without a closure, so also under a `GradScaler` or a trainer that calls
+    `step` itself. The first step is the base optimizer's own, and so is each with rho = 0.
+
+    To evaluate, to save a model for use, or to write to the weights, call `opt.eval()` and later
+    `opt.train()`, or use `with opt.unperturbed():`. To resume later, save model and optimizer
+    together, in either state. A state saved with clean weights loads in eval mode: call
+    `opt.train()` when both are loaded.
 
     A param group's own `"perturbation_rho"` entry replaces `rho` for its parameters.
 
@@ -74,8 +79,8 @@ class OnePassSmoother(OptimizerWrapper):
         self.beta = beta
         self._training, self._steps = True, 0
         self._velocity: dict[Tensor, Tensor] = {}
-        self._clean: dict[Tensor, Tensor] = {}  # of the weights that rest perturbed just now
-        self._stamps: dict[Tensor, tuple[int, int]] | None = {}  # of these; None: not known
+        self._clean: dict[Tensor, Tensor] = {}  # copies of the weights that are perturbed now
+        self._stamps: dict[Tensor, tuple[int, int]] | None = {}  # of these; None after loading
 
     # ---- The step -------------------------------------------------------------------------------
 
@@ -87,23 +92,19 @@ class OnePassSmoother(OptimizerWrapper):
         return loss
 
     def gradient_given(self) -> None:
-        """Put the clean weights back: the gradient at the perturbed ones is there."""
+        """Put the clean weights back: the gradient was computed at the perturbed ones."""
         self._check_mode()
         self._return()
 
     def _check_mode(self) -> None:
         if not self._training:
             raise RuntimeError(
-                "step() found the weights clean, as eval() or loading a state saved so has left "
-                "them: call opt.train() before the forward pass"
+                "step() found clean weights, after eval() or after loading a state saved in eval "
+                "mode: call opt.train() before the forward pass"
             )
 
     def before_update(self) -> None:
-        """Let the running gradient take in the new one."""
-        # Distributed checkpointing steps once with zero gradients to create optimizer state.
-        fresh = self._steps == 0
-        if fresh and not any(p.grad is not None and p.grad.any() for p in self.parameters):
-            return
+        """Update the running gradient."""
         self._steps += 1
         rho = radii(self.param_groups, self._rho())
         params = [p for p in rho if p.grad is not None]
@@ -120,9 +121,9 @@ class OnePassSmoother(OptimizerWrapper):
                 torch._foreach_add_(velocity, gradients, alpha=1 - self.beta)
 
     def end_step(self) -> None:
-        """Perturb, whether there was a step or none."""
+        """Perturb the weights again, also after a skipped step."""
         if self._training:
-            self._perturb()
+            self._climb()
 
     # ---- The perturbation -----------------------------------------------------------------------
 
@@ -130,18 +131,18 @@ class OnePassSmoother(OptimizerWrapper):
         return self.rho(self._steps) if callable(self.rho) else self.rho
 
     def _offsets(self) -> dict[Tensor, Tensor]:
-        moving = {
+        radius = {
             p: r
             for p, r in radii(self.param_groups, self._rho()).items()
             if p in self._velocity and self._velocity[p].shape == p.shape
         }
-        if not moving:
+        if not radius:
             return {}
-        downhill = at_length([self._velocity[p] for p in moving], [-r for r in moving.values()])
-        return dict(zip(moving, downhill, strict=True))
+        offsets = at_length([self._velocity[p] for p in radius], [-r for r in radius.values()])
+        return dict(zip(radius, offsets, strict=True))
 
     @torch.no_grad()
-    def _perturb(self) -> None:
+    def _climb(self) -> None:
         if self._clean:
             return
         offsets = self._offsets()
@@ -156,7 +157,7 @@ class OnePassSmoother(OptimizerWrapper):
             return
         if not self._untouched():
             raise RuntimeError(
-                "the model's weights aren't the perturbed ones that OnePassSmoother left there: "
+                "the model's weights aren't the perturbed ones that OnePassSmoother put there: "
                 "write to weights inside `with opt.unperturbed():`, and load the model together "
                 "with the optimizer state saved at the same moment"
             )
@@ -164,7 +165,7 @@ class OnePassSmoother(OptimizerWrapper):
         self._clean, self._stamps = {}, {}
 
     def _untouched(self) -> bool:
-        """Whether the weights are those that were left; compares values only where in doubt."""
+        """Return whether nobody wrote to the weights; compare values only if that is unclear."""
         if self._stamps is not None and all(_stamp(p) == s for p, s in self._stamps.items()):
             return True
         if any(p.shape != clean.shape for p, clean in self._clean.items()):
@@ -183,9 +184,9 @@ class OnePassSmoother(OptimizerWrapper):
         self._training = False
 
     def train(self) -> None:
-        """Put the perturbed weights into the model, to train on."""
+        """Put the perturbed weights into the model, for training."""
         self._training = True
-        self._perturb()
+        self._climb()
 
     @contextmanager
     def unperturbed(self) -> Iterator[None]:
@@ -199,13 +200,13 @@ class OnePassSmoother(OptimizerWrapper):
                 self.train()
 
     def detach(self) -> None:
-        """Leave the clean weights."""
+        """Put the clean weights into the model."""
         self.eval()
 
     # ---- State ----------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the running gradient and, if the weights rest perturbed, the clean ones."""
+        """Return the running gradient and, if the weights are perturbed, the clean ones."""
         index = {p: str(i) for i, p in enumerate(self.parameters)}
         return {
             "steps": self._steps,
@@ -215,7 +216,7 @@ class OnePassSmoother(OptimizerWrapper):
         }
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
-        """Restore them; the model's own weights are left alone."""
+        """Restore them; the model's own weights are not changed."""
         parameters = self.parameters
         for name in ("velocity", "clean"):
             values = {
@@ -229,9 +230,9 @@ class OnePassSmoother(OptimizerWrapper):
         self._stamps = None
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**super().__getstate__(), "_stamps": None}  # a copy's start anew
+        return {**super().__getstate__(), "_stamps": None}  # a copy has others
 
 
 def _stamp(parameter: Tensor) -> tuple[int, int]:
-    """Return what changes when somebody writes to the parameter or gives it other data."""
+    """Return numbers that change when the parameter is written to or given other data."""
     return parameter._version, parameter.data_ptr() if all_plain([parameter]) else 0

@@ -1,10 +1,10 @@
-"""Landscape level: descend along the gradient of perturbed weights, towards flat minima."""
+"""The two-pass smoother: sharpness-aware minimisation and its relatives."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal, TypeGuard
 
 import torch
@@ -12,70 +12,79 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradreg.running_statistics import unchanged_statistics
-from gradreg.smooth.closure import anew
-from gradreg.smooth.perturbations import SAM, LearningPerturbation, Perturbation
-from gradreg.smooth.perturbations.norms import (
-    at_length,
-    copy_into,
-    global_norm,
-    inner_product,
-    radii,
-    radius_of,
-    times,
+from gradreg.smooth.closure import require_new_gradients
+from gradreg.smooth.looksam import ReusedComponent
+from gradreg.smooth.passes import (
+    add_gradients,
+    dense_gradient,
+    drop_gradients,
+    invalidate_unless,
+    random_state,
+    restored,
 )
+from gradreg.smooth.perturbations import SAM, LearningPerturbation, Perturbation
+from gradreg.smooth.perturbations.norms import copy_into, global_norm, radii, radius_of, times
 from gradreg.wrapper import Closure, OptimizerWrapper
 
 
 class PerturbationSmoother(OptimizerWrapper):
-    r"""Give the base optimizer the gradient at perturbed weights instead of the present ones.
+    r"""A wrapper that gives the base optimizer the gradient at perturbed weights.
 
     .. math::
         g_s = \frac{1}{n} \sum_{i=1}^{n} \nabla L(w + \epsilon_i), \qquad
         \epsilon_1, \ldots, \epsilon_n = perturbation(w, \nabla L(w), \rho)
 
-    One pass at w, one for each offset (SAM has one), then the base optimizer's step from w, which
-    is put back bit by bit from a copy. The closure is called 1 + n times; running statistics
-    (BatchNorm) move in the first pass only. With rho = 0 everywhere there is one pass, and the
-    step is the bare optimizer's.
+    One step:
 
-    With `every=k` (LookSAM) that happens in every k-th step. The steps between have one pass, and
-    reuse what the k-th found orthogonal to the plain gradient g, which changes slowly:
+    1. The closure computes the gradient at the weights w.
+    2. Climb: the perturbation's offset is added to the weights (SAM has n = 1 of them).
+    3. The closure computes the gradient at w + ε. 2 and 3 are repeated for each offset.
+    4. Return: w is copied back, bit by bit.
+    5. The base optimizer steps from w with the mean of the gradients from 3.
+
+    So the closure is called 1 + n times. Running statistics (BatchNorm) are updated in the first
+    pass only. With rho = 0 everywhere there is one pass, and the step is the bare optimizer's.
+
+    With `every=k` (LookSAM) only every k-th step is like that. The steps between have one pass,
+    and reuse the component of :math:`g_s` orthogonal to the plain gradient g, which changes
+    slowly:
 
     .. math::
         g_v = g_s - \frac{\langle g_s, g \rangle}{\|g\|^2} g, \qquad
         g + \alpha \frac{\|g\|}{\|g_v\|} g_v
 
-    with norms over all the perturbed parameters. A skipped step doesn't count, and changes nothing
-    that is reused.
+    with norms over all the perturbed parameters. A skipped step doesn't count, and doesn't change
+    the reused component.
 
     A param group's own `"perturbation_rho"` entry replaces `rho` for its parameters (`"rho"` would
-    be Adadelta's); at 0 they stay where they are.
+    be Adadelta's). At 0 they are not perturbed.
 
-    The closure zeroes the gradients and sees the whole batch, all micro-batches of an accumulation
-    included. `step()` without one is an error, between two k-th steps too: use `OnePassSmoother`.
-    A gradient that isn't finite perturbs nothing, so that the base optimizer gets what it would
-    get without a smoother; with a `GradScaler` the step is skipped.
+    The closure zeroes the gradients and covers the whole batch, including all micro-batches of an
+    accumulation. `step()` without a closure is an error, also between two k-th steps: use
+    `OnePassSmoother`. A gradient that isn't finite perturbs nothing, so that the base optimizer
+    receives what it would receive without a smoother; with a `GradScaler` the step is skipped.
 
     Under `DistributedDataParallel` the base optimizer's gradient is always the average over the
-    ranks. So is by default the one that SAM ascends along: the trajectory is that of one process
-    on the joined batch. With `ascent="local"` each rank ascends along its own part's gradient, as
-    SAM's authors do (m-sharpness, m the size of that part), which also saves a communication.
+    processes. By default SAM climbs along the averaged gradient too, so that the trajectory is
+    that of one process on the joined batch. With `ascent="local"` each process climbs along its
+    own gradient, as SAM's authors do (m-sharpness, with m the size of a process' batch), which
+    also saves a communication.
 
     Args:
         optimizer: the optimizer to wrap.
         rho: radius of the perturbation, or a function of the number of steps made so far.
         perturbation: the offsets; see `gradreg.smooth.perturbations`.
-        every: k, the number of steps to one with further passes.
+        every: k, the number of steps from one with further passes to the next.
         alpha: how much of the reused component is added in the steps between.
-        ascent: "averaged", or "local": needs the DDP module as `model`.
-        model: where running statistics are. Needed only if the model is compiled; otherwise they
-            are found as modules run.
+        ascent: "averaged", or "local", which needs the DDP module as `model`.
+        model: the model with the running statistics. Needed only if the model is compiled;
+            otherwise its modules are found when they are called.
         replay_rng: run the further passes from the random state of the first, so that dropout
             draws the same masks in all of them.
 
     Raises:
-        ValueError: rho or alpha is negative or not finite, every < 1, or local ascent asked for
-            with every > 1 (the reused component would differ between ranks).
+        ValueError: rho or alpha is negative or not finite, every < 1, or local ascent with
+            every > 1 (the reused component would differ between processes).
         TypeError: local ascent of a model that has no `no_sync`.
 
     Example:
@@ -130,77 +139,83 @@ class PerturbationSmoother(OptimizerWrapper):
         self.every, self.alpha, self.ascent = int(every), alpha, ascent
         self.model, self.replay_rng = model, replay_rng
         self._steps = 0
-        self._flat: dict[Tensor, Tensor] = {}  # g_v / |g_v|
-        self._forget()
+        self._reused = ReusedComponent()
+        self._reset()
 
-    def _forget(self) -> None:
+    def _reset(self) -> None:
         """Drop what belongs to a step in progress."""
         self._evaluated = self._perturbed = False
-        self._next_flat: dict[Tensor, Tensor] | None = None
+        self._reused.discard_pending()
         self._scaler: Any = None
 
     # ---- The step -------------------------------------------------------------------------------
 
-    def _pass_on(self, step: Any) -> Any:
-        if step.scaler is not None and step.scaler.is_enabled():
-            self._scaler = step.scaler
-        return super()._pass_on(step)
+    def begin_step(self, scaler: Any) -> None:
+        """Keep the scaler, whose factor is in the gradients."""
+        self._scaler = scaler
 
     def evaluate(self, closure: Closure) -> Any:
-        """Leave the gradient to descend along in `.grad`; return the loss at the clean weights."""
+        """Leave the smoothed gradient in `.grad`; return the loss at the clean weights."""
         self._evaluated = True
-        moving = radii(self.param_groups, self.rho(self._steps) if callable(self.rho) else self.rho)
-        if not moving:
-            self._next_flat = {}
+        radius = self._radii()
+        if not radius:
+            self._reused.propose_none()
             return closure()
-        if self._steps % self.every and self._fits(self._flat):
+        if self._steps % self.every and self._reused.is_usable():
             loss = closure()
-            self._add_flat(moving)
+            with torch.no_grad():
+                self._reused.add_to_gradients(radius, self.alpha)
             return loss
-        rewind = self._random_state()
-        with self._unsynchronised():
-            loss = anew(closure, self.parameters)()
-        self._further_passes(closure, moving, rewind)
+        replay = random_state(self.parameters) if self.replay_rng else _do_nothing
+        with self._without_averaging():
+            loss = require_new_gradients(closure, self.parameters)()
+        self._smooth(closure, radius, replay)
         return loss
 
     @torch.no_grad()
-    def _further_passes(
-        self, closure: Closure, moving: Mapping[Tensor, float], rewind: Callable[[], None]
+    def _smooth(
+        self, closure: Closure, radius: Mapping[Tensor, float], replay: Callable[[], None]
     ) -> None:
-        params = [p for p in moving if p.grad is not None]
-        grads = self._unscaled([_dense(p) for p in params])
+        """Replace the gradients in `.grad` by their mean over the perturbed weights."""
+        params = [p for p in radius if p.grad is not None]
+        grads = self._unscaled([dense_gradient(p) for p in params])
         finite = None if self._scaler is None or not grads else global_norm(grads).isfinite()
         plain = [g.clone() for g in grads] if self.every > 1 else []
-        passes = self._offsets(params, grads, [moving[p] for p in params])
-        offsets = next(passes, None)
-        if offsets is None:  # nowhere to look: the plain gradient stands
+        all_offsets = self._offsets(params, grads, [radius[p] for p in params])
+        offsets = next(all_offsets, None)
+        if offsets is None:  # no perturbation: the plain gradient is used
             return
-        # From here on one copy of the parameters is all the memory that is held.
+        # During the passes no memory is held but one copy of the parameters.
         grads.clear()
-        self._drop_gradients()
+        drop_gradients(self.parameters)
         total: dict[Tensor, Tensor] = {}
         n = 0
-        with _restored(params) as clean, unchanged_statistics(self.model):
+        with restored(params) as clean, unchanged_statistics(self.model):
             while offsets is not None:
                 if n > 0:
                     copy_into(params, clean)
-                    self._drop_gradients()
+                    drop_gradients(self.parameters)
                 if params:
-                    torch._foreach_add_(params, list(offsets))
+                    torch._foreach_add_(params, list(offsets))  # climb
                 offsets = None
-                rewind()
+                replay()
                 with torch.enable_grad():
                     closure()
                 n += 1
-                offsets = next(passes, None)
+                offsets = next(all_offsets, None)
                 if n > 1 or offsets is not None:
-                    _add_gradients(total, self.parameters)
+                    add_gradients(total, self.parameters)
         for p, gradients in total.items():
             p.grad = gradients / n
         if plain:
-            self._next_flat = _orthogonal(params, plain)
+            self._reused.propose(params, plain)
         if finite is not None:
-            _spoil_unless(finite, params)
+            invalidate_unless(finite, params)
+
+    def _radii(self) -> dict[Tensor, float]:
+        """Return the radius of each parameter that is perturbed."""
+        rho = self.rho(self._steps) if callable(self.rho) else self.rho
+        return radii(self.param_groups, rho)
 
     def _offsets(
         self, params: Sequence[Tensor], grads: Sequence[Tensor], rhos: Sequence[float]
@@ -208,43 +223,22 @@ class PerturbationSmoother(OptimizerWrapper):
         if params:
             self._perturbed = True
             return iter(self.perturbation.offsets(params, grads, rhos))
-        # Without synchronisation that was no gradient to descend along, so there's one more pass.
+        # A local gradient is not the average to descend along, so one more pass computes that.
         return iter([[]] if self.ascent == "local" else [])
 
-    def _drop_gradients(self) -> None:
-        for p in self.parameters:
-            p.grad = None
-
-    def _unsynchronised(self) -> AbstractContextManager[Any]:
-        # The whole closure, for DDP asks for it in the forward pass already.
+    def _without_averaging(self) -> AbstractContextManager[Any]:
+        # Around the whole closure, since DDP reads the setting in the forward pass.
         return self.model.no_sync() if self.ascent == "local" else nullcontext()  # type: ignore[union-attr, operator]
 
     def _unscaled(self, grads: list[Tensor]) -> list[Tensor]:
-        """Return the gradients without the scaler's factor; it changes from step to step."""
+        """Return the gradients without the scaler's factor, which changes from step to step."""
         if self._scaler is None or self._scaler._scale is None or not grads:
-            return grads  # with no scale yet the closure never asked for it, as the scaler will say
+            return grads  # without a scale the closure hasn't scaled; the scaler reports that
         return times(grads, self._scaler._scale.double().reciprocal().float())
 
-    def _random_state(self) -> Callable[[], None]:
-        """Return a function that puts the random generators back to where they are now."""
-        if not self.replay_rng:
-            return lambda: None
-        cuda = {p.device for p in self.parameters if p.device.type == "cuda"}
-        cpu_state = torch.get_rng_state()
-        cuda_states = {device: torch.cuda.get_rng_state(device) for device in cuda}
-
-        def rewind() -> None:
-            torch.set_rng_state(cpu_state)
-            for device, state in cuda_states.items():
-                torch.cuda.set_rng_state(state, device)
-
-        return rewind
-
     def gradient_given(self) -> None:
-        """Refuse: one gradient is there, and the perturbed weights' can't be computed."""
-        # Distributed checkpointing steps once with zero gradients to create optimizer state.
-        moving = radii(self.param_groups, self.rho(self._steps) if callable(self.rho) else self.rho)
-        if any(p.grad is not None and p.grad.any() for p in moving):
+        """Refuse a gradient without a closure, which could compute it at the perturbed weights."""
+        if any(p.grad is not None and p.grad.any() for p in self._radii()):
             raise RuntimeError(
                 "PerturbationSmoother expects a closure that it can call again at the perturbed "
                 "weights, found step() without one: use opt.step(closure), with a GradScaler "
@@ -252,41 +246,23 @@ class PerturbationSmoother(OptimizerWrapper):
                 "which needs no closure"
             )
 
-    # ---- The reused component -------------------------------------------------------------------
-
-    def _fits(self, flat: Mapping[Tensor, Tensor]) -> bool:
-        return bool(flat) and all(v.shape == p.shape for p, v in flat.items())
-
-    @torch.no_grad()
-    def _add_flat(self, moving: Mapping[Tensor, float]) -> None:
-        params = [p for p in moving if p in self._flat and p.grad is not None]
-        if params:
-            grads = [_dense(p) for p in params]
-            flat = [self._flat[p] for p in params]
-            length = (self.alpha * global_norm(grads)).nan_to_num(0.0, 0.0, 0.0)
-            torch._foreach_add_(grads, times(flat, length))
-
     def after_update(self) -> None:
-        """Count the step and keep what it found: one that is skipped leaves no trace."""
+        """Count the step and adopt what it learnt; a skipped step doesn't get here."""
         self._steps += self._evaluated
-        if self._next_flat is not None:
-            self._flat = self._next_flat
+        self._reused.commit()
         if self._perturbed and _learns(self.perturbation):
             self.perturbation.learn()
 
     def end_step(self) -> None:
-        """Start afresh."""
-        self._forget()
+        """Drop what belongs to this step."""
+        self._reset()
 
     # ---- State ----------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
-        """Return the step count, the reused component and what the perturbation has learnt."""
+        """Return the step count, the reused component and the perturbation's state."""
         parameters = self.parameters
-        state: dict[str, Any] = {
-            "steps": self._steps,
-            "flat": {str(i): self._flat[p] for i, p in enumerate(parameters) if p in self._flat},
-        }
+        state = {"steps": self._steps, "flat": self._reused.state_dict(parameters)}
         if _learns(self.perturbation):
             state["perturbation"] = self.perturbation.state_dict(parameters)
         return state
@@ -295,70 +271,17 @@ class PerturbationSmoother(OptimizerWrapper):
         """Restore them."""
         parameters = self.parameters
         self._steps = state["steps"]
-        self._flat = {
-            parameters[int(i)]: value.to(parameters[int(i)], copy=True)
-            for i, value in state.get("flat", {}).items()
-        }
+        self._reused.load_state_dict(state.get("flat", {}), parameters)
         if _learns(self.perturbation) and "perturbation" in state:
             self.perturbation.load_state_dict(state["perturbation"], parameters)
 
 
+def _do_nothing() -> None:
+    pass
+
+
 def _learns(perturbation: Perturbation) -> TypeGuard[LearningPerturbation]:
     return hasattr(perturbation, "learn")  # isinstance of a protocol is slow
-
-
-def _dense(parameter: Tensor) -> Tensor:
-    gradient = parameter.grad
-    if gradient is None or gradient.layout != torch.strided:
-        raise TypeError(
-            f"PerturbationSmoother expects dense gradients, found {getattr(gradient, 'layout', '')}"
-            f" on a parameter of shape {tuple(parameter.shape)}: use sparse=False in its layer, or "
-            "a param group of its own with 'perturbation_rho': 0.0"
-        )
-    return gradient
-
-
-@contextmanager
-def _restored(params: Sequence[Tensor]) -> Iterator[list[Tensor]]:
-    """Give a copy of the parameters, and on leaving copy it back in place."""
-    clean = [p.detach().clone() for p in params]
-    try:
-        yield clean
-    finally:
-        copy_into(params, clean)
-
-
-def _add_gradients(total: dict[Tensor, Tensor], params: Sequence[Tensor]) -> None:
-    for p in params:
-        if p.grad is not None:
-            total[p] = total[p] + p.grad if p in total else p.grad.clone()
-
-
-def _orthogonal(params: Sequence[Tensor], plain: Sequence[Tensor]) -> dict[Tensor, Tensor]:
-    """Return g_v at length 1: the gradient less its component along the plain one."""
-    pairs = [(p, g) for p, g in zip(params, plain, strict=True) if p.grad is not None]
-    if not pairs:
-        return {}
-    here, flat = [p for p, _ in pairs], [g for _, g in pairs]
-    there = [_dense(p) for p in here]
-    square = inner_product(flat, flat)
-    along = torch.where(square > 0, inner_product(there, flat) / square, 0)
-    flat = times(flat, -along)
-    torch._foreach_add_(flat, there)
-    # What is no more than rounding error has no direction.
-    eps = max(torch.finfo(g.dtype).eps for g in there)
-    norm = global_norm(flat)
-    return dict(
-        zip(here, at_length(flat, (norm > 4 * eps * global_norm(there)) * 1.0, norm), strict=True)
-    )
-
-
-def _spoil_unless(finite: Tensor, params: Sequence[Tensor]) -> None:
-    """Have the scaler skip the step if the first pass overflowed, whatever the others gave."""
-    for p in params:
-        if p.grad is not None:
-            p.grad.add_(torch.where(finite.to(p.device), 0.0, math.nan))
-            return
 
 
 def _check_ascent(ascent: str, every: int, model: nn.Module | None) -> None:
@@ -369,7 +292,7 @@ def _check_ascent(ascent: str, every: int, model: nn.Module | None) -> None:
     if every > 1:
         raise ValueError(
             f"expected ascent 'averaged' with every > 1, found 'local' with every={every}: the "
-            "component that is reused would differ between ranks"
+            "reused component would differ between processes"
         )
     if not hasattr(model, "no_sync"):
         raise TypeError(

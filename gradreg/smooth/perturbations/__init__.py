@@ -1,14 +1,14 @@
-"""Where a smoother looks beside the present weights.
+"""Perturbations of the weights at which a smoother computes the gradient.
 
 perturbation   offset
 SAM            the gradient, at length rho
 ASAM           the same, measured in units of each weight's size
-Friendly       the gradient less its running mean, at length rho
+Friendly       the gradient minus its running mean, at length rho
 Random         a random direction, at length rho
 Gaussian       normal noise of standard deviation rho
 
-A perturbation is any object with the one method of `Perturbation`; one that learns from step to
-step has three more, those of `LearningPerturbation`.
+A perturbation is any object with the method of `Perturbation`. One that learns from step to step
+also has the three methods of `LearningPerturbation`.
 """
 
 from gradreg.smooth.perturbations.asam import ASAM

@@ -1,4 +1,4 @@
-"""Adaptive sharpness-aware minimisation's perturbation."""
+"""The perturbation of adaptive sharpness-aware minimisation."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from gradreg.smooth.perturbations.norms import at_length, global_norm
 
 
 class ASAM:
-    r"""Adaptive SAM: the radius is measured in units of each weight's own size.
+    r"""The perturbation of adaptive SAM, whose radius is relative to each weight's size.
 
     .. math::
         \epsilon = \rho \, T_w^2 g / \|T_w g\|_2, \qquad T_w = |w| + \eta
 
     elementwise, so that :math:`\|T_w^{-1} \epsilon\|_2 = \rho` and rescaling the weights of a
-    layer doesn't change what the radius means. Usual radii are some ten times SAM's.
+    layer doesn't change the meaning of the radius. Usual radii are about ten times SAM's.
 
     Args:
-        eta: keeps weights near zero moving.
+        eta: added to the size, so that weights near zero are perturbed too.
 
     Raises:
         ValueError: eta is negative or not finite.
@@ -47,7 +47,7 @@ class ASAM:
         self, params: Sequence[Tensor], grads: Sequence[Tensor], rhos: Sequence[float]
     ) -> Iterator[list[Tensor]]:
         """Yield the one ascent step."""
-        yield _ascent(params, grads, rhos, self.eta)  # no local here would outlive the pass
+        yield _ascent(params, grads, rhos, self.eta)  # a local variable would outlive the pass
 
 
 def _ascent(

@@ -1,4 +1,4 @@
-"""Friendly sharpness-aware minimisation's perturbation."""
+"""The perturbation of friendly sharpness-aware minimisation."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from gradreg.smooth.perturbations.norms import at_length, global_norm
 
 
 class Friendly:
-    r"""Friendly SAM: look along what is particular to this batch's gradient.
+    r"""The perturbation of friendly SAM, along the part of the gradient specific to the batch.
 
     .. math::
         m_t &= \lambda m_{t-1} + (1 - \lambda) g_t \\
         \epsilon_t &= \rho \, d_t / \|d_t\|_2, \qquad d_t = g_t - \sigma m_t
 
-    The running mean m stands for the gradient over all the data. It starts from zero; a gradient
+    The running mean m approximates the gradient over all the data. It starts from zero. A gradient
     that isn't finite doesn't enter it, nor does that of a skipped step.
 
-    One instance belongs to one smoother, which saves its state.
+    Use one instance in one smoother only, which saves its state.
 
     Args:
         sigma: how much of the running mean is removed; 0 is SAM.
@@ -49,7 +49,7 @@ class Friendly:
             raise ValueError(f"expected a decay 0 <= decay < 1, found {decay}")
         self.sigma, self.decay = sigma, decay
         self._mean: dict[Tensor, Tensor] = {}
-        self._next: dict[Tensor, Tensor] = {}  # the mean, should the step be taken
+        self._next: dict[Tensor, Tensor] = {}  # the mean, if the step is accepted
 
     def offsets(
         self, params: Sequence[Tensor], grads: Sequence[Tensor], rhos: Sequence[float]
@@ -73,7 +73,7 @@ class Friendly:
         return list(torch._foreach_add(grads, mean, alpha=-self.sigma))
 
     def learn(self) -> None:
-        """Let the running mean take in the latest gradient."""
+        """Update the running mean with the latest gradient."""
         self._mean.update(self._next)
         self._next = {}
 

@@ -1,4 +1,4 @@
-"""Perturbations that take no notice of the gradient."""
+"""Random perturbations, independent of the gradient."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from gradreg.smooth.perturbations.norms import at_length
 
 
 class Gaussian:
-    r"""Gaussian smoothing of the loss: the gradient averaged over normal offsets.
+    r"""Normally distributed offsets: Gaussian smoothing of the loss.
 
     .. math::
         \epsilon_i \sim \mathcal{N}(0, \rho^2 I), \qquad
@@ -57,7 +57,7 @@ class Gaussian:
 
 
 class Random:
-    r"""A random direction at SAM's length: what remains of SAM if the gradient has no say in it.
+    r"""A random direction at SAM's length, independent of the gradient.
 
     .. math::
         \epsilon_i = \rho \, z_i / \|z_i\|_2, \qquad z_i \sim \mathcal{N}(0, I)

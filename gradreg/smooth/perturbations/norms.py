@@ -1,4 +1,4 @@
-"""Lengths of vectors that are spread over many tensors, and the radii to give them."""
+"""Norms of vectors that consist of many tensors, and radii of perturbations."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ def radius_of(rho: float) -> float:
     """Return rho as a float.
 
     Raises:
-        TypeError: it is no number.
+        TypeError: it is not a number.
         ValueError: it is negative or not finite.
     """
     if isinstance(rho, bool) or not isinstance(rho, SupportsFloat):
@@ -25,7 +25,7 @@ def radius_of(rho: float) -> float:
 
 
 def radii(groups: Sequence[Mapping[str, Any]], rho: float) -> dict[Tensor, float]:
-    """Return the radius of each parameter to be perturbed; a group may have its own."""
+    """Return the radius of each parameter to perturb; a group may have its own."""
     return {
         p: radius
         for group in groups
@@ -37,8 +37,8 @@ def radii(groups: Sequence[Mapping[str, Any]], rho: float) -> dict[Tensor, float
 def global_norm(tensors: Sequence[Tensor]) -> Tensor:
     """Return the 2-norm over all the tensors' entries, as a scalar tensor on the first's device.
 
-    It is accumulated in float32, or in float64 where any tensor is of that precision. Of sharded
-    tensors it is the norm of the whole.
+    It is accumulated in float32, or in float64 if any tensor has that precision. Sharded tensors
+    count as a whole.
     """
     dtype = _wide(tensors)
     real = [torch.view_as_real(t) if t.is_complex() else t for t in tensors]
@@ -61,14 +61,14 @@ def inner_product(a: Sequence[Tensor], b: Sequence[Tensor]) -> Tensor:
 def at_length(
     tensors: Sequence[Tensor], lengths: Tensor | Sequence[float], norm: Tensor | None = None
 ) -> list[Tensor]:
-    """Scale one vector, spread over many tensors, to a given length; dtypes stay.
+    """Scale one vector, made up of many tensors, to a given length; dtypes are kept.
 
-    A vector whose norm is zero or not finite gives zeros: it points nowhere.
+    A vector whose norm is zero or not finite gives zeros, since it has no direction.
 
     Args:
         tensors: the parts of the vector.
-        lengths: the length, as a scalar tensor, or the length that the parts of each tensor
-            would have if it were that of the whole.
+        lengths: the length, as a scalar tensor, or one number for each part: the length to which
+            the whole vector would be scaled for that part.
         norm: the norm to divide by, if it isn't the vector's own.
     """
     norm = global_norm(tensors) if norm is None else norm
@@ -88,19 +88,19 @@ def at_length(
 
 
 def times(tensors: Sequence[Tensor], factor: Tensor) -> list[Tensor]:
-    """Multiply all tensors by one scalar tensor; dtypes stay."""
+    """Multiply all tensors by one scalar tensor; dtypes are kept."""
     if all(t.device == factor.device for t in tensors):
         return list(torch._foreach_mul(list(tensors), factor))
     return [t * factor.to(t.device) for t in tensors]
 
 
 def all_plain(tensors: Sequence[Tensor]) -> bool:
-    """Whether none of the tensors is of a subclass with operators of its own, such as DTensor."""
+    """Return whether all are ordinary tensors, and none of a subclass such as DTensor."""
     return all(type(t) in (Tensor, nn.Parameter) for t in tensors)
 
 
 def copy_into(targets: Sequence[Tensor], sources: Sequence[Tensor]) -> None:
-    """Copy in place: all at once, or one by one where DTensors are among them."""
+    """Copy in place: all at once, or one by one if there are DTensors."""
     if targets and all_plain(targets):
         torch._foreach_copy_(list(targets), list(sources))
         return

@@ -1,4 +1,4 @@
-"""What a smoother asks of a perturbation."""
+"""The protocols that a perturbation implements."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Perturbation(Protocol):
-    """What `PerturbationSmoother` asks of a perturbation.
+    """The method that `PerturbationSmoother` requires of a perturbation.
 
     Example:
         >>> class Sign:
@@ -22,21 +22,21 @@ class Perturbation(Protocol):
     ) -> Iterable[Sequence[Tensor]]:
         """Yield, for each further pass, one offset a parameter, in the order of `params`.
 
-        Runs under `no_grad`. The sequence `grads` is emptied once the first offsets are there, to
-        free the memory before the next pass: copy what later ones need.
+        Runs under `no_grad`. The sequence `grads` is emptied after the first offsets are yielded,
+        to free memory before the next pass: copy what later offsets need.
 
         Args:
-            params: the parameters that are to be moved. They must be left alone.
+            params: the parameters to perturb. They must not be changed.
             grads: their gradients at the present weights, without a scaler's factor. They must
-                be left alone too.
-            rhos: the radius of each, that of its param group.
+                not be changed either.
+            rhos: the radius of each, from its param group.
         """
         ...
 
 
 @runtime_checkable
 class LearningPerturbation(Perturbation, Protocol):
-    """What is asked, beside `offsets`, of a perturbation that learns from step to step.
+    """The methods, besides `offsets`, of a perturbation that learns from step to step.
 
     Example:
         >>> import gradreg
@@ -47,11 +47,11 @@ class LearningPerturbation(Perturbation, Protocol):
     """
 
     def learn(self) -> None:
-        """Take over what the latest `offsets` call saw. It isn't called if the step is skipped."""
+        """Learn from the latest `offsets` call. It isn't called if the step is skipped."""
         ...
 
     def state_dict(self, parameters: Sequence[Tensor]) -> dict[str, Any]:
-        """Return tensors and primitives; what belongs to a parameter under its index, a string."""
+        """Return tensors and primitives; values of a parameter under its index, as a string."""
         ...
 
     def load_state_dict(self, state: Mapping[str, Any], parameters: Sequence[Tensor]) -> None:

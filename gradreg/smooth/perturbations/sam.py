@@ -1,4 +1,4 @@
-"""Sharpness-aware minimisation's perturbation."""
+"""The perturbation of sharpness-aware minimisation."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from gradreg.smooth.perturbations.norms import at_length
 
 
 class SAM:
-    r"""Sharpness-aware minimisation: look where, to first order, the loss is worst.
+    r"""The perturbation of sharpness-aware minimisation, which raises the loss most to first order.
 
     .. math::
         \epsilon = \rho \, g / \|g\|_2
 
-    with one norm over all parameters, each scaled by its own group's rho. A zero gradient gives
-    no perturbation; nor does one that isn't finite, so that the base optimizer then sees what it
-    would see without a smoother.
+    with one norm over all parameters, each scaled by its own group's rho. A gradient that is
+    zero or not finite gives no perturbation: the base optimizer then receives what it would
+    receive without a smoother.
 
     Example:
         >>> import gradreg, torch

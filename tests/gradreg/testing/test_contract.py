@@ -423,7 +423,7 @@ def test_an_unknown_name_in_without_is_refused():
 
 
 def test_the_published_table_says_that_ours_pass():
-    path = Path(__file__).parents[2] / "docs" / "results" / "contract.json"
+    path = Path(__file__).parents[3] / "docs" / "results" / "contract.json"
     wrappers = json.loads(path.read_text(encoding="utf-8"))["wrappers"]
     ours = [wrapper for wrapper in wrappers if wrapper["library"] == "gradreg"]
     assert len(ours) == 5
@@ -491,9 +491,12 @@ class Careless(Sound):
 
 
 class Eager(Sound):
-    def gradient_given(self):
+    def step(self, closure=None, *, scaler=None):
         for p in self.parameters:
             p.data.mul_(0.99)
+        return super().step(closure, scaler=scaler)
+
+    step.hooked = True
 
 
 @pytest.mark.parametrize(

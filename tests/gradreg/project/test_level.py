@@ -12,7 +12,7 @@ from torch import nn
 
 import gradreg
 from gradreg.project.level import NullSpaceProjector
-from gradreg.project.subspace import Moment, contrastive_basis, energy_basis
+from gradreg.project.subspace import SecondMoment, contrastive_basis, energy_basis
 from gradreg.project.unfold import feature_chunks
 
 NAMES = ["SGD", "SGD foreach", "Adam", "AdamW", "RMSprop"]
@@ -75,12 +75,12 @@ def test_an_unbatched_convolution_input_counts_as_a_batch_of_one():
 @given(seeds, st.lists(st.integers(1, 6), min_size=1, max_size=4))
 def test_the_streaming_moment_is_that_of_all_rows_at_once(seed, sizes):
     torch.manual_seed(seed)
-    moment = Moment(2, 4, torch.device("cpu"))
+    moment = SecondMoment(2, 4, torch.device("cpu"))
     rows, weights = [], []
     for size in sizes:
         x, w = torch.randn(size, 3, 2, 4), torch.rand(size)
         x[0, 0, 0, 0] = torch.nan
-        part = Moment(2, 4, torch.device("cpu"))
+        part = SecondMoment(2, 4, torch.device("cpu"))
         part.add(x, w)
         moment.merge(part)
         rows.append(x.double().flatten(0, 1)[1:])
@@ -414,13 +414,13 @@ def test_layers_are_chosen_by_name_and_bad_choices_named(lab):
     model = lab.make_net()
 
     def watched(**options):
-        return list(NullSpaceProjector(lab.stack(model, "SGD"), model, **options)._layers)
+        return list(NullSpaceProjector(lab.stack(model, "SGD"), model, **options)._layers.by_name)
 
     assert watched() == ["conv", "head"]
     assert watched(include=["h*"]) == ["head"]
     assert watched(exclude=["head"]) == ["conv"]
     frozen = torch.optim.SGD([model.head.weight])
-    assert list(NullSpaceProjector(frozen, model)._layers) == ["head"]
+    assert list(NullSpaceProjector(frozen, model)._layers.by_name) == ["head"]
     with pytest.raises(ValueError, match=r"'encoder\.\*'.*conv, head"):
         watched(include=["encoder.*"])
     nn.utils.parametrizations.weight_norm(model.head)
@@ -463,7 +463,7 @@ def test_tied_weights_learn_from_both_layers():
     opt = gradreg.NullSpaceProjector(torch.optim.SGD(model.parameters()), model)
     with opt.observe_noise():
         model(torch.randn(5, 3))
-    assert opt._sites[model[0].weight].noise.count == 10
+    assert opt._weights[model[0].weight].noise.count == 10
 
 
 def test_a_step_inside_autocast_is_projected_as_exactly():

@@ -77,9 +77,9 @@ for size, alone in zip((4096, 1), results):
     tolerance = 1e-9 if size > 1 else 1e-5
     for a, b in zip(alone.parameters(), model.parameters()):
         assert (a - b).norm() < tolerance * a.norm(), (size, (a - b).norm() / a.norm())
-    for site in opt._sites.values():
-        both = [torch.empty_like(site.basis) for _ in range(2)]
-        dist.all_gather(both, site.basis)
+    for weight in opt._weights.values():
+        both = [torch.empty_like(weight.basis) for _ in range(2)]
+        dist.all_gather(both, weight.basis)
         assert torch.equal(*both) and both[0].shape[-1] > 0
     if rank:  # one rank sees nothing: it learns what the other saw
         with opt.observe_noise():

@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gradreg.project.level import NullSpaceProjector
+from gradreg.project.selection import Selection
 from gradreg.project.sketch import Sketch
-from gradreg.project.subspace import Moment
-from gradreg.project.weight import Selection
+from gradreg.project.subspace import SecondMoment
 
 CPU = torch.device("cpu")
 DOUBLE = [torch.float64, torch.complex128]
@@ -98,11 +98,11 @@ def test_bases_of_sketches_are_those_of_moments(seed, dtype, with_signal, rank):
     torch.manual_seed(seed)
     selection = Selection(energy=0.99, rank=rank, max_fraction=0.5, dominance=0.5)
     summaries = []
-    for make in (Moment, Sketch):
+    for make in (SecondMoment, Sketch):
         torch.manual_seed(seed)
         pair = []
         for strength in (1.0, 3.0):
-            extra = {"dtype": dtype} if make is Moment else {"rows": 8, "dtype": dtype}
+            extra = {"dtype": dtype} if make is SecondMoment else {"rows": 8, "dtype": dtype}
             summary = make(2, 15, CPU, **extra)
             basis = torch.randn(2, 4, 15, dtype=dtype)
             for _ in range(5):
@@ -126,8 +126,8 @@ def test_too_large_features_are_sketched_and_projected():
     for _ in range(30):
         with opt.observe_noise():
             model(noise)
-    [site] = opt._sites.values()
-    assert isinstance(site.noise, Sketch)
+    [weight] = opt._weights.values()
+    assert isinstance(weight.noise, Sketch)
     before = model(noise).detach()
     start = model.weight.detach().clone()
     for _ in range(3):
@@ -140,7 +140,7 @@ def test_too_large_features_are_sketched_and_projected():
     exact = NullSpaceProjector(torch.optim.Adam(model.parameters()), model, max_size=30)
     with exact.observe_noise():
         model(noise)
-    assert isinstance(next(iter(exact._sites.values())).noise, Moment)
+    assert isinstance(next(iter(exact._weights.values())).noise, SecondMoment)
 
 
 def test_sketches_go_through_the_state_dict():

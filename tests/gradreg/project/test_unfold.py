@@ -6,8 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from gradreg.project.layers import view_as_matrix, view_as_weight
 from gradreg.project.level import NullSpaceProjector
+from gradreg.project.matrix import view_as_matrix, view_as_weight
 from gradreg.project.subspace import complement
 from gradreg.project.unfold import LAYERS, feature_chunks, feature_shape
 
