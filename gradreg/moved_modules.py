@@ -1,4 +1,4 @@
-"""Modules that moved: their old names still import for one version, with a DeprecationWarning."""
+"""Old names of moved modules, which import for one more version with a DeprecationWarning."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ class _AliasLoader(Loader):
         self.old, self.new = old, new
 
     def exec_module(self, module: ModuleType) -> None:
-        """Fill the old name's module with what the new one holds."""
+        """Copy the names of the new module into the old one."""
         warnings.warn(
-            f"{self.old} has moved to {self.new}; the old name goes in the next version",
+            f"{self.old} has moved to {self.new}; the old name is removed in the next version",
             DeprecationWarning,
             stacklevel=2,
         )
         own = {"__name__", "__loader__", "__spec__", "__package__", "__path__"}
-        held = vars(import_module(self.new))
-        vars(module).update({name: value for name, value in held.items() if name not in own})
+        names = vars(import_module(self.new))
+        vars(module).update({name: value for name, value in names.items() if name not in own})
 
 
 def alias(old: str, new: str) -> ModuleSpec:
-    """Return the spec of a module that holds, under its old name, what the new one does."""
-    # As a package without a folder: what is in it is found by its old name, or not at all.
+    """Return the spec of a module with the old name and the contents of the new one."""
+    # A package without a folder, so that modules in it are found by their old names only.
     return ModuleSpec(old, _AliasLoader(old, new), is_package=True)
 
 
 class OldNames(MetaPathFinder):
-    """Finds this package's modules by their old names. Append one to `sys.meta_path`."""
+    """A finder of this package's modules by their old names, for `sys.meta_path`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None

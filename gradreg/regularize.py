@@ -22,15 +22,15 @@ def regularize(
     smooth: float | Callable[[int], float] | Mapping[str, Any] | bool | None = None,
     project: float | Mapping[str, Any] | bool | None = None,
 ) -> Optimizer:
-    """Wrap an optimizer in the levels asked for: projector innermost, smoother, mask outermost.
+    """Wrap an optimizer in the chosen levels: projector innermost, smoother, mask outermost.
 
-    Each level is given as a mapping of its keyword arguments, or as its main argument alone. True
-    is the level with its defaults, None or False leaves it out, and with all three left out the
-    optimizer comes back as it is.
+    A level's value is a mapping of its keyword arguments, or only its main argument. True is the
+    level with its defaults; None or False leaves it out. Without any level the optimizer itself is
+    returned.
 
     Args:
         optimizer: the bare optimizer.
-        model: the model it trains; the optimizer may have parameters beside the model's.
+        model: the model it trains; the optimizer may have other parameters as well.
         mask: the prior, or arguments of `PostVerificationMask`.
         smooth: rho, or arguments of `PerturbationSmoother`; with `"one_pass": True` among them,
             those of `OnePassSmoother`.
@@ -40,8 +40,8 @@ def regularize(
         The outermost wrapper.
 
     Raises:
-        TypeError: `optimizer` is no optimizer instance, or `model` no module.
-        ValueError: a level looks into the model, and the optimizer has none of its parameters.
+        TypeError: `optimizer` is not an optimizer instance, or `model` not a module.
+        ValueError: a level needs the model, and the optimizer has none of its parameters.
 
     Example:
         >>> import gradreg, torch
@@ -80,20 +80,20 @@ def regularize(
     return optimizer
 
 
-def _options(given: Any, main: str) -> dict[str, Any] | None:
-    """Return a level's keyword arguments, None for no level."""
-    if given is None or given is False:
+def _options(value: Any, main: str) -> dict[str, Any] | None:
+    """Return a level's keyword arguments; None for no level."""
+    if value is None or value is False:
         return None
-    if given is True:
+    if value is True:
         return {}
-    return dict(given) if isinstance(given, Mapping) else {main: given}
+    return dict(value) if isinstance(value, Mapping) else {main: value}
 
 
 def _check_trained(level: str, optimizer: Optimizer, model: nn.Module) -> None:
     trained = {p for group in optimizer.param_groups for p in group["params"]}
     if trained.isdisjoint(model.parameters()):
         raise ValueError(
-            f"{level}=... looks into the model that the optimizer trains, found a "
+            f"{level}=... expects the model that the optimizer trains, found a "
             f"{type(model).__name__} none of whose {len(list(model.parameters()))} parameters are "
             f"among the optimizer's {len(trained)}: pass the model that the optimizer was built "
             "from, or build the optimizer again if the model's parameters were replaced since"

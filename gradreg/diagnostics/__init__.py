@@ -1,4 +1,4 @@
-"""Measure what the three levels claim: calmer gradients, flatter minima, features that stay."""
+"""Measures of the three levels' effects: calmer gradients, flatter minima, stable features."""
 
 from gradreg.diagnostics.drift import LayerDrift, RepresentationDrift
 from gradreg.diagnostics.oscillation import GradientOscillation, LayerOscillation

@@ -1,4 +1,4 @@
-"""Feature level: how far do a layer's features move between two checkpoints or epochs?"""
+"""Feature level: the drift of a layer's features between two checkpoints or epochs."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from gradreg.running_statistics import unchanged_statistics
 
 @dataclass(frozen=True)
 class LayerDrift:
-    """How far one layer's features are from the reference.
+    """The distance of one layer's features from the reference.
 
     Args:
         cka: linear centred kernel alignment, 0..1; 1 if the features are the same up to a
-            rotation, a common scale and an offset; None if either doesn't vary over the probes.
+            rotation, a common scale and an offset; None if one of the two doesn't vary over the
+            probes.
         angles: principal angles between the leading principal subspaces, ascending, radians in
-            0..π/2; as many as the reference's components (the other's, where those are fewer).
+            0..π/2; as many as the reference's components (the other's, if those are fewer).
     """
 
     cka: float | None
@@ -35,30 +36,31 @@ class LayerDrift:
 
 
 class RepresentationDrift:
-    r"""Compare a model's features on given probes with those of a reference.
+    r"""A comparison of a model's features on fixed probes with those of a reference.
 
-    With X, Y (probes × features) the centred features of reference and present, linear CKA is
+    With X, Y (probes × features) the centred features of reference and present model, linear CKA is
 
     .. math::
         \frac{\|X^T Y\|_F^2}{\|X^T X\|_F \, \|Y^T Y\|_F}
 
-    and the angles are those between span(U) and span(V), U and V the leading left singular
-    vectors of X and Y: directions over the probes, so that layers of other widths compare, and a
-    rotation of the features changes neither measure. The reference is the model as it is now.
+    and the angles are those between span(U) and span(V), with U and V the leading left singular
+    vectors of X and Y. These are directions over the probes, so that layers of different widths
+    can be compared, and a rotation of the features changes neither measure. The reference is the
+    model at construction.
 
-    A pass over the probes is made in eval mode and leaves no gradient, statistic, random state or
-    mode behind. With a one-pass smoother in the chain, measure inside `with opt.unperturbed():`.
+    A pass over the probes is made in eval mode and changes no gradient, statistic, random state or
+    mode. With a one-pass smoother in the chain, measure inside `with opt.unperturbed():`.
 
     Args:
         model: the model.
         probes: its input, samples first, or a tuple of inputs.
         layers: names of the layers, as in `named_modules()`; None means every layer that has
-            parameters and no layers inside. Their output is taken, flattened a sample.
+            parameters and no layers inside. Their output is flattened for each sample.
         energy: share of the reference's variance that its leading components hold.
 
     Raises:
-        ValueError: energy outside (0, 1], fewer than two probes, or a name that is no layer.
-        RuntimeError: a layer that doesn't run, or whose output isn't one row or more a probe.
+        ValueError: energy outside (0, 1], fewer than two probes, or a name that isn't a layer's.
+        RuntimeError: a layer that doesn't run, or whose output hasn't one or more rows per probe.
 
     Example:
         >>> import torch
@@ -98,11 +100,11 @@ class RepresentationDrift:
         self.mark()
 
     def mark(self) -> None:
-        """Make the model as it is now the reference."""
+        """Make the present model the reference."""
         self._reference = self._features(self.model)
 
     def measure(self, model: nn.Module | None = None) -> dict[str, LayerDrift]:
-        """Compare a model, by default the one that is the reference's, as it is now."""
+        """Compare a model, by default the reference's in its present state."""
         present = self._features(self.model if model is None else model)
         return {
             name: _compare(self._reference[name], present[name], self.energy)
@@ -121,7 +123,7 @@ class RepresentationDrift:
             )
         seen: dict[str, list[Tensor]] = {}
 
-        def look(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
+        def record(name: str, _module: nn.Module, _args: Any, output: Any) -> None:
             output = output[0] if isinstance(output, (tuple, list)) else output
             if not isinstance(output, Tensor) or not output.ndim or len(output) % self._count:
                 shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -129,10 +131,10 @@ class RepresentationDrift:
                     f"layer {name!r} gives {shape}, expected samples first, {self._count} or a "
                     "multiple: name other layers"
                 )
-            # A layer that runs twice has features from both runs.
+            # A layer that is called twice has features from both calls.
             seen.setdefault(name, []).append(output.detach().reshape(self._count, -1).double())
 
-        handles = [modules[n].register_forward_hook(partial(look, n)) for n in self.layers]
+        handles = [modules[n].register_forward_hook(partial(record, n)) for n in self.layers]
         devices = {str(p.device) for p in model.parameters() if p.device.type == "cuda"}
         try:
             with (
@@ -163,7 +165,7 @@ def _compare(reference: Tensor, present: Tensor, energy: float) -> LayerDrift:
         return LayerDrift(cka, ())
     cosines = torch.linalg.svdvals(bases.mT @ others)[:count]
     smaller, larger = sorted((bases, others), key=lambda basis: basis.shape[1])
-    # The arc cosine alone can't tell angles under 1e-8 from zero.
+    # The arc cosine alone can't distinguish angles under 1e-8 from zero.
     sines = torch.linalg.svdvals(smaller - larger @ (larger.mT @ smaller)).flip(0)
     return LayerDrift(cka, tuple(torch.atan2(sines, cosines).tolist()))
 

@@ -1,4 +1,4 @@
-"""Gradient level: how much do successive gradients oscillate, layer by layer?"""
+"""Gradient level: the oscillation of successive gradients, layer by layer."""
 
 from __future__ import annotations
 
@@ -15,14 +15,15 @@ from torch.utils.hooks import RemovableHandle
 
 @dataclass(frozen=True)
 class LayerOscillation:
-    """How one parameter's gradient behaved; None where nothing could be said yet.
+    """The oscillation of one parameter's gradient; None where there are too few gradients.
 
     Args:
-        cosine: mean cosine between successive gradients, -1..1; negative if they turn back.
-        flip_rate: mean share of entries whose sign is the opposite of the step before, 0..1;
-            entries that are zero in either step aren't counted.
-        signal_to_noise: squared norm of the moving mean over the moving variance's sum, 0..inf.
-        steps: how many gradients were seen, those with NaN or infinite entries left out.
+        cosine: mean cosine between successive gradients, -1..1; negative if they reverse.
+        flip_rate: mean share of entries whose sign is opposite to the step before, 0..1; entries
+            that are zero in one of the two steps aren't counted.
+        signal_to_noise: squared norm of the moving mean over the sum of the moving variance,
+            0..inf.
+        steps: number of gradients seen, without those with NaN or infinite entries.
     """
 
     cosine: float | None
@@ -32,7 +33,7 @@ class LayerOscillation:
 
 
 class GradientOscillation:
-    r"""Watch successive gradients of each parameter, without a host synchronisation a step.
+    r"""A record of successive gradients of each parameter, without host synchronisation in a step.
 
     For gradients :math:`g_1, g_2, \ldots` of a parameter, with moving moments of decay β,
 
@@ -45,13 +46,12 @@ class GradientOscillation:
     starting from :math:`m_1 = g_1, v_1 = 0`, so that v is the variance about m under the same
     weights. Cosine and flip rate are means over all steps since the start or `reset()`.
 
-    A missing gradient says nothing; one with NaN or infinite entries is left out, and the next is
-    compared with the last finite one. Parameters may come (a model is asked anew at each update)
-    and go (what was seen of them stays readable). It keeps three copies of the parameters, in
-    float32 at least.
+    A missing gradient is ignored. One with NaN or infinite entries is left out, and the next is
+    compared with the last finite one. Parameters may be added (a model's are read at each update)
+    and removed (their record stays). It keeps three copies of the parameters, in float32 at least.
 
     Args:
-        parameters: a model, or names and parameters as `named_parameters()` gives them.
+        parameters: a model, or names and parameters as from `named_parameters()`.
         decay: β.
 
     Raises:
@@ -68,8 +68,8 @@ class GradientOscillation:
         ...     opt.zero_grad()
         ...     w.square().div(2).sum().backward()
         ...     opt.step()
-        >>> found = oscillation.read()["w"]
-        >>> (found.cosine, found.flip_rate, found.steps)
+        >>> layer = oscillation.read()["w"]
+        >>> (layer.cosine, layer.flip_rate, layer.steps)
         (-1.0, 1.0, 4)
 
     References:
@@ -87,16 +87,16 @@ class GradientOscillation:
         self._records: dict[str, dict[str, Tensor]] = {}
 
     def attach(self, optimizer: Optimizer) -> RemovableHandle:
-        """Update after every step that the optimizer makes, until the handle's `remove()`.
+        """Update after every step of the optimizer, until the handle's `remove()`.
 
-        In a chain of wrappers that is the gradient that the base optimizer used: verified,
-        perturbed, final. A skipped step isn't seen.
+        In a chain of wrappers that is the final gradient, which the base optimizer used. A skipped
+        step doesn't count.
         """
         return optimizer.register_step_post_hook(lambda *_: self.update())
 
     @torch.no_grad()
     def update(self) -> None:
-        """Take in the gradients as they stand in `.grad`."""
+        """Record the gradients in `.grad`."""
         named = self._parameters
         for name, parameter in (
             named.named_parameters() if isinstance(named, nn.Module) else named.items()
@@ -104,9 +104,9 @@ class GradientOscillation:
             if parameter.grad is not None:
                 gradient = parameter.grad.detach()
                 dense = gradient.to_dense() if gradient.layout != torch.strided else gradient
-                self._take(name, dense.to(torch.promote_types(dense.dtype, torch.float32)))
+                self._record(name, dense.to(torch.promote_types(dense.dtype, torch.float32)))
 
-    def _take(self, name: str, gradient: Tensor) -> None:
+    def _record(self, name: str, gradient: Tensor) -> None:
         record = self._records.get(name)
         if record is None or record["previous"].shape != gradient.shape:
             record = self._records[name] = _empty(gradient)
@@ -115,7 +115,7 @@ class GradientOscillation:
         gradient = gradient.where(finite, 0)
         previous, mean, first = record["previous"], record["mean"], record["steps"] == 0
         scale = gradient.norm() * previous.norm()
-        comparable = finite & (scale > 0)  # a zero gradient points nowhere, nor does none
+        comparable = finite & (scale > 0)  # a zero gradient has no direction
         cosine = (gradient * previous).sum() / scale.where(comparable, 1)
         signs = gradient.sign() * previous.sign()
         counted = (signs != 0).sum()
@@ -125,15 +125,15 @@ class GradientOscillation:
         record["flips"] = record["flips"] + flips.where(finite, 0)
         record["flips_compared"] = record["flips_compared"] + (finite & (counted > 0))
         record["steps"] = record["steps"] + finite
-        surprise = (gradient - mean).where(finite, 0)
+        deviation = (gradient - mean).where(finite, 0)
         share = torch.where(first, 1.0, 1 - self.decay)  # the first gradient is the first mean
-        variance = self.decay * (record["variance"] + (1 - self.decay) * surprise.square())
+        variance = self.decay * (record["variance"] + (1 - self.decay) * deviation.square())
         record["variance"] = variance.where(finite, record["variance"]).where(~first, 0)
-        record["mean"] = mean + share * surprise
+        record["mean"] = mean + share * deviation
         record["previous"] = gradient.where(finite, previous)
 
     def read(self) -> dict[str, LayerOscillation]:
-        """Return what was seen of each parameter: one host synchronisation a device."""
+        """Return the oscillation of each parameter; one host synchronisation per device."""
         numbers: dict[torch.device, list[tuple[str, Tensor]]] = {}
         for name, record in self._records.items():
             values = torch.stack(
@@ -145,7 +145,7 @@ class GradientOscillation:
                 ]
             )
             numbers.setdefault(values.device, []).append((name, values))
-        found = {}
+        layers = {}
         for rows in numbers.values():
             for (name, _), row in zip(
                 rows, torch.stack([v for _, v in rows]).tolist(), strict=True
@@ -153,15 +153,15 @@ class GradientOscillation:
                 cosine, flips, ratio = (None if math.isnan(x) else x for x in row[:3])
                 steps = int(row[3])
                 ratio = None if steps < 2 else ratio  # one gradient has no variance
-                found[name] = LayerOscillation(cosine, flips, ratio, steps)
-        return {name: found[name] for name in self._records}
+                layers[name] = LayerOscillation(cosine, flips, ratio, steps)
+        return {name: layers[name] for name in self._records}
 
     def reset(self) -> None:
-        """Forget everything."""
+        """Delete the record."""
         self._records = {}
 
     def state_dict(self) -> dict[str, dict[str, Tensor]]:
-        """Return everything, by the parameters' names; tensors alone."""
+        """Return the record by the parameters' names, as tensors."""
         return {name: dict(record) for name, record in self._records.items()}
 
     def load_state_dict(self, state: Mapping[str, Mapping[str, Any]]) -> None:

@@ -1,4 +1,4 @@
-"""Landscape level: how sharp is the loss at the present weights?"""
+"""Landscape level: the sharpness of the loss at the present weights."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from gradreg.running_statistics import unchanged_statistics
 
 @dataclass(frozen=True)
 class Sharpness:
-    """How sharp the loss is.
+    """The sharpness of a loss.
 
     Args:
         eigenvalue: largest eigenvalue of the Hessian.
@@ -22,7 +22,7 @@ class Sharpness:
         loss: L(w).
         converged: whether the eigenvalue's residual is within the tolerance.
         residual: ‖H v - eigenvalue·v‖ for the unit vector v found.
-        products: number of Hessian-vector products made.
+        products: number of Hessian-vector products computed.
     """
 
     eigenvalue: float
@@ -42,23 +42,23 @@ def sharpness(
     max_products: int = 64,
     generator: torch.Generator | None = None,
 ) -> Sharpness:
-    r"""Measure the Hessian's largest eigenvalue, and how far the loss rises within radius rho.
+    r"""Measure the Hessian's largest eigenvalue, and the rise of the loss within radius rho.
 
-    The eigenvalue is Lanczos', with full reorthogonalisation: for Krylov vectors Q of a random
-    start and :math:`T = Q^T H Q` with top eigenpair (θ, s), the residual of θ is
-    :math:`|\beta_k s_k|`, and it has converged when that is within `tolerance` · max|λ(T)|. It
-    takes `max_products` copies of the parameters at most.
+    The eigenvalue is computed by Lanczos' method with full reorthogonalisation. For Krylov vectors
+    Q of a random start and :math:`T = Q^T H Q` with top eigenpair (θ, s), the residual of θ is
+    :math:`|\beta_k s_k|`. It has converged when that is within `tolerance` · max|λ(T)|. At most
+    `max_products` copies of the parameters are kept.
 
-    Nothing is left behind: no gradient, running statistic, random state or moved parameter; the
-    loss is drawn with the same random numbers (dropout) in all evaluations.
+    Gradients, running statistics, random states and parameters are the same afterwards. All
+    evaluations of the loss use the same random numbers (dropout).
 
-    Measure where the weights are those to judge: with a one-pass smoother in the chain, inside
-    `with opt.unperturbed():`, for between steps the model holds perturbed weights.
+    With a one-pass smoother in the chain, measure inside `with opt.unperturbed():`, since the
+    model holds perturbed weights between steps.
 
     Args:
         loss: runs forward and returns the loss, a scalar, without backward. Its operations must
             be twice differentiable.
-        parameters: which to take the Hessian over; those that need no gradient are left out.
+        parameters: the parameters of the Hessian; those that need no gradient are left out.
         rho: radius of the ascent step.
         tolerance: relative residual at which to stop.
         max_products: largest number of Hessian-vector products.
@@ -66,14 +66,14 @@ def sharpness(
 
     Raises:
         ValueError: rho, tolerance or max_products out of range, no parameters, or a loss that is
-            no scalar, has no graph, or calls backward.
+            not a scalar, has no graph, or calls backward.
 
     Example:
         >>> import torch
         >>> from gradreg.diagnostics import sharpness
         >>> w = torch.nn.Parameter(torch.tensor([3.0, 4.0]))
-        >>> found = sharpness(lambda: (w * w * torch.tensor([0.5, 2.0])).sum(), [w])
-        >>> round(found.eigenvalue, 4), found.converged, found.products
+        >>> result = sharpness(lambda: (w * w * torch.tensor([0.5, 2.0])).sum(), [w])
+        >>> round(result.eigenvalue, 4), result.converged, result.products
         (4.0, True, 2)
 
     References:
@@ -93,12 +93,12 @@ def sharpness(
     devices = [str(d) for d in {p.device for p in params if p.device.type == "cuda"}]
     with torch.enable_grad(), torch.random.fork_rng(devices), unchanged_statistics():
         with torch.random.fork_rng(devices):
-            here = _loss(loss, params)
-        grads = torch.autograd.grad(here, params, create_graph=True, materialize_grads=True)
-        rise = _ascent(loss, params, grads, rho) - here.item() if rho else 0.0
+            start_loss = _loss(loss, params)
+        grads = torch.autograd.grad(start_loss, params, create_graph=True, materialize_grads=True)
+        rise = _ascent(loss, params, grads, rho) - start_loss.item() if rho else 0.0
         curved = [(g, p) for g, p in zip(grads, params, strict=True) if g.requires_grad]
         if not curved:  # a loss linear in the parameters
-            return Sharpness(0.0, rise, here.item(), True, 0.0, 0)
+            return Sharpness(0.0, rise, start_loss.item(), True, 0.0, 0)
 
         def product(vector: Tensor) -> Tensor:
             return _flat(
@@ -121,18 +121,18 @@ def sharpness(
         start = torch.randn(size, generator=generator, dtype=torch.float64)
         start = start.to(params[0].device, _widest(params))
         value, residual, products, converged = _lanczos(product, start, tolerance, max_products)
-    return Sharpness(value, rise, here.item(), converged, residual, products)
+    return Sharpness(value, rise, start_loss.item(), converged, residual, products)
 
 
 def _loss(loss: Callable[[], Tensor], params: Sequence[Tensor]) -> Tensor:
     before = [(p.grad, None if p.grad is None else p.grad.detach().clone()) for p in params]
     value = loss()
-    touched = False
+    changed = False
     for p, (gradient, copy) in zip(params, before, strict=True):
         if p.grad is not gradient or (copy is not None and not torch.equal(p.grad, copy)):  # type: ignore[arg-type]
-            touched = True
+            changed = True
             p.grad = gradient if gradient is None else gradient.detach().copy_(copy)  # type: ignore[arg-type]
-    if touched:
+    if changed:
         raise ValueError("expected a loss without backward, found one that writes gradients")
     if not isinstance(value, Tensor) or value.numel() != 1 or not value.requires_grad:
         found = f"shape {tuple(value.shape)}" if isinstance(value, Tensor) else repr(value)
@@ -148,11 +148,11 @@ def _loss(loss: Callable[[], Tensor], params: Sequence[Tensor]) -> Tensor:
 def _ascent(
     loss: Callable[[], Tensor], params: Sequence[Tensor], grads: Sequence[Tensor], rho: float
 ) -> float:
-    """Return the loss at w + rho·g/‖g‖; the parameters come back from a copy."""
+    """Return the loss at w + rho·g/‖g‖; the parameters are restored from a copy."""
     norm = torch.stack([g.detach().norm().to(params[0].device) for g in grads]).norm()
     scale = torch.where(norm > 0, rho / norm, 0)
     clean = [p.detach().clone() for p in params]
-    # Through `.data`: the graph of the Hessian is kept, and the values in it come back.
+    # Through `.data`, since the graph of the Hessian is kept and its values are restored.
     try:
         for p, g in zip(params, grads, strict=True):
             p.data.add_(g.detach() * scale.to(p))
@@ -166,7 +166,7 @@ def _ascent(
 def _lanczos(
     product: Callable[[Tensor], Tensor], start: Tensor, tolerance: float, max_products: int
 ) -> tuple[float, float, int, bool]:
-    """Return the largest eigenvalue, its residual, the products made, whether it converged."""
+    """Return the largest eigenvalue, its residual, the number of products, and convergence."""
     basis = [start / start.norm()]
     diagonal: list[float] = []
     off: list[float] = []
@@ -176,16 +176,16 @@ def _lanczos(
         with torch.enable_grad():
             image = product(basis[-1]).to(start)
         diagonal.append(float(image @ basis[-1]))
-        known = torch.stack(basis)
-        for _ in range(2):  # once loses orthogonality to rounding
-            image = image - (known @ image) @ known
+        vectors_so_far = torch.stack(basis)
+        for _ in range(2):  # after one pass rounding errors remain
+            image = image - (vectors_so_far @ image) @ vectors_so_far
         beta = float(image.norm())
         values, vectors = torch.linalg.eigh(_tridiagonal(diagonal, off))
         scale = float(values.abs().max())
         value, residual = float(values[-1]), beta * abs(float(vectors[-1, -1]))
         if not math.isfinite(value):
             break
-        # An image within the Krylov space: that is invariant, and the value exact.
+        # If the image is within the Krylov space, that is invariant and the value exact.
         if residual <= tolerance * scale or beta <= floor * scale * start.numel() ** 0.5:
             return value, residual, len(diagonal), True
         off.append(beta)

@@ -1,4 +1,4 @@
-"""Callbacks for trainers; each module imports its library, so import the one you need.
+"""Callbacks for trainers. Each module imports its library, so import only the one you need.
 
 module                            class          for
 gradreg.integrations.lightning    CleanWeights   Lightning's `Trainer`

@@ -1,4 +1,4 @@
-"""Lightning: evaluate and save the clean weights of a one-pass smoother."""
+"""A callback for Lightning: evaluate and save the clean weights of a one-pass smoother."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from gradreg.wrapper import OptimizerWrapper
 
 
 class CleanWeights(Callback):
-    """Train on the perturbed weights of a `OnePassSmoother`, and show everyone else the clean ones.
+    """A callback that keeps the weights of a `OnePassSmoother` clean between training batches.
 
-    The weights are perturbed from the start of a training batch to its end, and clean otherwise:
-    whatever validates, saves, averages or logs them between batches sees the clean ones. Put it
-    first among the callbacks. In a checkpoint the model is ready to use, and training goes on
-    from it exactly. With other levels alone it does nothing.
+    The weights are perturbed from the start of a training batch to its end, and clean otherwise.
+    So validation, saving, averaging and logging between batches use the clean ones. Put it first
+    among the callbacks. The model in a checkpoint is ready to use, and training resumes from it
+    exactly. Without a one-pass smoother it does nothing.
 
     Example:
         >>> import lightning, torch
@@ -43,7 +43,7 @@ class CleanWeights(Callback):
     def on_exception(
         self, trainer: Trainer, pl_module: LightningModule, exception: BaseException
     ) -> None:
-        """Put the clean weights back where training broke off."""
+        """Put the clean weights back when an exception ends training."""
         for optimizer in _wrappers(trainer):
             optimizer.eval()
 

@@ -1,4 +1,4 @@
-"""Hugging Face: evaluate and save the clean weights of a one-pass smoother."""
+"""A callback for Hugging Face: evaluate and save the clean weights of a one-pass smoother."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from transformers import TrainerCallback, TrainerControl, TrainerState, Training
 
 
 class CleanWeights(TrainerCallback):
-    """Evaluate and save the clean weights of a `OnePassSmoother`; train on the perturbed ones.
+    """A callback that evaluates and saves the clean weights of a `OnePassSmoother`.
 
     The `Trainer` itself calls the optimizer's `eval()` before evaluating and its `train()` before
-    each training step; this callback calls `eval()` before saving as well, and at the end. In a
-    checkpoint the model is ready to use, and training goes on from it exactly. With other levels
-    alone it does nothing. Put it last among the callbacks, behind any that ask for saving.
+    each training step. This callback also calls `eval()` before saving and at the end. The model
+    in a checkpoint is ready to use, and training resumes from it exactly. Without a one-pass
+    smoother it does nothing. Put it last among the callbacks, after any that request saving.
 
     Example:
         >>> from gradreg.integrations.transformers import CleanWeights
@@ -23,20 +23,20 @@ class CleanWeights(TrainerCallback):
     def on_step_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Put the clean weights back if they are about to be saved."""
+        """Put the clean weights back before they are saved or evaluated."""
         if control.should_save or control.should_evaluate:
             _eval(kwargs["optimizer"])
 
     def on_epoch_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Put the clean weights back: the best ones may be loaded into the model next."""
+        """Put the clean weights back, since the best ones may be loaded into the model next."""
         _eval(kwargs["optimizer"])
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
-        """Leave the clean weights."""
+        """Put the clean weights back."""
         _eval(kwargs["optimizer"])
 
 

@@ -1,19 +1,19 @@
-"""What is known about the true signal, as functions `evidence -> keep weight in [0, 1]`.
+"""Prior knowledge of the true signal, as functions `evidence -> keep weight in [0, 1]`.
 
-Any function of that kind serves as a prior. Those here can also be combined:
+Any such function can be used as a prior. Those here can also be combined:
 
     p & q = min(p, q)        p | q = max(p, q)        ~p = 1 - p
 
-which for hard (0 or 1) weights are the logical and, or, not, and which stay idempotent and obey
-De Morgan's laws for soft ones. Evidence that isn't finite is rejected by
-`PostVerificationMask.verify` whatever the prior says of it.
+For hard weights (0 or 1) these are the logical and, or, not. For soft ones they are idempotent and
+obey De Morgan's laws. Evidence that isn't finite is rejected by `PostVerificationMask.verify`,
+independently of the prior.
 
 prior           evidence                     keeps
-WeakAmplitude   amplitudes, any shape        what is neither stronger nor weaker than a signal
-MedianOutlier   numbers, any shape           what lies near the batch's median
+WeakAmplitude   amplitudes, any shape        those within the range of a signal
+MedianOutlier   numbers, any shape           those near the batch's median
 BandEnergy      waveforms (..., T)           waveforms with power in the signal's band
 Entropy         logits (..., C)              confident predictions
-Agreement       vectors (..., d)             those that point where the others do
+Agreement       vectors (..., d)             those that point in the direction of the others
 
 `NormOutlier` and `SignAgreement` judge the parameters' gradients themselves.
 """

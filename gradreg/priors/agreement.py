@@ -1,4 +1,4 @@
-"""What points elsewhere than everything else is suspect."""
+"""A prior on vectors: agreement with the direction of the others."""
 
 from __future__ import annotations
 
@@ -13,22 +13,22 @@ from gradreg.priors.base import Prior
 
 
 class Agreement(Prior):
-    r"""Keep vectors that point where the running consensus does.
+    r"""A prior that keeps vectors in the direction of the running consensus.
 
     .. math::
         c_t = (1 - m)\,c_{t-1} + m\,\frac{1}{n}\sum_i \frac{e_i}{\|e_i\|}, \qquad
         k(e_i) = [\,\cos(e_i, c_t) \ge min\_cosine\,]
 
-    The evidence is n vectors (..., d), say per-sample gradients or features; the weight has shape
-    (..., 1). Each vector has one vote whatever its length, so that a few of them, however long,
-    can't turn the consensus. Vectors that are zero or not finite have none and are rejected; as
-    long as there is no consensus (c = 0), all others are kept.
+    The evidence is n vectors (..., d), for instance per-sample gradients or features; the weight
+    has shape (..., 1). Each vector counts equally, independent of its length, so that a few long
+    ones don't dominate the consensus. Vectors that are zero or not finite don't count and are
+    rejected. As long as there is no consensus (c = 0), all others are kept.
 
-    On several ranks the consensus is averaged over them at the end of each step.
+    Several processes average the consensus at the end of each step.
 
     Args:
-        min_cosine: least cosine with the consensus, in [-1, 1].
-        momentum: m above, the weight of the newest batch; with 1 the consensus is the batch's own.
+        min_cosine: smallest cosine with the consensus, in [-1, 1].
+        momentum: m above, the weight of the newest batch; with 1 it is the batch's consensus.
 
     Raises:
         ValueError: cosine or momentum out of range; on use, vectors of another dimension d than
@@ -55,20 +55,20 @@ class Agreement(Prior):
         self.consensus: Tensor | None = None
 
     def observe(self, evidence: Tensor) -> None:
-        """Move the consensus towards the mean direction of this evidence."""
-        votes, valid = _directions(self._checked(evidence))
-        votes, valid = votes.flatten(0, -2), valid.flatten()
-        now = votes.sum(0) / valid.sum().clamp_min(1)
+        """Update the consensus with the mean direction of this evidence."""
+        directions, valid = _directions(self._checked(evidence))
+        directions, valid = directions.flatten(0, -2), valid.flatten()
+        now = directions.sum(0) / valid.sum().clamp_min(1)
         if self.consensus is None:
             self.consensus = torch.zeros_like(now)
         before = self.consensus.to(now)
-        # The first votes are the consensus; none teach nothing.
+        # The first directions are the consensus; without any it doesn't change.
         first = (before == 0).all()
         moved = torch.where(first, now, before.lerp(now, self.momentum))
         self.consensus = torch.where(valid.any(), moved, before)
 
     def __call__(self, evidence: Tensor) -> Tensor:
-        """Return one weight a vector, of shape (..., 1)."""
+        """Return one weight per vector, of shape (..., 1)."""
         directions, valid = _directions(self._checked(evidence))
         if self.consensus is None:
             return valid.to(directions.dtype)
@@ -78,7 +78,7 @@ class Agreement(Prior):
         return (valid & ((cosine >= self.min_cosine) | (norm == 0))).to(directions.dtype)
 
     def synchronize(self) -> None:
-        """Average the consensus over the ranks."""
+        """Average the consensus over the processes."""
         if self.consensus is not None:
             total = self.consensus.clone()
             dist.all_reduce(total)
@@ -97,7 +97,7 @@ class Agreement(Prior):
         if evidence.ndim < 2:
             raise ValueError(
                 f"Agreement expects vectors (..., d), found shape {tuple(evidence.shape)}: "
-                "one of them alone is evidence.unsqueeze(0)"
+                "for a single one use evidence.unsqueeze(0)"
             )
         if self.consensus is not None and len(self.consensus) != evidence.shape[-1]:
             raise ValueError(
@@ -106,14 +106,14 @@ class Agreement(Prior):
             )
         if evidence.is_complex():
             raise TypeError(
-                f"Agreement expects real vectors, found {evidence.dtype}: give "
+                f"Agreement expects real vectors, found {evidence.dtype}: pass "
                 "torch.view_as_real(evidence).flatten(-2)"
             )
         return evidence if evidence.dtype == torch.float64 else evidence.float()
 
 
 def _directions(vectors: Tensor) -> tuple[Tensor, Tensor]:
-    """Return unit vectors, zero where there is no direction, and where there is one (..., 1)."""
+    """Return unit vectors, zero where there is no direction, and whether there is one (..., 1)."""
     largest = vectors.abs().amax(-1, keepdim=True)  # so that no square overflows
     valid = vectors.isfinite().all(-1, keepdim=True) & (largest > 0)
     scaled = torch.where(valid, vectors / largest, 0)

@@ -1,4 +1,4 @@
-"""A physiological signal is weak: what is strong is something else."""
+"""A prior on amplitudes: a physiological signal is weak."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from gradreg.priors.base import Prior
 
 
 class WeakAmplitude(Prior):
-    r"""The signal is weak: its amplitude lies above the sensor's floor and under a limit.
+    r"""A prior that keeps amplitudes between the sensor's noise floor and a limit.
 
     .. math::
         k(e) = [\,low \le |e| \le limit\,]
@@ -24,10 +24,10 @@ class WeakAmplitude(Prior):
         q_t = (1 - m)\,q_{t-1} + m\,\mathrm{quantile}(|e_t|), \qquad
         limit = \min(\max(q_t, low), high).
 
-    The quantile of a batch is taken over its finite evidence; a batch without any teaches nothing.
-    On several ranks each learns from its own batch, and the running quantiles are averaged at the
-    end of the step: the limit is then the same on all, and close to that of the joined batch if
-    the data are spread at random.
+    The quantile of a batch is taken over its finite evidence; a batch without any doesn't count.
+    Each of several processes learns from its own batch, and the running quantiles are averaged at
+    the end of the step. The limit is then the same in all of them, and close to that of the joined
+    batch if the data are distributed at random.
 
     Args:
         low: floor of the amplitude, in the evidence's unit.
@@ -76,7 +76,7 @@ class WeakAmplitude(Prior):
         self.quantile: Tensor | None = None
 
     def observe(self, evidence: Tensor) -> None:
-        """Move the running quantile towards this evidence's; does nothing if not adaptive."""
+        """Update the running quantile with this evidence's; do nothing if not adaptive."""
         if self.adaptive is None:
             return
         amplitude = evidence.detach().abs().flatten().float()
@@ -91,12 +91,12 @@ class WeakAmplitude(Prior):
         self.quantile = torch.where(now.isnan(), before, moved)
 
     def synchronize(self) -> None:
-        """Average the running quantile over the ranks that have one."""
+        """Average the running quantile over the processes that have one."""
         if self.quantile is not None:
-            known = self.quantile.isfinite()
-            totals = torch.stack([self.quantile.where(known, 0), known.to(self.quantile)])
+            finite = self.quantile.isfinite()
+            totals = torch.stack([self.quantile.where(finite, 0), finite.to(self.quantile)])
             dist.all_reduce(totals)
-            self.quantile = totals[0] / totals[1]  # 0 / 0 is the NaN of nothing known
+            self.quantile = totals[0] / totals[1]  # NaN if no process has one
 
     @property
     def limit(self) -> float | Tensor:

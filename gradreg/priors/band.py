@@ -1,4 +1,4 @@
-"""A pulse, a tremor, a line hum: the true signal has its power in a known band."""
+"""A prior on waveforms: the signal's power is in a known frequency band."""
 
 from __future__ import annotations
 
@@ -9,21 +9,21 @@ from gradreg.priors.base import Prior
 
 
 class BandEnergy(Prior):
-    r"""Keep waveforms whose power lies in a band.
+    r"""A prior that keeps waveforms whose power lies in a band.
 
     .. math::
         r = \frac{\sum_{low \le f \le high} |X_f|^2}{\sum_f |X_f|^2}, \qquad
         k = [\,r \ge min\_ratio\,]
 
-    with X the Fourier transform of the waveform less its mean, under a Hann window, over positive
-    and negative frequencies alike. A waveform without any power is rejected.
+    with X the Fourier transform of the waveform minus its mean, with a Hann window, over positive
+    and negative frequencies. A waveform without any power is rejected.
 
     The evidence is a waveform (..., T), T samples; the weight has shape (..., 1).
 
     Args:
         low_hz: lower edge of the band, inclusive.
         high_hz: upper edge, inclusive.
-        fps: samples a second.
+        fps: samples per second.
         min_ratio: share of the power that the band must hold, in (0, 1].
         soft: relative width of the edge: the weight falls linearly from 1 at min_ratio to 0 at
             min_ratio·(1 - soft); 0 is a hard edge.
@@ -35,7 +35,7 @@ class BandEnergy(Prior):
 
     Example:
         >>> import gradreg, torch
-        >>> t = torch.arange(150) / 30  # five seconds at 30 frames a second
+        >>> t = torch.arange(150) / 30  # five seconds at 30 frames per second
         >>> pulse, drift = torch.sin(2 * torch.pi * 1.2 * t), torch.sin(2 * torch.pi * 0.2 * t)
         >>> prior = gradreg.BandEnergy(0.7, 3.0, fps=30, min_ratio=0.5)
         >>> prior(torch.stack([pulse, drift, 0.2 * pulse + drift])).squeeze(-1).tolist()
@@ -58,10 +58,10 @@ class BandEnergy(Prior):
         self.min_ratio, self.soft = min_ratio, soft
 
     def ratio(self, evidence: Tensor) -> Tensor:
-        """Return the share of the power inside the band, of shape (..., 1); NaN for no power."""
+        """Return the share of the power inside the band, of shape (..., 1); NaN without power."""
         if evidence.is_complex():
             raise TypeError(
-                f"BandEnergy expects real waveforms, found {evidence.dtype}: give their real part "
+                f"BandEnergy expects real waveforms, found {evidence.dtype}: pass their real part "
                 "or their modulus"
             )
         length = evidence.shape[-1]
@@ -79,19 +79,19 @@ class BandEnergy(Prior):
         window = torch.hann_window(length, dtype=x.dtype, device=x.device)
         power = torch.fft.rfft((x - x.mean(-1, keepdim=True)) * window).abs().square()
         twice = torch.full_like(power[..., :1], 2.0).expand_as(power).clone()
-        twice[..., 0] = 1  # zero and Nyquist frequency have no negative twin
+        twice[..., 0] = 1  # zero and Nyquist frequency have no negative counterpart
         if length % 2 == 0:
             twice[..., -1] = 1
         power = power * twice
         total = power.sum(-1, keepdim=True)
-        # What rounding leaves of a constant is no power.
+        # The rounding error of a constant is not power.
         rounding = 4 * torch.finfo(x.dtype).eps * x.abs().amax(-1, keepdim=True)
         silent = total <= rounding.square() * length * window.square().sum()
         band = power[..., torch.tensor(inside, device=x.device)].sum(-1, keepdim=True)
         return torch.where(silent, torch.nan, band / total)
 
     def __call__(self, evidence: Tensor) -> Tensor:
-        """Return one weight a waveform, of shape (..., 1)."""
+        """Return one weight per waveform, of shape (..., 1)."""
         ratio = self.ratio(evidence)
         if self.soft == 0:
             return (ratio >= self.min_ratio).to(ratio.dtype)

@@ -1,4 +1,4 @@
-"""What all priors share: learning, saving, and combination by `&`, `|`, `~`."""
+"""The base class of priors: learning, saving, and combination by `&`, `|`, `~`."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ PriorLike = Callable[[Tensor], Tensor]
 
 
 class Prior:
-    """Base class: a function of the evidence that can learn, be saved and be combined.
+    """Base class of priors: functions of the evidence that learn, are saved and combined.
 
-    Subclasses give `__call__`; those that adapt to the data also `observe` and their state.
-    Weights of different shapes, as a waveform's one weight and its samples' many, combine by
-    broadcasting.
+    Subclasses implement `__call__`. Those that adapt to the data also implement `observe` and
+    their state. Weights of different shapes, such as one for a waveform and many for its samples,
+    are combined by broadcasting.
 
     Example:
         >>> import gradreg, torch
@@ -33,9 +33,9 @@ class Prior:
         """Learn from the evidence of a training batch, before it is judged."""
 
     def synchronize(self) -> None:
-        """Agree with the other ranks on what was learnt; called once a step in which it learnt.
+        """Make what was learnt the same in all processes, once in each step in which it learnt.
 
-        Every rank then calls it, so that it may use collective operations.
+        All processes call it, so that it may use collective operations.
         """
 
     def state_dict(self) -> dict[str, Any]:

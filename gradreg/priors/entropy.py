@@ -1,4 +1,4 @@
-"""Test-time adaptation: learn from confident predictions alone."""
+"""A prior on predictions, for test-time adaptation: low entropy."""
 
 from __future__ import annotations
 
@@ -11,21 +11,22 @@ from gradreg.priors.base import Prior
 
 
 class Entropy(Prior):
-    r"""Keep predictions of low entropy.
+    r"""A prior that keeps predictions of low entropy.
 
     .. math::
         k = [\,H(\mathrm{softmax}(z)) < max\_fraction \cdot \ln C\,]
 
-    The evidence is logits z (..., C); the weight has shape (..., 1). A loss with one entry a
-    sample, as the entropies that test-time adaptation minimises, takes `keepdim=False`:
+    The evidence is logits z (..., C); the weight has shape (..., 1). If the loss has
+    one entry per sample, as the entropies that test-time adaptation minimises, use
+    `keepdim=False`:
 
         loss, keep = opt.verify(entropies, evidence=logits)  # (B,), (B, C) -> (B,), (B,)
 
-    A class ruled out by a logit of minus infinity makes the evidence infinite, which the mask
-    rejects: rule it out by a large negative number.
+    To exclude a class, use a large negative logit: minus infinity makes the evidence infinite,
+    which the mask rejects.
 
     Args:
-        max_fraction: of the largest entropy possible, ln C, in (0, 1]; the papers take 0.4.
+        max_fraction: of the largest entropy possible, ln C, in (0, 1]; the papers use 0.4.
         keepdim: keep the last dimension, as 1.
 
     Raises:
@@ -50,13 +51,13 @@ class Entropy(Prior):
         self.max_fraction, self.keepdim = max_fraction, keepdim
 
     def __call__(self, evidence: Tensor) -> Tensor:
-        """Return one weight a prediction; logits with NaN among them get 0."""
+        """Return one weight per prediction; 0 if a logit is NaN."""
         if evidence.is_complex():
             raise TypeError(f"Entropy expects real logits, found {evidence.dtype}")
         if evidence.ndim == 0 or evidence.shape[-1] < 2:
             raise ValueError(
                 f"Entropy expects logits (..., C) of at least two classes, found shape "
-                f"{tuple(evidence.shape)}: a single logit z is torch.stack([z, 0 * z], -1)"
+                f"{tuple(evidence.shape)}: for a single logit z use torch.stack([z, 0 * z], -1)"
             )
         logits = evidence if evidence.dtype == torch.float64 else evidence.float()
         entropy = torch.special.entr(logits.softmax(-1)).sum(-1, keepdim=self.keepdim)

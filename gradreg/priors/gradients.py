@@ -1,13 +1,13 @@
-"""Priors on the parameters' gradients, for callers who can't touch the forward pass.
+"""Priors on the parameters' gradients, for use where the forward pass can't be changed.
 
 A gradient prior is any function
 
-    prior(gradients, indices) -> one factor a gradient, broadcastable against it
+    prior(gradients, indices) -> one factor per gradient, broadcastable against it
 
-called once a step with the gradients that the base optimizer is about to use (averaged,
-accumulated, unscaled) and the indices of their parameters, in the order of `param_groups`. Factors
-are not negative; where one is 0, the gradient is rejected. A complex gradient comes as its real
-view, with a last dimension of two. It may learn as it goes, and runs under `no_grad`.
+called once per step with the gradients that the base optimizer will use (averaged, accumulated,
+unscaled) and the indices of their parameters, in the order of `param_groups`. Factors are not
+negative; where one is 0, the gradient is rejected. A complex gradient is passed as its real view,
+with a last dimension of two. The prior may learn from the gradients, and runs under `no_grad`.
 """
 
 from __future__ import annotations
@@ -23,9 +23,9 @@ GradientPriorLike = Callable[[list[Tensor], list[int]], Sequence[Tensor]]
 
 
 class GradientPrior:
-    """Base class: a judge of the parameters' gradients that learns, is saved and combined.
+    """Base class of priors on gradients, which learn, are saved and combined.
 
-    Combined by `p & q` and `p | q`, the lesser and the greater factor count.
+    `p & q` uses the smaller factor of the two, `p | q` the larger one.
 
     Example:
         >>> import gradreg, torch
@@ -37,7 +37,7 @@ class GradientPrior:
     """
 
     def __call__(self, gradients: list[Tensor], indices: list[int]) -> list[Tensor]:
-        """Judge the gradients by what was learnt from those before; then learn from them."""
+        """Return factors by what was learnt from earlier gradients; then learn from these."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Any]:
@@ -82,21 +82,22 @@ class _Combined(GradientPrior):
 
 
 class NormOutlier(GradientPrior):
-    r"""Reject a tensor's gradient when it is far longer than that tensor's usually are.
+    r"""A prior that rejects a tensor's gradient if its norm is much larger than usual.
 
     .. math::
         f_t = \Big[\,\|g_t\|_2 \le k \cdot \mathrm{med}(\|g_{t-1}\|_2, \ldots,
         \|g_{t-window}\|_2)\,\Big]
 
     or, with `clip`, :math:`f_t = \min(1, k \cdot \mathrm{med} / \|g_t\|_2)`. The median is over
-    the tensor's own last norms, outliers among them, so that it follows a lasting change once
-    that fills more than half the window. Gradients that are zero are kept and not remembered; one
-    that isn't finite anywhere is rejected whole, and not remembered either.
+    the tensor's own last norms, including outliers, so that it follows a lasting change once that
+    fills more than half the window. Zero gradients are kept and not stored. A gradient with an
+    entry that isn't finite is rejected completely, and not stored either.
 
     Args:
-        k: how many times the usual norm still counts as signal.
-        window: norms remembered for each tensor.
-        warmup: norms remembered before a tensor is judged; all finite ones pass until then.
+        k: the largest accepted norm, as a multiple of the median.
+        window: number of norms stored for each tensor.
+        warmup: number of norms stored before a tensor is judged; until then all finite gradients
+            pass.
         clip: scale the outlier down to the limit instead of rejecting it.
 
     Raises:
@@ -122,13 +123,13 @@ class NormOutlier(GradientPrior):
         if not 1 <= warmup <= window:
             raise ValueError(
                 f"expected 1 <= warmup <= window, found warmup = {warmup}, window = {window}: "
-                "no more norms are remembered than the window holds"
+                "no more norms are stored than the window holds"
             )
         self.k, self.window, self.warmup, self.clip = k, window, warmup, clip
         self.norms: Tensor | None = None  # (parameters, window), newest last, NaN for none yet
 
     def __call__(self, gradients: list[Tensor], indices: list[int]) -> list[Tensor]:
-        """Return one factor a tensor: 0 or 1, or with `clip` what scales it to the limit."""
+        """Return one factor per tensor: 0 or 1, or with `clip` one that scales it to the limit."""
         now = self._norms(gradients, indices)
         past = now.new_full((len(now), self.window), torch.nan)
         if self.norms is not None:
@@ -147,24 +148,24 @@ class NormOutlier(GradientPrior):
         return [rows[i].to(g.device) for i, g in zip(indices, gradients, strict=True)]
 
     def _norms(self, gradients: list[Tensor], indices: list[int]) -> Tensor:
-        """Return the norm of each parameter's gradient; 0 for those that have none."""
+        """Return the norm of each parameter's gradient; 0 for those without one."""
         wide = any(g.dtype == torch.float64 for g in gradients)
         dtype = torch.float64 if wide else torch.float32
-        known = torch._foreach_norm(gradients, 2, dtype)
+        computed = torch._foreach_norm(gradients, 2, dtype)
         device = gradients[0].device
         none = torch.zeros((), dtype=dtype, device=device)
         rows = 0 if self.norms is None else len(self.norms)
         norms = [none] * max(rows, 1 + max(indices))
-        for i, norm in zip(indices, known, strict=True):
+        for i, norm in zip(indices, computed, strict=True):
             norms[i] = norm.to(device)
         return torch.stack(norms)
 
     def state_dict(self) -> dict[str, Any]:
-        """Return the norms remembered, a row for each parameter."""
+        """Return the stored norms, a row for each parameter."""
         return {} if self.norms is None else {"norms": self.norms}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Restore the norms remembered."""
+        """Restore the stored norms."""
         norms = state.get("norms")
         if norms is not None and norms.shape[-1] != self.window:
             raise ValueError(
@@ -176,15 +177,15 @@ class NormOutlier(GradientPrior):
 
 
 class SignAgreement(GradientPrior):
-    r"""Reject the entries of the gradient that go against the running mean gradient.
+    r"""A prior that rejects entries of the gradient whose sign is opposite to the running mean's.
 
     .. math::
         f = [\,g_t \cdot \bar g_{t-1} \ge 0\,], \qquad
         \bar g_t = (1 - m)\,\bar g_{t-1} + m\,g_t
 
-    entry by entry, starting from :math:`\bar g_0 = 0`, which agrees with everything. With
+    entry by entry, starting from :math:`\bar g_0 = 0`, which accepts everything. With
     `renormalise`, f is divided by its mean over the tensor, so that the step doesn't shrink with
-    the kept fraction. Entries that are not finite count as 0 in the mean. It takes as much memory
+    the kept fraction. Entries that are not finite count as 0 in the mean. It needs as much memory
     as the gradients.
 
     Args:
@@ -213,9 +214,9 @@ class SignAgreement(GradientPrior):
         self.means: dict[int, Tensor] = {}
 
     def __call__(self, gradients: list[Tensor], indices: list[int]) -> list[Tensor]:
-        """Return one factor an entry."""
+        """Return one factor per entry."""
         means = [self._mean(i, g) for i, g in zip(indices, gradients, strict=True)]
-        # The product of the signs, not of the values, which may underflow.
+        # The product of the signs, since that of the values may underflow.
         factors = list(torch._foreach_sign(means))
         torch._foreach_mul_(factors, torch._foreach_sign(gradients))
         torch._foreach_clamp_max_(factors, 0)

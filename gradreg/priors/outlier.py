@@ -1,4 +1,4 @@
-"""What lies far from the rest of its batch is suspect."""
+"""A prior on numbers: closeness to the batch's median."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from gradreg.priors.base import Prior
 
 
 class MedianOutlier(Prior):
-    r"""Keep what lies near the median of its own batch, in robust standard deviations.
+    r"""A prior that keeps numbers near the median of their batch, in robust standard deviations.
 
     .. math::
         k(e_i) = [\,|e_i - \mathrm{med}| \le k \cdot 1.4826\,\mathrm{MAD}\,], \qquad
         \mathrm{MAD} = \mathrm{med}_i |e_i - \mathrm{med}|
 
-    over the finite entries; 1.4826 makes the MAD of a Gaussian its standard deviation.
+    over the finite entries. For a Gaussian 1.4826 MAD is the standard deviation.
 
     Args:
         k: how many robust standard deviations from the median still count as signal.
@@ -42,12 +42,12 @@ class MedianOutlier(Prior):
         """Return the keep weights; evidence that isn't finite gets 0."""
         if evidence.is_complex():
             raise TypeError(
-                f"MedianOutlier expects real evidence, found {evidence.dtype}: give its modulus, "
+                f"MedianOutlier expects real evidence, found {evidence.dtype}: pass its modulus, "
                 "evidence.abs()"
             )
         if evidence.numel() == 0:
             return torch.zeros_like(evidence)
-        known = evidence.where(evidence.isfinite(), torch.nan)
-        distance = (known - known.nanmedian()).abs()
+        finite = evidence.where(evidence.isfinite(), torch.nan)
+        distance = (finite - finite.nanmedian()).abs()
         spread = 1.4826 * distance.nanmedian()
         return (distance <= self.k * spread).to(evidence.dtype)

@@ -14,9 +14,7 @@ from torch.optim import Optimizer
 from gradreg.distributed import has_several_processes
 from gradreg.project.layers import CoveredLayers
 from gradreg.project.observation import observed_features
-from gradreg.project.selection import Selection, Summary
-from gradreg.project.sketch import Sketch
-from gradreg.project.subspace import SecondMoment
+from gradreg.project.selection import Selection, Summary, double_precision, new_summary
 from gradreg.project.update import PendingChange, clear_response, project_change, project_moments
 from gradreg.project.weight import Kind, ProtectedWeight, refresh_bases
 from gradreg.sharding import local
@@ -237,7 +235,7 @@ class NullSpaceProjector(OptimizerWrapper):
 
     def _learn(self, parameter: Tensor, kind: Kind, summary: Summary, dim: int | None) -> None:
         if parameter not in self._weights:
-            dtype = torch.complex128 if parameter.is_complex() else torch.float64
+            dtype = double_precision(parameter)
             basis = torch.zeros(*summary.shape, 0, dtype=dtype, device=parameter.device)
             self._weights[parameter] = self._new_weight(parameter, dim, basis)
         weight = self._weights[parameter]
@@ -255,14 +253,10 @@ class NullSpaceProjector(OptimizerWrapper):
         return self._new_summary(self._layers.weights[module], groups, size)
 
     def _new_summary(self, parameter: Tensor, groups: int, size: int) -> Summary:
-        """Return an empty summary, of the type of the parameter's earlier ones."""
-        dtype = torch.complex128 if parameter.is_complex() else torch.float64
         weight = self._weights.get(parameter)
         earlier = None if weight is None else weight.noise or weight.signal
-        if isinstance(earlier, Sketch) or (earlier is None and size > self.max_size):
-            rows = self.sketch_size if earlier is None else earlier.length
-            return Sketch(groups, size, parameter.device, rows, dtype)
-        return SecondMoment(groups, size, parameter.device, dtype)
+        sketch_size = self.sketch_size if size > self.max_size else None
+        return new_summary(parameter, groups, size, sketch_size, earlier)
 
     def _new_weight(self, parameter: Tensor, dim: int | None, basis: Tensor) -> ProtectedWeight:
         if parameter.dtype in (torch.bfloat16, torch.float16) and not any(

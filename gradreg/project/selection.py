@@ -1,4 +1,4 @@
-"""The choice of the directions that are protected, from summaries of noise and signal."""
+"""Summaries of noise and signal, and the choice of the directions that are protected."""
 
 from __future__ import annotations
 
@@ -18,6 +18,33 @@ from gradreg.project.subspace import (
 
 Summary = SecondMoment | Sketch
 """A summary of feature vectors: their second moment, or a sketch of it if that is large."""
+
+
+def double_precision(tensor: Tensor) -> torch.dtype:
+    """Return the dtype of a tensor's summaries and bases."""
+    return torch.complex128 if tensor.is_complex() else torch.float64
+
+
+def new_summary(
+    parameter: Tensor, groups: int, size: int, sketch_size: int | None, earlier: Summary | None
+) -> Summary:
+    """Return an empty summary of feature vectors.
+
+    Args:
+        parameter: the parameter that is multiplied with the features.
+        groups: number of groups.
+        size: d, entries of a feature vector.
+        sketch_size: rows of a sketch; None for the exact second moment.
+        earlier: a summary for the same parameter, whose type and size are used if there is one.
+    """
+    if isinstance(earlier, Sketch):
+        sketch_size = earlier.length
+    elif earlier is not None:
+        sketch_size = None
+    dtype = double_precision(parameter)
+    if sketch_size is None:
+        return SecondMoment(groups, size, parameter.device, dtype)
+    return Sketch(groups, size, parameter.device, sketch_size, dtype)
 
 
 @dataclass(frozen=True)

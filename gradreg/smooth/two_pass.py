@@ -237,7 +237,8 @@ class PerturbationSmoother(OptimizerWrapper):
         return times(grads, self._scaler._scale.double().reciprocal().float())
 
     def gradient_given(self) -> None:
-        """Refuse a gradient without a closure, which could compute it at the perturbed weights."""
+        """Raise an error: without a closure there is no gradient at the perturbed weights."""
+        # A zero gradient would perturb nothing.
         if any(p.grad is not None and p.grad.any() for p in self._radii()):
             raise RuntimeError(
                 "PerturbationSmoother expects a closure that it can call again at the perturbed "

@@ -1,4 +1,4 @@
-"""Hold a wrapper of your own against the contract: `check_wrapper(build)`."""
+"""Tests of optimizer wrappers against the contract and the laws: `check_wrapper(build)`."""
 
 from gradreg.testing.check import Outcome, Report, check_wrapper, inspect_wrapper
 from gradreg.testing.contract import CONTRACT

@@ -1,4 +1,4 @@
-"""Put the questions of the contract to a wrapper, and report."""
+"""Checks of a wrapper against the contract and the laws, and their report."""
 
 from __future__ import annotations
 
@@ -41,17 +41,17 @@ OPTIMIZERS: dict[str, Callable[[Iterable[nn.Parameter]], Optimizer]] = {
     "Adam": _adam,
     "AdamW": _adamw,
 }
-"""What is wrapped unless the caller names others."""
+"""The optimizers that are wrapped by default."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What came of one point with one optimizer.
+    """The outcome of one point with one optimizer.
 
     Args:
         point: its name.
         optimizer: name of the optimizer that was wrapped.
-        result: whether the wrapper passes, fails, or doesn't claim to do such a thing.
+        result: whether the wrapper passes, fails, or doesn't offer the feature.
         reason: why it doesn't pass.
     """
 
@@ -63,7 +63,7 @@ class Outcome:
 
 @dataclass(frozen=True)
 class Report:
-    """What came of all points.
+    """The outcomes of all points.
 
     Args:
         outcomes: one for each point and optimizer.
@@ -73,21 +73,21 @@ class Report:
 
     @property
     def failed(self) -> tuple[Outcome, ...]:
-        """Those that failed."""
+        """The outcomes that failed."""
         return tuple(o for o in self.outcomes if o.result == "fail")
 
     @property
     def not_offered(self) -> tuple[Outcome, ...]:
-        """Those that the wrapper doesn't claim."""
+        """The outcomes that the wrapper doesn't offer."""
         return tuple(o for o in self.outcomes if o.result == "not offered")
 
     def by_point(self) -> dict[str, Outcome]:
-        """Return, for each point, the outcome that is worst over the optimizers."""
+        """Return, for each point, the worst outcome over the optimizers."""
         order = ("pass", "not offered", "fail")
         worst: dict[str, Outcome] = {}
         for outcome in self.outcomes:
-            known = worst.get(outcome.point)
-            if known is None or order.index(outcome.result) > order.index(known.result):
+            other = worst.get(outcome.point)
+            if other is None or order.index(outcome.result) > order.index(other.result):
                 worst[outcome.point] = outcome
         return worst
 
@@ -112,7 +112,7 @@ def inspect_wrapper(
     step: Callable[[Any, Iteration], Any] = step_with_closure,
     clean: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
 ) -> Report:
-    """Ask every point of a wrapper, and report without raising; for tables.
+    """Check a wrapper on every point, and return the report without raising an error.
 
     Arguments as in `check_wrapper`; `points` is `CONTRACT` unless given.
 
@@ -126,8 +126,8 @@ def inspect_wrapper(
     outcomes = []
     for name, optimizer in (OPTIMIZERS if optimizers is None else optimizers).items():
         subject = Subject(build, optimizer, neutral, loss, step, clean)
-        for point, question in (CONTRACT if points is None else points).items():
-            outcomes.append(_put(point, name, question, subject))
+        for point, check in (CONTRACT if points is None else points).items():
+            outcomes.append(_run(point, name, check, subject))
     return Report(tuple(outcomes))
 
 
@@ -141,24 +141,24 @@ def check_wrapper(
     clean: Callable[[Any], AbstractContextManager[Any]] = nullcontext,
     without: Collection[str] = (),
 ) -> Report:
-    """Hold an optimizer wrapper against the contract and the laws.
+    """Check an optimizer wrapper against the contract and the laws.
 
     The sixteen points of `gradreg.testing.CONTRACT` are what any training loop may do with an
-    optimizer; the laws of `gradreg.testing.LAWS` are what a wrapper of an optimizer *instance*
-    owes besides. A small network is trained on the CPU, in a few seconds; torch's random state is
-    as before afterwards.
+    optimizer. The laws of `gradreg.testing.LAWS` are further properties of a wrapper of an
+    optimizer *instance*. A small network is trained on the CPU, in a few seconds. Torch's random
+    state is restored afterwards.
 
     Args:
         build: `build(optimizer, model)` returns the wrapper.
-        optimizers: what to wrap, functions of the parameters by name; SGD with momentum, Adam and
-            AdamW if None.
+        optimizers: functions from parameters to the optimizer to wrap, by name; SGD with momentum,
+            Adam and AdamW if None.
         neutral: `build` with settings in which the wrapper should change nothing; without it the
-            law of transparency isn't asked.
-        loss: `loss(wrapper, model, inputs, targets)`, where the wrapper takes part in the forward
+            law of transparency isn't checked.
+        loss: `loss(wrapper, model, inputs, targets)`, if the wrapper takes part in the forward
             pass.
-        step: `step(wrapper, closure)` makes one step, where that isn't `wrapper.step(closure)`.
+        step: `step(wrapper, closure)` performs one step, if that isn't `wrapper.step(closure)`.
         clean: `clean(wrapper)` is the context in which the model holds the weights to evaluate,
-            where these aren't what it always holds.
+            if it doesn't always hold them.
         without: names of points and laws to leave out.
 
     Returns:
@@ -166,7 +166,7 @@ def check_wrapper(
 
     Raises:
         AssertionError: lists every point that failed or isn't offered, each with its reason.
-        ValueError: `without` names what is no point.
+        ValueError: a name in `without` is neither a point nor a law.
 
     Example:
         >>> import gradreg
@@ -179,18 +179,18 @@ def check_wrapper(
         >>> str(report)
         '66 of 66 passed'
     """
-    questions = {**CONTRACT, **LAWS}
-    unknown = sorted(set(without) - set(questions))
+    checks = {**CONTRACT, **LAWS}
+    unknown = sorted(set(without) - set(checks))
     if unknown:
         raise ValueError(
             f"without names {', '.join(map(repr, unknown))}: expected some of "
-            f"{', '.join(map(repr, questions))}"
+            f"{', '.join(map(repr, checks))}"
         )
     left_out = {*without} if neutral is not None else {*without, "transparency"}
     report = inspect_wrapper(
         build,
         optimizers,
-        points={name: q for name, q in questions.items() if name not in left_out},
+        points={name: check for name, check in checks.items() if name not in left_out},
         neutral=neutral,
         loss=loss,
         step=step,
@@ -201,17 +201,15 @@ def check_wrapper(
     return report
 
 
-def _put(
-    point: str, optimizer: str, question: Callable[[Subject], None], subject: Subject
-) -> Outcome:
+def _run(point: str, optimizer: str, check: Callable[[Subject], None], subject: Subject) -> Outcome:
     with torch.random.fork_rng([]), torch.enable_grad():
         try:
-            question(subject)
+            check(subject)
         except NotOfferedError as error:
             return Outcome(point, optimizer, "not offered", str(error))
         except AssertionError as error:
             return Outcome(point, optimizer, "fail", str(error))
-        except Exception as error:  # noqa: BLE001  # whatever a stranger's wrapper raises
+        except Exception as error:  # noqa: BLE001  # the wrapper may raise anything
             text = str(error).strip().split("\n", maxsplit=1)[0][:160]
             return Outcome(point, optimizer, "fail", f"{type(error).__name__}: {text}")
     return Outcome(point, optimizer, "pass")

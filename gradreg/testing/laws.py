@@ -1,6 +1,6 @@
-"""Laws of this library that can be asked of any wrapper around an optimizer instance.
+"""Laws of this library that can be checked on any wrapper around an optimizer instance.
 
-Functions of a `Subject`, as the points of the contract are.
+Each is a function of a `Subject`, like the points of the contract.
 """
 
 from __future__ import annotations
@@ -14,76 +14,86 @@ from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 
-from gradreg.testing.subject import NotOfferedError, Subject, ask, same
+from gradreg.testing.subject import NotOfferedError, Subject, equal, require
 
 
 def transparency(subject: Subject) -> None:
-    """In neutral settings, is the trajectory the bare optimizer's, bit by bit?"""
+    """Check that in neutral settings the trajectory is the bare optimizer's, bit by bit."""
     if subject.neutral is None:
         raise NotOfferedError("no neutral settings were given")
-    bare, found = Subject(subject.build, subject.optimizer), []
+    bare, results = Subject(subject.build, subject.optimizer), []
     for wrapped in (False, True):
         model = subject.model()
         base = subject.optimizer(model.parameters())
         used: Any = subject.neutral(base, model) if wrapped else base
-        way = subject if wrapped else bare
+        trained = subject if wrapped else bare
         schedule = LambdaLR(used, lambda epoch: 0.8**epoch)
         for number in range(6):
-            way.train(model, used, [number])
+            trained.train(model, used, [number])
             schedule.step()
-        found.append((way.weights(model, used), _values(base.state_dict()["state"])))
-    (weights, state), (other_weights, other_state) = found
-    ask(same(weights, other_weights), "the parameters differ from the bare optimizer's")
-    ask(same(state, other_state), "the state differs from the bare optimizer's")
+        results.append((trained.weights(model, used), _values(base.state_dict()["state"])))
+    (weights, state), (other_weights, other_state) = results
+    require(equal(weights, other_weights), "the parameters differ from the bare optimizer's")
+    require(equal(state, other_state), "the state differs from the bare optimizer's")
 
 
 def delegation(subject: Subject) -> None:
-    """Are groups, state and defaults the wrapped optimizer's, and `zero_grad` either way?"""
+    """Check that groups, state, defaults and `zero_grad` are the wrapped optimizer's."""
     model = subject.model()
     base = subject.optimizer(model.parameters())
     wrapper = subject.build(base, model)
-    ask(isinstance(wrapper, Optimizer), "is no torch.optim.Optimizer")
+    require(isinstance(wrapper, Optimizer), "is no torch.optim.Optimizer")
     subject.train(model, wrapper, range(2))
     wrapper.load_state_dict(copy.deepcopy(wrapper.state_dict()))
     for name in ("param_groups", "state", "defaults"):
-        ask(getattr(wrapper, name) is getattr(base, name), f"{name} isn't the wrapped optimizer's")
+        require(
+            getattr(wrapper, name) is getattr(base, name), f"{name} isn't the wrapped optimizer's"
+        )
     subject.iteration(model, wrapper, 2)()
     wrapper.zero_grad(set_to_none=False)
-    ask(
+    require(
         all(p.grad is not None and not p.grad.any() for p in model.parameters()),
         "zero_grad(set_to_none=False) doesn't zero",
     )
     wrapper.zero_grad()
-    ask(all(p.grad is None for p in model.parameters()), "zero_grad() doesn't drop gradients")
+    require(all(p.grad is None for p in model.parameters()), "zero_grad() doesn't drop gradients")
 
 
 def bare_state(subject: Subject) -> None:
-    """Does a bare optimizer's state dict load into its wrapper, and the wrapper's into it?"""
+    """Check that a bare optimizer's state dict loads into its wrapper, and vice versa."""
     model = subject.model()
     bare = subject.optimizer(model.parameters())
     Subject(subject.build, subject.optimizer).train(model, bare, range(3))
     wrapper = subject.build(subject.optimizer(model.parameters()), model)
     wrapper.load_state_dict(copy.deepcopy(bare.state_dict()))
     expected = _values(bare.state_dict()["state"])
-    ask(same(expected, _values(wrapper.state_dict()["state"])), "moments are lost on the way in")
+    require(
+        equal(expected, _values(wrapper.state_dict()["state"])),
+        "the wrapper loses the optimizer's moments",
+    )
     other = subject.optimizer(model.parameters())
     other.load_state_dict(copy.deepcopy(wrapper.state_dict()))
-    ask(same(expected, _values(other.state_dict()["state"])), "moments are lost on the way back")
+    require(
+        equal(expected, _values(other.state_dict()["state"])),
+        "the optimizer loses the wrapper's moments",
+    )
 
 
 def skips(subject: Subject) -> None:
-    """Does a step that overflows leave moments and counters untouched too?"""
+    """Check that a step that overflows doesn't change moments and counters."""
     model, wrapper = subject.fresh()
     scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
     for number in range(2):
         subject.scaled_step(model, wrapper, number, scaler, own=True)
     before = copy.deepcopy(_values(wrapper.state_dict()["state"]))
     subject.scaled_step(model, wrapper, 2, scaler, factor=float("inf"), own=True)
-    ask(same(before, _values(wrapper.state_dict()["state"])), "a skipped step changes the state")
+    require(
+        equal(before, _values(wrapper.state_dict()["state"])), "a skipped step changes the state"
+    )
 
 
 def exceptions(subject: Subject) -> None:
-    """Does an exception in the first or second closure call leave the parameters as they were?"""
+    """Check that an exception in the first or second closure call changes no parameters."""
     for call in (1, 2):
         model, wrapper = subject.fresh()
         subject.train(model, wrapper, range(2))
@@ -92,17 +102,17 @@ def exceptions(subject: Subject) -> None:
         try:
             subject.step(wrapper, iteration)
         except ArithmeticError:
-            ask(
-                same(before, subject.weights(model, wrapper)),
-                f"an exception in closure call {call} leaves other parameters behind",
+            require(
+                equal(before, subject.weights(model, wrapper)),
+                f"an exception in closure call {call} changes parameters",
             )
         else:
-            ask(iteration.calls < call, f"the exception of closure call {call} is swallowed")
+            require(iteration.calls < call, f"the exception of closure call {call} is swallowed")
         subject.train(model, wrapper, [3])
 
 
 def initialisation(subject: Subject) -> None:
-    """Does a first step with zero gradients and lr 0 (distributed checkpointing's) move nothing?"""
+    """Check that distributed checkpointing's first step (zero gradients, lr 0) moves nothing."""
     model, wrapper = subject.fresh()
     before = subject.weights(model, wrapper)
     rates = [group["lr"] for group in wrapper.param_groups]
@@ -113,7 +123,7 @@ def initialisation(subject: Subject) -> None:
     wrapper.step(closure=None)
     for group, rate in zip(wrapper.param_groups, rates, strict=True):
         group["lr"] = rate
-    ask(same(before, subject.weights(model, wrapper)), "parameters move")
+    require(equal(before, subject.weights(model, wrapper)), "parameters move")
 
 
 def _values(state: Any) -> list[Tensor]:

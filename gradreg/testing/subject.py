@@ -1,4 +1,4 @@
-"""A wrapper under test: how it is built, how it is used, and a small problem to train on."""
+"""A wrapper under test, and a small problem to train on."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 Build = Callable[[Optimizer, nn.Module], Any]
-"""From the optimizer to wrap and the model that it trains to the wrapper."""
+"""A function from the optimizer to wrap and the model that it trains to the wrapper."""
 
 Loss = Callable[[Any, nn.Module, Tensor, Tensor], Tensor]
-"""From wrapper, model, inputs and targets to the loss."""
+"""A function from wrapper, model, inputs and targets to the loss."""
 
 
 class NotOfferedError(Exception):
-    """The wrapper doesn't claim to do what was asked."""
+    """A feature that the wrapper doesn't offer."""
 
 
 class Network(nn.Module):
-    """Two layers, and a parameter that may come later: (batch, 3) to (batch, 2)."""
+    """A network of two layers and a parameter that may be added later: (batch, 3) to (batch, 2)."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -45,13 +45,13 @@ def mean_square(wrapper: Any, model: nn.Module, inputs: Tensor, targets: Tensor)
 
 
 def step_with_closure(wrapper: Any, iteration: Iteration) -> Any:
-    """Make a step as torch has it."""
+    """Perform a step by torch's interface."""
     return wrapper.step(iteration)
 
 
 @dataclass
 class Iteration:
-    """A closure over one batch: zeroes, runs forward and backward, returns the loss.
+    """A closure over one batch that zeroes, runs forward and backward, and returns the loss.
 
     Args:
         wrapper: the wrapper under test.
@@ -62,7 +62,7 @@ class Iteration:
         backward: whether there is a backward pass; without one all gradients are None.
         scaler: scales the loss before the backward pass.
         factor: of the loss in the backward pass; infinite for an overflow.
-        fails_at: number of the call, from 1, that raises instead.
+        fails_at: number of the call, from 1, that raises an error instead.
     """
 
     wrapper: Any
@@ -90,14 +90,14 @@ class Iteration:
 
 @dataclass(frozen=True)
 class Subject:
-    """A wrapper under test, around one kind of optimizer.
+    """A wrapper under test, around one type of optimizer.
 
     Args:
-        build: makes the wrapper.
-        optimizer: makes the optimizer to wrap from parameters.
-        neutral: makes the wrapper with settings in which it should change nothing, or None.
+        build: returns the wrapper.
+        optimizer: returns the optimizer to wrap, from parameters.
+        neutral: returns the wrapper with settings in which it should change nothing; or None.
         loss: the loss inside the closure.
-        step: makes one step, in the way that the wrapper's documentation says.
+        step: performs one step as in the wrapper's documentation.
         clean: context in which the model holds the weights to evaluate and save.
     """
 
@@ -124,7 +124,7 @@ class Subject:
         return Network()
 
     def iteration(self, model: nn.Module, wrapper: Any, number: int, **changes: Any) -> Iteration:
-        """Return the closure of a batch, after seeding torch's generators with its number."""
+        """Seed torch's generators with the batch's number and return its closure."""
         generator = torch.Generator().manual_seed(1000 + number)
         inputs = torch.randn(8, 3, generator=generator)
         targets = torch.randn(8, 2, generator=generator)
@@ -132,7 +132,7 @@ class Subject:
         return Iteration(wrapper, model, inputs, targets, self.loss, **changes)
 
     def train(self, model: nn.Module, wrapper: Any, numbers: Iterable[int]) -> list[Any]:
-        """Make a step on each batch; return what each returned."""
+        """Perform a step on each batch; return the steps' results."""
         return [self.step(wrapper, self.iteration(model, wrapper, number)) for number in numbers]
 
     def weights(self, model: nn.Module, wrapper: Any) -> list[Tensor]:
@@ -141,12 +141,12 @@ class Subject:
             return [p.detach().clone() for p in model.parameters()]
 
     def needs_closure(self) -> bool:
-        """Say whether `step()` without a closure is refused, by whatever error."""
+        """Return whether `step()` without a closure raises an error."""
         model, wrapper = self.fresh()
         self.iteration(model, wrapper, 0)()
         try:
             wrapper.step()
-        except Exception:  # noqa: BLE001  # whatever a stranger's wrapper raises
+        except Exception:  # noqa: BLE001  # the wrapper may raise anything
             return True
         return False
 
@@ -160,9 +160,9 @@ class Subject:
         factor: float = 1.0,
         own: bool = False,
     ) -> None:
-        """Make one step under a GradScaler: by its `step`, or through the wrapper's argument.
+        """Perform one step under a GradScaler, by its `step` or by the wrapper's argument.
 
-        The scaler goes first if `own` is False and the wrapper needs no closure.
+        The scaler's `step` is preferred if `own` is False and the wrapper needs no closure.
         """
         takes_scaler = "scaler" in inspect.signature(wrapper.step).parameters
         needs_closure = self.needs_closure()
@@ -181,20 +181,20 @@ def method(wrapper: Any, name: str) -> Any:
     """Return a method of the wrapper.
 
     Raises:
-        NotOfferedError: it has none of that name.
+        NotOfferedError: it has no method of that name.
     """
     if not hasattr(type(wrapper), name) and not hasattr(wrapper, name):
         raise NotOfferedError(f"has no {name}")
     return getattr(wrapper, name)
 
 
-def ask(condition: bool, otherwise: str) -> None:
+def require(condition: bool, otherwise: str) -> None:
     """Raise an AssertionError unless the condition holds (also under `python -O`)."""
     if not condition:
         raise AssertionError(otherwise)
 
 
-def same(a: Iterable[Any], b: Iterable[Any]) -> bool:
-    """Say whether two lists hold the same tensors, bit by bit."""
+def equal(a: Iterable[Any], b: Iterable[Any]) -> bool:
+    """Return whether two lists hold the same tensors, bit by bit."""
     a, b = list(a), list(b)
     return len(a) == len(b) and all(torch.equal(x, y) for x, y in zip(a, b, strict=True))

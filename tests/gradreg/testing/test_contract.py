@@ -86,8 +86,8 @@ def check(order, optimizers=None):
 
 def test_there_are_sixteen_points_each_with_its_question():
     assert len(CONTRACT) == 16
-    questions = [*CONTRACT.values(), *LAWS.values()]
-    assert all(question.__doc__.splitlines()[0].endswith("?") for question in questions)
+    checks = [*CONTRACT.values(), *LAWS.values()]
+    assert all(check.__doc__.splitlines()[0].startswith("Check that ") for check in checks)
 
 
 @pytest.mark.parametrize("level", LEVELS)
