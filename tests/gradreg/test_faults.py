@@ -20,7 +20,7 @@ ONE_PASS = ("project", "one pass", "mask")
 
 
 class Trouble(Exception):  # noqa: N818
-    """What the tests throw."""
+    """An error that the tests raise."""
 
 
 def clean_weights(model, opt):
@@ -285,7 +285,7 @@ class Breaking(torch.optim.SGD):
 @pytest.mark.parametrize("when", ["before", "after"])
 @pytest.mark.parametrize("order", ORDERS)
 def test_an_optimizer_whose_step_raises(lab, order, when):
-    """Weights are what the base optimizer left, no perturbation stays, and it can go on."""
+    """Weights are what the base optimizer left, no perturbation stays, and training continues."""
     model, other = lab.make_net(), lab.make_net()
     opt = Breaking(lab.groups_of(model), lr=0.05)
     bare = Breaking(lab.groups_of(other), lr=0.05)

@@ -41,7 +41,7 @@ def main() -> None:
     for name, stack in ddp.STACKS.items():
         model, opt = make(stack)
         results[name] = [full(model) for _ in ddp.train(model, model, opt, stack, rank)]
-        # Saved after these steps and loaded into others; both go on.
+        # Saved after these steps and loaded into others; both continue.
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             dcp.save({"model": model, "opt": opt}, checkpoint_id=folder / name)

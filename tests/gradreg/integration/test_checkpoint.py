@@ -1,4 +1,4 @@
-"""`torch.distributed.checkpoint`: save, load into a fresh process, go on bit-exactly."""
+"""`torch.distributed.checkpoint`: save, load into a fresh process, resume bit-exactly."""
 
 import os
 import subprocess

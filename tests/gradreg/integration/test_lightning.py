@@ -52,7 +52,7 @@ class Module(lightning.LightningModule):
         x, y = batch
         opt = self.optimizers()
         if self.lab.has(self.trainer.optimizers[0], gradreg.PostVerificationMask):
-            # By way of Lightning's stand-in for the optimizer.
+            # Through Lightning's proxy of the optimizer.
             x, _ = opt.verify_input(x)
             out = self.net(x)
             out, _ = opt.verify(out, evidence=(out - y).detach().abs())
@@ -153,7 +153,7 @@ def test_a_trainer_trains_as_a_plain_loop_does(lab, levels, manual):
 
 @pytest.mark.parametrize("levels", [levels for levels in LEVELS if "mask" in levels])
 def test_samples_rejected_on_arrival_are_forgotten_after_their_step(lab, levels):
-    """Lightning's stand-in shares no attributes with the optimizer that makes the step."""
+    """Lightning's proxy shares no attributes with the optimizer that makes the step."""
     module = Module(lab, levels, manual="closure")
     trainer = fit(module, 3)
     stand_in = trainer.strategy._lightning_optimizers[0]

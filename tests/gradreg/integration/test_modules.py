@@ -285,7 +285,7 @@ def test_unwrap_leaves_the_model_and_the_bare_optimizer(lab, levels):
         for module in model.modules()
         for hooks in (module._forward_hooks, module._forward_pre_hooks, module._backward_hooks)
     )
-    # It goes on as the bare optimizer does from this state.
+    # It continues like the bare optimizer from this state.
     twin = lab.deepcopy(model)
     other = lab.stack(twin, "AdamW")
     other.load_state_dict(lab.deepcopy(bare.state_dict()))  # torch's own shares tensors

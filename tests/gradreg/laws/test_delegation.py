@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import gradreg
+from gradreg.forwarding import LEVELS
 
 ORDERS = [
     *itertools.permutations(["mask", "smooth", "project"]),
@@ -115,6 +116,11 @@ def test_a_method_of_an_absent_level_names_the_wrapper_to_add(lab, method, argum
     opt = gradreg.OptimizerWrapper(lab.stack(lab.make_net(), "SGD"))
     with pytest.raises(RuntimeError, match=rf"{method}\(\) belongs to {level}.*gradreg\.{level}\("):
         getattr(opt, method)(*arguments)
+
+
+def test_the_table_names_the_level_that_implements_each_method():
+    for name, level in LEVELS.items():
+        assert name in vars(getattr(gradreg, level))
 
 
 def test_what_the_mask_did_is_read_through_the_chain(lab):

@@ -1,4 +1,4 @@
-"""Law 2: a saved state goes on bit-exactly, whatever was wrapped around what."""
+"""Law 2: training resumes bit-exactly from a saved state, in every nesting."""
 
 import copy
 import io
@@ -277,6 +277,26 @@ def test_distributed_checkpointing_initialises_a_fresh_optimizer(lab, order):
     assert "conv.weight" in state["state"]
     assert lab.same(before, list(model.parameters()))
     assert repr(opt.state_dict()["gradreg"]) == repr(fresh)
+
+
+@pytest.mark.parametrize("evaluating", [False, True])
+def test_distributed_checkpointing_without_optimizer_state_changes_nothing(lab, evaluating):
+    """SGD without momentum never has state, so that every checkpoint tries to create it."""
+    from torch.distributed.checkpoint.state_dict import get_optimizer_state_dict
+
+    model = lab.make_net()
+    opt = torch.optim.SGD(model.parameters(), lr=0.05)
+    opt = lab.WRAPPERS["mask"](gradreg.OnePassSmoother(opt), model)
+    lab.train(model, opt, range(3))
+    opt.zero_grad()
+    if evaluating:
+        opt.eval()
+    before = lab.state_of(model, opt), repr(opt.state_dict()["gradreg"]), opt.last
+    get_optimizer_state_dict(model, opt)
+    assert lab.same(before[0], lab.state_of(model, opt))
+    assert before[1:] == (repr(opt.state_dict()["gradreg"]), opt.last)
+    opt.train()
+    lab.train(model, opt, range(3, 5))
 
 
 @pytest.mark.parametrize("order", ORDERS)

@@ -81,7 +81,7 @@ def test_no_step_where_the_first_pass_or_the_others_keep_nothing(order, name, fi
         sum(fractions[v] for v in values) / 2 for values in passes(first, others, name)
     )
     assert mask.stats.skipped == 1
-    opt.step(closure_of(w, opt, itertools.repeat(ALL)))  # life goes on
+    opt.step(closure_of(w, opt, itertools.repeat(ALL)))
     assert not mask.last.skipped
     assert not torch.equal(w, before[0])
 

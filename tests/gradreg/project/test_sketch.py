@@ -153,7 +153,7 @@ def test_sketches_go_through_the_state_dict():
     opt = projector(max_size=4, sketch_size=3)
     with opt.observe_noise():
         model(torch.randn(40, 12))
-    other = projector()  # what was loaded goes on in its own kind
+    other = projector()  # a loaded summary keeps its type
     other.load_state_dict(opt.state_dict())
     for one in (opt, other):
         torch.manual_seed(1)

@@ -29,24 +29,26 @@ def transposed_layers(draw):
 
 
 def scattered_output(layer, responses, size):
-    """Add up what each input place does to each output place: the definition of the layer.
+    """Add up what each input position adds to each output position: the definition of the layer.
 
     Args:
         responses: (batch, positions..., groups, out/groups, taps...).
         size: of the output.
     """
     n = len(layer.kernel_size)
-    batch, places = responses.shape[0], responses.shape[1 : 1 + n]
+    batch, positions = responses.shape[0], responses.shape[1 : 1 + n]
     out = torch.zeros(batch, layer.out_channels, *size, dtype=responses.dtype)
-    for place in torch.cartesian_prod(*[torch.arange(p) for p in places]).view(-1, n).tolist():
+    for position in (
+        torch.cartesian_prod(*[torch.arange(p) for p in positions]).view(-1, n).tolist()
+    ):
         taps = torch.cartesian_prod(*[torch.arange(k) for k in layer.kernel_size]).view(-1, n)
         for tap in taps.tolist():
             at = [
                 p * layer.stride[i] - layer.padding[i] + t * layer.dilation[i]
-                for i, (p, t) in enumerate(zip(place, tap, strict=True))
+                for i, (p, t) in enumerate(zip(position, tap, strict=True))
             ]
             if all(0 <= a < s for a, s in zip(at, size, strict=True)):
-                response = responses[(slice(None), *place, ..., *tap)]
+                response = responses[(slice(None), *position, ..., *tap)]
                 out[(slice(None), slice(None), *at)] += response.flatten(1)
     return out
 
