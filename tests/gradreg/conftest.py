@@ -1,4 +1,4 @@
-"""What the tests of the three wrappers share: optimizers to wrap, models, ways to train them."""
+"""Shared by the tests of the wrappers: optimizers to wrap, models, and training loops."""
 
 import copy
 from collections.abc import Callable
@@ -14,13 +14,13 @@ from gradreg.smooth import perturbations
 
 
 def _matrices(groups: Any) -> list[dict[str, Any]]:
-    """What Muon takes: matrices alone."""
+    """Return the groups with matrices only, as Muon requires."""
     kept = [{**group, "params": [p for p in group["params"] if p.ndim == 2]} for group in groups]
     return [group for group in kept if group["params"]]
 
 
 def _flat(groups: Any) -> list[torch.Tensor]:
-    """What LBFGS takes: one group."""
+    """Return one group, as LBFGS requires."""
     return [p for group in groups for p in group["params"]]
 
 
@@ -169,7 +169,7 @@ def batch(step: int, dtype: torch.dtype = torch.float32) -> tuple[torch.Tensor, 
 
 
 def make_closure(model: nn.Module, opt: torch.optim.Optimizer, step: int) -> Callable[[], Any]:
-    """The loss of batch `step`, verified where there is a mask."""
+    """Return a closure with the loss of batch `step`, verified if there is a mask."""
     x, y = batch(step, next(model.parameters()).dtype)
 
     def closure() -> torch.Tensor:
@@ -208,7 +208,7 @@ def train(
 
 
 def tensors_of(value: Any) -> list[torch.Tensor]:
-    """All tensors and numbers in nested containers, copied, in a fixed order."""
+    """Return copies of all tensors and numbers in nested containers, in a fixed order."""
     if isinstance(value, dict):
         return [t for key in sorted(value, key=str) for t in tensors_of(value[key])]
     if isinstance(value, list | tuple):
@@ -219,7 +219,7 @@ def tensors_of(value: Any) -> list[torch.Tensor]:
 
 
 def state_of(model: nn.Module, opt: torch.optim.Optimizer) -> list[torch.Tensor]:
-    """Everything that a step may change, copied; what the levels know apart."""
+    """Return copies of everything that a step may change, without the levels' state."""
     return tensors_of([list(model.parameters()), list(model.buffers()), opt.state_dict()["state"]])
 
 
@@ -229,13 +229,13 @@ def same(a: list[torch.Tensor], b: list[torch.Tensor]) -> bool:
 
 @pytest.fixture(scope="module", params=list(OPTIMIZERS))
 def optimizer_name(request: pytest.FixtureRequest) -> str:
-    """Each optimizer of torch.optim in turn."""
+    """Return the name of each optimizer of torch.optim in turn."""
     return request.param
 
 
 @pytest.fixture(scope="session")
 def lab() -> SimpleNamespace:
-    """The helpers of this file, for test modules can't import it."""
+    """Return the helpers of this file, which test modules can't import."""
     return SimpleNamespace(
         OPTIMIZERS=OPTIMIZERS,
         WRAPPERS=WRAPPERS,

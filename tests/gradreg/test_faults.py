@@ -1,4 +1,4 @@
-"""What goes wrong in practice: the answer is right, or the error clear and nothing is corrupted."""
+"""Practical faults: the result is right, or the error clear and nothing is corrupted."""
 
 import itertools
 import math

@@ -11,7 +11,7 @@ OPEN = [("mask",), ("one pass",), ("project",), ("project", "one pass", "mask")]
 
 
 def float16() -> bool:
-    """Whether this CPU's build of torch multiplies float16 under autocast."""
+    """Return whether this CPU's build of torch multiplies float16 under autocast."""
     try:
         with torch.autocast("cpu", torch.float16):
             nn.Linear(2, 2)(torch.ones(1, 2))

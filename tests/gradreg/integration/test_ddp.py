@@ -17,7 +17,7 @@ spec.loader.exec_module(program)
 
 @pytest.fixture(scope="module")
 def ranks(tmp_path_factory):
-    """What each of the two ranks saved."""
+    """Return the results that each of the two ranks saved."""
     folder = tmp_path_factory.mktemp("ddp")
     meeting = (folder / "meeting").as_uri()
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "OMP_NUM_THREADS": "1"}

@@ -1,4 +1,4 @@
-"""What torch does with modules (EMA, checkpointing, tied or parametrized weights), and wrappers."""
+"""Features of torch's modules (EMA, checkpointing, tied or parametrized weights), and wrappers."""
 
 import pytest
 import torch

@@ -321,7 +321,7 @@ def idle(steps, prior=torch.ones_like, lr=0.1):
 
 
 def run(opt, steps):
-    """How many warnings the steps give."""
+    """Return the number of warnings in some steps."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         for _ in range(steps):

@@ -11,7 +11,7 @@ import gradreg
 
 
 def both(value):
-    """What each of the two ranks holds."""
+    """Return the values of both ranks."""
     found = [torch.zeros_like(value), torch.zeros_like(value)]
     dist.all_gather(found, value.detach().contiguous())
     return found
