@@ -46,7 +46,7 @@ MOVED = {
     "rppg.training.clips": "rppg.train.clips",
     "rppg.training.config": "rppg.train.config",
     "rppg.training.drift": "rppg.train.steady",
-    "rppg.training.loop": "rppg.train.loop",
+    "rppg.training.loop": "rppg.train.fcus",
     "rppg.training.objective": "rppg.train.objective",
     "rppg.training.ranks": "rppg.train.distributed",
     "rppg.training.resume": "rppg.train.resume",

@@ -65,11 +65,11 @@ def test_ranks_go_where_one_process_goes(ranks: list[Path], name: str) -> None:
     config = program.STACKS[name]
     net, log = program.train(config, program.clip_set(config))
     for path in ranks:
-        place = str(path).format(name)
-        found = load_file(f"{place}.safetensors")
+        stem = str(path).format(name)
+        found = load_file(f"{stem}.safetensors")
         for key, value in net.state_dict().items():
             torch.testing.assert_close(found[key], value, rtol=1e-9, atol=1e-9)
-        rows = json.loads(Path(f"{place}.json").read_text())
+        rows = json.loads(Path(f"{stem}.json").read_text())
         for row, alone in zip(rows, log, strict=True):
             assert row["clips_seen"] == alone["clips_seen"]  # no clip twice
             for term in ("loss", "kept", "gradient_norm", "variance"):
@@ -108,14 +108,14 @@ def test_the_command_trains_on_two_ranks(tmp_path: Path) -> None:
 def workers(of: int) -> list[int]:
     """The processes that a torchrun has started, in the order of their ranks."""
     found = []
-    for place in Path("/proc").iterdir():
-        if place.name.isdigit():
+    for folder in Path("/proc").iterdir():
+        if folder.name.isdigit():
             try:
-                parent = int((place / "stat").read_text().rpartition(")")[2].split()[1])
+                parent = int((folder / "stat").read_text().rpartition(")")[2].split()[1])
                 if parent == of:
-                    variables = (place / "environ").read_bytes().split(b"\0")
+                    variables = (folder / "environ").read_bytes().split(b"\0")
                     rank = next(v for v in variables if v.startswith(b"RANK="))
-                    found.append((int(rank.removeprefix(b"RANK=")), int(place.name)))
+                    found.append((int(rank.removeprefix(b"RANK=")), int(folder.name)))
             except (FileNotFoundError, ProcessLookupError, StopIteration):
                 continue
     return [process for _, process in sorted(found)]

@@ -1,7 +1,7 @@
 """Killed at any moment, the same command with --resume ends with the same files, bit by bit.
 
 Moments are of two kinds: anywhere (SIGKILL after a random time), and at each write (the process
-kills itself just before or after it moves a finished file to its place).
+kills itself just before or after it renames a finished file).
 """
 
 import hashlib
@@ -78,8 +78,8 @@ def stored(folder: Path) -> object:
 def training(config: str, *options: str) -> Callable[[Path], Sequence[str]]:
     def arguments(folder: Path) -> Sequence[str]:
         (folder / "config.toml").write_text(config)
-        told = ["--config", str(folder / "config.toml"), "--out", str(folder / "out")]
-        return ["train", *options, *told, "--save-every", "0", "--resume"]
+        named = ["--config", str(folder / "config.toml"), "--out", str(folder / "out")]
+        return ["train", *options, *named, "--save-every", "0", "--resume"]
 
     return arguments
 
@@ -110,9 +110,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("kill")
     for subject in range(3):
         out = folder / "videos" / f"person{subject}.mp4"
-        told = ["--domain", "lab", "--subject", str(subject), "--duration", "6", "--out", str(out)]
+        named = ["--domain", "lab", "--subject", str(subject), "--duration", "6", "--out", str(out)]
         with pytest.raises(SystemExit) as ended:
-            main(["synthesize", *told])
+            main(["synthesize", *named])
         assert not ended.value.code
     return folder
 
@@ -138,8 +138,8 @@ def run(
 def finish(folder: Path, stage: Stage) -> object:
     """What the command leaves when it is let."""
     started = run(folder, stage)
-    _, told = started.communicate(timeout=300)
-    assert started.returncode == 0, told
+    _, stderr = started.communicate(timeout=300)
+    assert started.returncode == 0, stderr
     left = [path.name for path in folder.rglob(".*")]
     assert not left
     out = folder / "out"
@@ -180,7 +180,7 @@ def hammer(base: Path, name: str, kills: int, seed: int) -> None:
 
 
 def at_each_write(base: Path, name: str, when: str) -> int:
-    """Die at the n-th file that is moved to its place, for every n; how many there are."""
+    """Die at the n-th file that is renamed, for every n; return their number."""
     stage = STAGES[name]
     whole = base / f"{name}-{when}-whole"
     whole.mkdir()

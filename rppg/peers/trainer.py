@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -15,8 +15,10 @@ from rppg.peers.clips import Span, clip_starts, cut_clip
 from rppg.peers.config import PeerConfig
 from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
 from rppg.peers.sinc import sinc_criterion, sinc_loss
+from rppg.renamed import renamed
+from rppg.train import loop
 from rppg.train.clips import Batch
-from rppg.train.loop import LogRow, OnStep, fit
+from rppg.train.loop import LogRow, OnStep
 from rppg.train.resume import RunState
 
 VALIDATION_BATCH = 4
@@ -66,7 +68,7 @@ def fit_peer(
         InputError: the criterion is not finite after any epoch; or as `rppg.train.loop.fit` does.
     """
     trainer = PeerTrainer(net, training, held_out, config, on_epoch)
-    log = fit(trainer, config.epochs, on_step, state)
+    log = loop.fit(trainer, config.epochs, on_step, state)
     if not trainer.best_weights:
         raise InputError("the criterion is not finite after any epoch; nothing was saved; lower lr")
     net.load_state_dict(trainer.best_weights)
@@ -200,3 +202,7 @@ def criterion(net: PhysNet, held_out: Sequence[Span], config: PeerConfig) -> flo
         if config.method == "sinc":
             return float(sinc_criterion(wave, fps, config.sinc))
         return float(irrelevant_power(wave, fps, config.contrast))
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"fit": "rppg.peers.trainer.fit_peer"})

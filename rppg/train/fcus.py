@@ -4,17 +4,18 @@ import math
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from rppg.models.fcus import FcusNet, FcusOutput
-from rppg.train import distributed
+from rppg.renamed import renamed
+from rppg.train import distributed, loop
 from rppg.train.clips import Batch, ClipSet, batch_sizes, batches
 from rppg.train.config import MaskConfig, TrainConfig
-from rppg.train.loop import LogRow, OnStep, fit
+from rppg.train.loop import LogRow, OnStep
 from rppg.train.objective import Loss, objective
 from rppg.train.optimizer import build_optimizer, observe_background, physics_of
 from rppg.train.resume import RunState
@@ -33,7 +34,7 @@ def fit_fcus(
     Args:
         on_step, state: as for `rppg.train.loop.fit`, which raises the same errors.
     """
-    log = fit(FcusTrainer(net, clip_set, config), config.epochs, on_step, state)
+    log = loop.fit(FcusTrainer(net, clip_set, config), config.epochs, on_step, state)
     net.eval()
     return log
 
@@ -184,3 +185,7 @@ def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
     span = min(round(mask.span_s * fps) | 1, regions.shape[-1] | 1)
     power = F.avg_pool1d(regions.detach().square(), span, 1, span // 2, count_include_pad=False)
     return power.sqrt()
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"fit": "rppg.train.fcus.fit_fcus"})

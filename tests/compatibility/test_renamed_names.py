@@ -20,6 +20,12 @@ RENAMED = [
     ("rppg.report.prediction.write_course", "rppg.report.prediction.write_rates"),
     ("rppg.signals.RateCourse", "rppg.signals.rates.RateSeries"),
     ("rppg.signals.rate_course", "rppg.signals.rates.rate_series"),
+    ("rppg.peers.trainer.fit", "rppg.peers.trainer.fit_peer"),
+    ("rppg.train.fcus.fit", "rppg.train.fcus.fit_fcus"),
+    ("rppg.train.is_finished", "rppg.train.resume.is_finished"),
+    ("rppg.train.readable_crops", "rppg.train.recordings.readable_crops"),
+    ("rppg.train.settings_of", "rppg.train.resume.settings_of"),
+    ("rppg.train.training_recordings", "rppg.train.recordings.open_recordings"),
 ]
 
 
@@ -51,6 +57,8 @@ def test_old_modules_hold_their_old_names() -> None:
         "rppg.output": ["check_plot_path", "plot_prediction", "write_course"],
         "rppg.evaluation.export": ["to_csv", "to_json"],
         "rppg.estimate": ["Estimate", "estimate"],
+        "rppg.peers.loop": ["EpochState", "OnEpoch", "criterion", "fit"],
+        "rppg.training.loop": ["LogRow", "build_optimizer", "fit", "physics_of", "span_amplitude"],
     }
     with pytest.warns(DeprecationWarning):
         for module, public in names.items():

@@ -83,14 +83,14 @@ def test_the_old_network_is_kept_where_the_new_one_is_worse(worse: AdaptResult) 
     assert same_bits(worse.start, shipped) and not same_bits(worse.adapted, shipped)
     assert not worse.evidence.better and worse.net is worse.start
     assert worse.checkpoint is not None
-    kept, told = load_checkpoint(worse.checkpoint)
+    kept, description = load_checkpoint(worse.checkpoint)
     assert same_bits(kept, shipped)
-    made = told["provenance"]
-    assert made["adaptation"]["kept"] == "start"
-    assert made["adaptation"]["why"] == worse.evidence.summary()
+    provenance = description["provenance"]
+    assert provenance["adaptation"]["kept"] == "start"
+    assert provenance["adaptation"]["why"] == worse.evidence.summary()
     assert "Kept the old network" in worse.evidence.summary()
-    assert made["config"] == about["provenance"]["config"], "how the kept one was made"
-    assert made["adaptation"]["tried"]["config"]["clip_s"] == 5
+    assert provenance["config"] == about["provenance"]["config"], "that of the kept one"
+    assert provenance["adaptation"]["tried"]["config"]["clip_s"] == 5
     assert load_estimator(worse.checkpoint).clip_s == 10
 
 
@@ -100,22 +100,22 @@ def test_the_adapted_network_is_kept_where_it_is_clearly_better(
     assert better.evidence.better and better.net is better.adapted
     assert better.evidence.gain > better.evidence.gain_low > 0
     assert better.checkpoint is not None
-    kept, told = load_checkpoint(better.checkpoint)
+    kept, description = load_checkpoint(better.checkpoint)
     assert same_bits(kept, better.adapted)
-    made = told["provenance"]
-    assert made["adaptation"]["kept"] == "adapted"
-    assert made["adaptation"]["start"]["checkpoint"] == str(spoilt)
-    assert made["adaptation"]["start"]["provenance"] == load_checkpoint()[1]["provenance"]
-    assert made["config"]["data"] == ["synthetic:webcam"]
+    provenance = description["provenance"]
+    assert provenance["adaptation"]["kept"] == "adapted"
+    assert provenance["adaptation"]["start"]["checkpoint"] == str(spoilt)
+    assert provenance["adaptation"]["start"]["provenance"] == load_checkpoint()[1]["provenance"]
+    assert provenance["config"]["data"] == ["synthetic:webcam"]
     rows = (better.checkpoint.parent / "log.jsonl").read_text().splitlines()
-    assert len(rows) == len(better.log) == made["steps"]
+    assert len(rows) == len(better.log) == provenance["steps"]
     assert better.evidence.summary().startswith("Kept the adapted network")
 
 
 def test_what_is_held_out_is_not_learned_from(
     recordings: list[Recording], worse: AdaptResult
 ) -> None:
-    """Other pictures in the recordings held out change the evidence, not the network."""
+    """Other frames in the held-out recordings change the evidence, not the network."""
     names = set(worse.evidence.names)
     assert len(names) == 4 and worse.provenance["adaptation"]["tried"]["clips_per_epoch"] == 2 * 2
 
@@ -172,7 +172,7 @@ def test_too_few_recordings_and_other_models_are_refused(recordings: list[Record
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--data", "synthetic:lab", "--start", "a.safetensors"], "add --adapt"),
         (["--adapt"], "--data"),
@@ -185,13 +185,13 @@ def test_too_few_recordings_and_other_models_are_refused(recordings: list[Record
     ],
 )
 def test_combinations_without_a_meaning_are_refused(
-    arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]
+    arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with pytest.raises(SystemExit) as ended:
         main(["train", *arguments])
     out, err = capsys.readouterr()
     assert ended.value.code == 2 and out == ""
-    assert len(err.splitlines()) == 1 and told in err
+    assert len(err.splitlines()) == 1 and message in err
 
 
 def test_the_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -211,7 +211,7 @@ def test_the_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
     )
     assert ended.returncode == 0, ended.stderr
     decision, where = ended.stdout.splitlines()
-    made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
-    assert decision == made["adaptation"]["why"]
+    provenance = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
+    assert decision == provenance["adaptation"]["why"]
     assert "4 people held out" in decision
     assert where == "Checkpoint: run/checkpoint.safetensors"

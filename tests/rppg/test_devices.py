@@ -21,12 +21,12 @@ SMALL = TrainConfig(data=("synthetic:lab",), subjects=4, clip_s=5.0)
 
 def test_devices_by_name() -> None:
     assert find_device("cpu") == torch.device("cpu")
-    for name, told in (
+    for name, message in (
         ("gpu", "no such kind; give cpu, cuda or cuda:1"),
         ("meta", "not supported"),
         ("cuda:99", "CUDA devices here"),
     ):
-        with pytest.raises(InputError, match=f"--device {name}: .*{told}"):
+        with pytest.raises(InputError, match=f"--device {name}: .*{message}"):
             find_device(name)
 
 

@@ -1,4 +1,4 @@
-"""Motion of the head told from the crops: what moves is measured, a pulse is not taken for it."""
+"""Motion of the head, measured from the crops: motion is found, a pulse is not mistaken for it."""
 
 import math
 
@@ -18,7 +18,7 @@ def wave(hz: float) -> Tensor:
     return torch.sin(2 * math.pi * hz * TIME)
 
 
-def picture(x: Tensor, y: Tensor) -> Tensor:
+def image(x: Tensor, y: Tensor) -> Tensor:
     """A smooth head with features, in three colours, at places in sides from the crop's centre."""
     head = torch.sigmoid((1 - torch.sqrt((y / 0.37) ** 2 + (x / 0.28) ** 2)) / 0.15)
     eyes = sum(torch.exp(-((x - s) ** 2 + (y + 0.07) ** 2) / 0.006) for s in (-0.11, 0.11))
@@ -27,14 +27,14 @@ def picture(x: Tensor, y: Tensor) -> Tensor:
 
 
 def film(motion: Tensor) -> Tensor:
-    """Clips `(1, T, 3, G, G)` of the picture under motion `(4, T)`."""
+    """Clips `(1, T, 3, G, G)` of the image under motion `(4, T)`."""
     axis = (torch.arange(GRID) + 0.5) / GRID - 0.5
     y, x = torch.meshgrid(axis, axis, indexing="ij")
     frames = []
     for right, down, growth, turn in motion.T:
         dx = right + 2 * x * growth - 2 * y * turn
         dy = down + 2 * y * growth + 2 * x * turn
-        frames.append(picture(x - dx, y - dy))
+        frames.append(image(x - dx, y - dy))
     return torch.stack(frames)[None]
 
 

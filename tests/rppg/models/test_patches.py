@@ -95,6 +95,6 @@ def test_tiled_background_shows_what_is_beside_the_head_alone() -> None:
     found = tile_background(clip)
     assert found.shape == clip.shape
     assert found.unique().tolist() == [left, right]
-    picture = torch.arange(18.0 * 18).view(18, 18)  # neighbours stay neighbours
-    steps = tile_background(picture)[:13, :3].diff(dim=1)
+    image = torch.arange(18.0 * 18).view(18, 18)  # neighbours stay neighbours
+    steps = tile_background(image)[:13, :3].diff(dim=1)
     torch.testing.assert_close(steps, torch.ones(13, 2))

@@ -166,11 +166,11 @@ def test_an_epoch_of_sinc_is_every_clip_once_and_of_contrast_phys_every_video() 
 
 def test_what_is_not_given_is_as_published() -> None:
     sinc, contrast = PeerConfig(), PeerConfig(method="contrast-phys")
-    told = [
+    published = [
         (c.clip_frames, c.stride_frames, c.batch_size, c.lr, c.epochs, c.model.dropout)
         for c in (sinc, contrast)
     ]
-    assert told == [(120, 60, 20, 1e-4, 200, 0.5), (300, 300, 2, 1e-5, 30, 0.0)]
+    assert published == [(120, 60, 20, 1e-4, 200, 0.5), (300, 300, 2, 1e-5, 30, 0.0)]
     assert (sinc.model.spatial, contrast.model.spatial) == (1, 2)
     mine = PeerConfig.model_validate(
         {"method": "contrast-phys", "lr": 1e-3, "model": {"side": 128}}
@@ -286,7 +286,7 @@ def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         (["--method", "sinc", "--no-mask"], "--no-mask: method sinc has no such level"),
         (["--method", "contrast-phys", "--no-project"], "--no-project: method contrast-phys"),
@@ -300,7 +300,7 @@ def test_what_a_method_does_not_know_is_one_line(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     arguments: list[str],
-    told: str,
+    message: str,
 ) -> None:
     from rppg.cli import main
 
@@ -312,4 +312,4 @@ def test_what_a_method_does_not_know_is_one_line(
         main(["train", "--data", "synthetic:lab", *arguments])
     assert ended.value.code == 2
     line = capsys.readouterr().err.strip()
-    assert told in line and "\n" not in line
+    assert message in line and "\n" not in line
