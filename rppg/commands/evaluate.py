@@ -88,15 +88,15 @@ def evaluate(
         window_s = protocols[protocol].window_s
         hint = "see the lines above" if result.failures else "give longer recordings"
         raise InputError(f"no window of {window_s:g} s could be evaluated; {hint}")
-    if as_json:
-        sys.stdout.write(to_json(result) + "\n")
-    else:
-        stdout.print(score_table(result))
-    if out is not None:
+    if out is not None:  # before printing: a closed pipe ends the process
         _write_results(out, result)
         if journal is not None:
             journal.remove()
         print_status(f"Report: {out / 'report.html'}")
+    if as_json:
+        sys.stdout.write(to_json(result) + "\n")
+    else:
+        stdout.print(score_table(result))
 
 
 def _find_estimators(

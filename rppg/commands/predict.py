@@ -1,7 +1,7 @@
 """`rppg predict`."""
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -53,15 +53,13 @@ def predict(
     """Measure the heart rate in videos: of the whole clip and over time, with a quality index."""
     from rppg.predict import find_estimator
     from rppg.predict import predict as run
-    from rppg.report.prediction import check_plot_path, plot_prediction, write_rates
 
     if (csv or plot) and len(videos) > 1:
         raise InputError(f"--csv and --plot take one video, {len(videos)} were given; use --json")
     for output in (csv, plot):
         if output is not None and output.resolve() in {video.resolve() for video in videos}:
             raise InputError(f"{output}: is the video itself; name another file for the output")
-    if plot is not None:
-        check_plot_path(plot)
+    writers = _writers(csv, plot)
     face = _parse_box(box)
     estimator = find_estimator(method, checkpoint, skin=skin)
     results: list[dict[str, Any]] = []
@@ -86,16 +84,31 @@ def predict(
             print_error(message)
             continue
         results.append({"path": str(video), "method": method, **prediction.to_json(bvp=bvp)})
+        for write in writers:  # before printing: a closed pipe ends the process
+            write(video, prediction)
         if not as_json:
             _print_prediction(video, prediction)
-        if csv:
-            write_rates(csv, prediction)
-        if plot:
-            plot_prediction(plot, prediction, title=video.name)
     if as_json:
         print_json({"videos": results})
     if failed:
         raise typer.Exit(2)
+
+
+def _writers(csv: Path | None, plot: Path | None) -> "list[Callable[[Path, Prediction], None]]":
+    """Return the functions that write the requested files of a video's prediction."""
+    if csv is None and plot is None:
+        return []  # without the import of Matplotlib
+    from rppg.report.prediction import check_plot_path, plot_prediction, write_rates
+
+    writers: list[Callable[[Path, Prediction], None]] = []
+    if csv is not None:
+        writers.append(lambda _, prediction: write_rates(csv, prediction))
+    if plot is not None:
+        check_plot_path(plot)
+        writers.append(
+            lambda video, prediction: plot_prediction(plot, prediction, title=video.name)
+        )
+    return writers
 
 
 @contextmanager

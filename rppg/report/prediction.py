@@ -5,6 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from matplotlib import font_manager
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
@@ -12,6 +15,8 @@ from rppg.predict import Prediction
 from rppg.renamed import renamed
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
+LEAST_RANGE_BPM = 20.0
+"""Minimum range of the plot's heart rate axis: a smaller one would magnify noise."""
 
 
 def write_rates(path: Path, prediction: Prediction) -> None:
@@ -45,41 +50,55 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
         WriteError: the disk is full, or the path can't be written to.
     """
     check_plot_path(path)
-    import matplotlib as mpl
+    figure = prediction_figure(prediction, title=title)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
 
-    mpl.use("Agg")
-    from matplotlib import pyplot as plt
 
-    rates = prediction.rates
-    figure, (top, bottom) = plt.subplots(2, 1, figsize=(10, 6), sharex=True, layout="constrained")
-    top.plot(prediction.times_s, prediction.bvp, color="#0072B2", linewidth=1)
-    height_of_beats = np.interp(prediction.beats_s, prediction.times_s, prediction.bvp)
-    top.plot(prediction.beats_s, height_of_beats, ".", color="#D55E00", markersize=5)
+def prediction_figure(prediction: Prediction, *, title: str) -> Figure:
+    """Draw pulse and heart rate over time.
+
+    The beats are drawn on the measured wave, in which they were found; the refined wave is behind.
+    """
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    top, bottom = figure.subplots(2, 1, sharex=True)
+    times_s, wave = prediction.times_s, prediction.measured
+    top.plot(times_s, prediction.bvp, color="#56B4E9", linewidth=3, alpha=0.6, label="refined")
+    top.plot(times_s, wave, color="#0072B2", linewidth=1, label="measured")
+    height = np.interp(prediction.beats_s, times_s, wave)
+    top.plot(prediction.beats_s, height, ".", color="#D55E00", markersize=6, label="beats")
     top.set(ylabel="pulse (BVP, a.u.)")
+    figure.legend(ncols=3, loc="outside upper right", frameon=False)
     heart_rate = "no heart rate" if np.isnan(prediction.hr_bpm) else f"{prediction.hr_bpm:.1f} bpm"
     top.set_title(
         f"{_drawable(title)}: {heart_rate}, quality {prediction.quality:.2f}",
         loc="left",
         parse_math=False,
     )
+    rates = prediction.rates
     middle_s = (rates.start_s + rates.end_s) / 2
     dots = bottom.scatter(
         middle_s, rates.hr_bpm, c=rates.quality, cmap="cividis", vmin=0, vmax=1, zorder=2
     )
     bottom.plot(middle_s, rates.hr_bpm, color="0.7", linewidth=1, zorder=1)
     bottom.set(xlabel="time (s), middle of the window", ylabel="heart rate (bpm)")
+    bottom.set_ylim(*_rate_limits(rates.hr_bpm))
     figure.colorbar(dots, ax=bottom, label="quality")
-    try:
-        with atomic_path(path) as temporary:
-            figure.savefig(temporary, dpi=150)
-    finally:
-        plt.close(figure)
+    return figure
+
+
+def _rate_limits(hr_bpm: NDArray[np.float64]) -> tuple[float, float]:
+    """Return limits of the heart rate axis around the rates, at least `LEAST_RANGE_BPM` apart."""
+    finite = hr_bpm[np.isfinite(hr_bpm)]
+    if len(finite) == 0:
+        return 40.0, 120.0
+    low, high = float(finite.min()), float(finite.max())
+    half = max(0.55 * (high - low), LEAST_RANGE_BPM / 2)
+    return (low + high) / 2 - half, (low + high) / 2 + half
 
 
 def _drawable(text: str) -> str:
     """Replace characters that the font lacks, and control characters, by escapes: `\\u4e2d`."""
-    from matplotlib import font_manager
-
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     charmap = font.get_charmap()
     return "".join(

@@ -280,6 +280,22 @@ def test_an_output_that_cannot_be_written(flicker, capsys, option):
     assert str(video / "a.png") in one_line(capsys.readouterr().err)
 
 
+def test_a_closed_pipe_costs_no_file(flicker, environment, tmp_path):
+    """As with `rppg predict ... | head -1`."""
+    video, rates, plot = flicker("a.mp4"), tmp_path / "rates.csv", tmp_path / "plot.png"
+    command = [sys.executable, "-m", "rppg.cli", "predict", "--full-frame", "--method", "green",
+               "--csv", rates, "--plot", plot, video]  # fmt: skip
+    started = subprocess.Popen(
+        command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    started.stdout.close()
+    stderr = started.stderr.read()
+    started.wait(timeout=120)
+    assert "Traceback" not in stderr
+    assert rates.read_text().startswith("start_s,")
+    assert plot.read_bytes().startswith(b"\x89PNG\r\n\x1a\n")
+
+
 def test_any_name_can_be_a_title(flicker, tmp_path):
     video = flicker("$a_{$.mp4")
     plot = tmp_path / "plot.svg"

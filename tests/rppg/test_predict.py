@@ -11,7 +11,7 @@ from skimage import data
 from rppg.errors import InputError
 from rppg.estimators.streaming import OVERLAP_S, PART_S
 from rppg.predict import Prediction, find_estimator, predict, predict_crops
-from rppg.report.prediction import plot_prediction, write_rates
+from rppg.report.prediction import plot_prediction, prediction_figure, write_rates
 from rppg.signals import RateSeries, bandpass
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
@@ -281,6 +281,34 @@ def test_unknown_rates_in_csv_and_plot(tmp_path, crops):
         plot_prediction(tmp_path / "plot.jpg", found, title="")
     assert not (tmp_path / "plot.jpg").exists()
     assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
+
+
+def test_beats_lie_on_the_peaks_of_the_drawn_wave(crops):
+    found = predict_crops(crops, find_estimator())
+    assert len(found.beats_s) > 8
+    top, *_ = prediction_figure(found, title="").axes
+    wave, beats = (
+        next(line for line in top.lines if line.get_label() == label)
+        for label in ("measured", "beats")
+    )
+    times_s, values = wave.get_data()
+    for at, height in zip(*beats.get_data(), strict=True):
+        near = values[np.abs(times_s - at) < 0.1]
+        assert height > near.max() - 0.05  # a peak between two samples is drawn a little lower
+
+
+def test_a_steady_rate_is_drawn_as_steady(crops):
+    found = predict_crops(crops, find_estimator())
+    steady = replace(found.rates, hr_bpm=np.linspace(70, 70.5, len(found.rates.hr_bpm)))
+    varied = replace(steady, hr_bpm=np.linspace(60, 100, len(steady.hr_bpm)))
+    unknown = replace(steady, hr_bpm=np.full(len(steady.hr_bpm), np.nan))
+    limits = []
+    for rates in (steady, varied, unknown):
+        figure = prediction_figure(replace(found, rates=rates), title="")
+        limits.append(figure.axes[1].get_ylim())
+    assert limits[0] == pytest.approx((60.25, 80.25))
+    assert limits[1] == pytest.approx((58, 102))
+    assert np.isfinite(limits[2]).all()
 
 
 def test_find_estimator_names_the_choices(tmp_path):
