@@ -58,11 +58,11 @@ def demo(
     Args:
         out: folder for `report.html`, `metrics.json`, `checkpoint.safetensors` and its JSON.
         seed: seed of the training. The test subjects are the same for every seed.
-        quick: a fifth of the data, to see that everything runs.
+        quick: use a tenth of the people, to see that everything runs.
         stage: called with the name of a stage, and the number of steps done and in total.
         progress: called after each training step.
     """
-    subjects, test_subjects = (12, 4) if quick else (60, 40)
+    subjects, test_subjects = (6, 4) if quick else (60, 40)
 
     def progress_of(name: str) -> Callable[[int, int], None]:
         return lambda done, total: stage(name, done, total) if stage else None
@@ -93,7 +93,9 @@ def demo(
             "fcus": FcusEstimator(trained.net, config.clip_s),
             "untrained": untrained(config.model, seed),
             "pos": classical("pos"),
+            "pos+skin": classical("pos", skin=True),
             "chrom": classical("chrom"),
+            "chrom+skin": classical("chrom", skin=True),
             "green": classical("green"),
             "constant": constant_guess((low_bpm + high_bpm) / 2),
         },

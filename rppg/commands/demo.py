@@ -15,7 +15,7 @@ def demo(
     seed: Annotated[
         int, typer.Option(help="Random seed; the same seed gives the same result.")
     ] = 0,
-    quick: Annotated[bool, typer.Option("--quick", help="A tenth of the data.")] = False,
+    quick: Annotated[bool, typer.Option("--quick", help="Use a tenth of the people.")] = False,
 ) -> None:
     """Train for one epoch on a synthetic camera, evaluate on three, and write a report."""
     from rppg.demo import demo as run

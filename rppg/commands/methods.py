@@ -13,3 +13,6 @@ def methods() -> None:
     )
     for method in METHODS.values():
         print_line(f"{method.name}  {method.paper}. {method.description}")
+    print_line(
+        "NAME+skin  a classical method on the pixels of the face that are skin, such as pos+skin"
+    )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 def predict(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
     method: Annotated[
-        str, typer.Option(help="fcus or a classical method; see `rppg methods`.")
+        str, typer.Option(help="fcus or a classical method, see `rppg methods`.")
     ] = "fcus",
     checkpoint: Annotated[
         Path | None, typer.Option(help="Your own network; by default the shipped one.")

@@ -16,6 +16,22 @@ from rppg.signals.protocol import Protocol
 
 LEAST_CLIP_S, MOST_CLIP_S = 3.0, 3600.0
 """Limits of the length of a network's clips."""
+SKIN = "+skin"
+"""Suffix of a classical method that averages only the pixels of the face that are skin."""
+TABLE = (
+    "fcus",
+    "untrained",
+    "green",
+    "ica",
+    "chrom",
+    "chrom+skin",
+    "pbv",
+    "pos",
+    "pos+skin",
+    "lgi",
+    "omit",
+)
+"""Rows of a table by default: all methods, the strongest classical ones also with the skin mask."""
 
 
 def find_estimator(
@@ -24,22 +40,25 @@ def find_estimator(
     """Return the estimator of a method.
 
     Args:
-        method: `fcus`, or a classical method: a key of `rppg.methods.METHODS`.
+        method: `fcus`, or a classical method: a key of `rppg.methods.METHODS`, perhaps with the
+            suffix `+skin`, which means the same as `skin`.
         checkpoint: a trained network, for fcus only; None for the one that ships with the package.
         skin: classical methods average only the pixels of the face that are skin.
 
     Raises:
         InputError: no such method, or the arguments don't fit together; see also `load_estimator`.
     """
-    if skin and method == "fcus":
+    name = method.removesuffix(SKIN)
+    skin = skin or name != method
+    if skin and name == "fcus":
         raise InputError("fcus finds the skin itself; leave the skin mask out")
-    if method == "fcus":
+    if name == "fcus":
         return _at_protocol_rate(load_estimator(checkpoint), checkpoint)
     if checkpoint is not None:
         raise InputError(f"method {method!r} takes no checkpoint; leave it out or choose fcus")
-    if method not in METHODS:
+    if name not in METHODS:
         raise InputError(f"no method {method!r}; choose one of fcus, {', '.join(METHODS)}")
-    return classical(method, skin=skin)
+    return classical(name, skin=skin)
 
 
 def find_estimators(
@@ -49,15 +68,16 @@ def find_estimators(
 
     Args:
         checkpoints: trained networks; their rows are named by their paths.
-        methods: `fcus`, `untrained` or classical methods. All of them if both lists are empty.
+        methods: `fcus`, `untrained` or classical methods, perhaps with `+skin`. If both lists are
+            empty, the rows of `TABLE`.
 
     Raises:
         InputError: as `find_estimator`.
     """
     choices = ["fcus", "untrained", *METHODS]
     estimators = {str(path): find_estimator(checkpoint=path) for path in checkpoints}
-    for name in methods or ([] if checkpoints else choices):
-        if name not in choices:
+    for name in methods or ([] if checkpoints else TABLE):
+        if name.removesuffix(SKIN) not in choices:
             raise InputError(f"no method {name!r}; choose one of {', '.join(choices)}")
         estimators[name] = untrained() if name == "untrained" else find_estimator(name)
     return estimators

@@ -11,7 +11,7 @@ from rppg.demo import TARGETS
 from rppg.estimators.find import load_estimator
 from rppg.synthetic.domains import DOMAINS
 
-METHODS = {"fcus", "untrained", "pos", "chrom", "green", "constant"}
+METHODS = {"fcus", "untrained", "pos", "pos+skin", "chrom", "chrom+skin", "green", "constant"}
 FILES = {"report.html", "metrics.json", "checkpoint.safetensors", "checkpoint.json", "log.jsonl"}
 
 
