@@ -53,12 +53,12 @@ def keep_weights(
     return keep
 
 
-def masked(gradient: Tensor, keep: Tensor, weight: Tensor) -> Tensor:
-    """Return the gradient times `weight`, and exactly 0 where `keep` is 0."""
+def masked(gradient: Tensor, keep: Tensor) -> Tensor:
+    """Return the gradient times `keep`, and exactly 0 where that is 0."""
     if gradient.is_complex():  # a product of complex numbers spreads a NaN to both parts
-        parts = torch.view_as_real(gradient.resolve_conj()) * weight.unsqueeze(-1)
+        parts = torch.view_as_real(gradient.resolve_conj()) * keep.unsqueeze(-1)
         return torch.where(keep > 0, torch.view_as_complex(parts), 0)
-    return torch.where(keep > 0, gradient * weight, 0)
+    return torch.where(keep > 0, gradient * keep, 0)
 
 
 def _is_finite(evidence: Tensor, shape: torch.Size) -> Tensor:

@@ -38,8 +38,7 @@ class PostVerificationMask(OptimizerWrapper):
     3. Skip: if all `verify` calls of the step together keep nothing, there is no step. Parameters,
        optimizer state and counters stay as they are.
 
-    A step without `verify` is an ordinary step. With `renormalise`, k is divided by its mean, so
-    that the step doesn't shrink with the kept fraction.
+    A step without `verify` is an ordinary step.
 
     Under a two-pass smoother, inside or outside the mask, the closure verifies again at the
     perturbed weights. A step then needs the first pass to keep something, and also the passes
@@ -67,7 +66,6 @@ class PostVerificationMask(OptimizerWrapper):
         gradient_prior: any function from gradients to factors; see `gradreg.priors.gradients`.
         soft: use the weights as they are. False rounds them: keep where the weight is at least
             1/2.
-        renormalise: divide the weights by their mean in the backward pass.
 
     Raises:
         TypeError: a prior is not a function; in `step`, a gradient prior found a sparse gradient.
@@ -96,7 +94,6 @@ class PostVerificationMask(OptimizerWrapper):
         *,
         gradient_prior: GradientPriorLike | None = None,
         soft: bool = True,
-        renormalise: bool = False,
     ) -> None:
         super().__init__(optimizer)
         if prior is not None and (not callable(prior) or isinstance(prior, type)):
@@ -116,7 +113,7 @@ class PostVerificationMask(OptimizerWrapper):
                 "gradient_prior must be a function from gradients and parameter indices to "
                 f"factors, found {gradient_prior!r}: for instance gradreg.NormOutlier()"
             )
-        self.prior, self.soft, self.renormalise = prior, soft, renormalise
+        self.prior, self.soft = prior, soft
         self.gradient_prior = gradient_prior
         self._last = MaskStep(kept=None, skipped=False)
         self._counter = Counter()
@@ -168,9 +165,6 @@ class PostVerificationMask(OptimizerWrapper):
         with torch.no_grad():
             keep = self._judge(tensor, evidence, prior, learn=counts and self._passes <= 1)
             wide = keep.to(torch.promote_types(keep.dtype, torch.float32))
-            weight = keep
-            if self.renormalise:
-                weight = (wide / wide.mean().clamp_min(torch.finfo(wide.dtype).tiny)).to(keep.dtype)
         if not counts:
             return tensor, keep
         record = Verification(wide.sum(), keep.numel(), pass_=max(self._passes - 1, 0))
@@ -180,7 +174,7 @@ class PostVerificationMask(OptimizerWrapper):
 
         def drop(gradient: Tensor) -> Tensor:
             record.used = True
-            return masked(gradient, keep, weight)
+            return masked(gradient, keep)
 
         out = tensor.view_as(tensor)
         out.register_hook(drop)

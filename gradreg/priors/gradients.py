@@ -183,14 +183,11 @@ class SignAgreement(GradientPrior):
         f = [\,g_t \cdot \bar g_{t-1} \ge 0\,], \qquad
         \bar g_t = (1 - m)\,\bar g_{t-1} + m\,g_t
 
-    entry by entry, starting from :math:`\bar g_0 = 0`, which accepts everything. With
-    `renormalise`, f is divided by its mean over the tensor, so that the step doesn't shrink with
-    the kept fraction. Entries that are not finite count as 0 in the mean. It needs as much memory
-    as the gradients.
+    entry by entry, starting from :math:`\bar g_0 = 0`, which accepts everything. Entries
+    that are not finite count as 0 in the mean. It needs as much memory as the gradients.
 
     Args:
         momentum: m above, the weight of the newest gradient.
-        renormalise: divide the factors by their mean over each tensor.
 
     Raises:
         ValueError: momentum out of range.
@@ -207,10 +204,10 @@ class SignAgreement(GradientPrior):
         Code, 2024 (the same sign test, between the update and the gradient).
     """
 
-    def __init__(self, *, momentum: float = 0.1, renormalise: bool = False) -> None:
+    def __init__(self, *, momentum: float = 0.1) -> None:
         if not 0 < momentum <= 1:
             raise ValueError(f"expected 0 < momentum <= 1, found {momentum}")
-        self.momentum, self.renormalise = momentum, renormalise
+        self.momentum = momentum
         self.means: dict[int, Tensor] = {}
 
     def __call__(self, gradients: list[Tensor], indices: list[int]) -> list[Tensor]:
@@ -221,12 +218,6 @@ class SignAgreement(GradientPrior):
         torch._foreach_mul_(factors, torch._foreach_sign(gradients))
         torch._foreach_clamp_max_(factors, 0)
         torch._foreach_add_(factors, 1)
-        if self.renormalise:
-            # No foreach kernel sums signed values, but these are not negative.
-            shares = torch._foreach_norm(factors, 1)
-            torch._foreach_div_(shares, [max(g.numel(), 1) for g in gradients])
-            torch._foreach_clamp_min_(shares, torch.finfo(torch.float32).tiny)
-            torch._foreach_div_(factors, shares)
         finite = [g.nan_to_num(0.0, 0.0, 0.0).to(m) for g, m in zip(gradients, means, strict=True)]
         torch._foreach_lerp_(means, finite, self.momentum)
         return factors

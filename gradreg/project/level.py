@@ -15,7 +15,7 @@ from gradreg.distributed import has_several_processes
 from gradreg.project.layers import CoveredLayers
 from gradreg.project.observation import observed_features
 from gradreg.project.selection import Selection, Summary, double_precision, new_summary
-from gradreg.project.update import PendingChange, clear_response, project_change, project_moments
+from gradreg.project.update import PendingChange, clear_response, project_change
 from gradreg.project.weight import Kind, ProtectedWeight, refresh_bases
 from gradreg.sharding import local
 from gradreg.wrapper import OptimizerWrapper
@@ -84,8 +84,6 @@ class NullSpaceProjector(OptimizerWrapper):
         max_size: largest feature size d whose second moment is kept exactly.
         sketch_size: rows of the sketch (see `gradreg.project.sketch.Sketch`) that is kept for
             larger d; the basis has a lower rank than that.
-        moments: after each step, remove the share s of the noise subspace from the base
-            optimizer's first moments as well (`FIRST_MOMENTS`), if there are any.
 
     Raises:
         ValueError: a number out of range, a pattern without a match, a parametrized layer; with
@@ -127,7 +125,6 @@ class NullSpaceProjector(OptimizerWrapper):
         mode: Literal["freeze", "release"] = "freeze",
         max_size: int = 4096,
         sketch_size: int = 256,
-        moments: bool = False,
     ) -> None:
         super().__init__(optimizer)
         _check_shares(
@@ -149,7 +146,7 @@ class NullSpaceProjector(OptimizerWrapper):
             raise ValueError(f"expected mode 'freeze' or 'release', found {mode!r}")
         self.model = getattr(model, "_orig_mod", model)  # a compiled model's hooks don't run
         self.selection = Selection(energy, rank, max_fraction, dominance)
-        self.strength, self.bias, self.moments = strength, bias, moments
+        self.strength, self.bias = strength, bias
         self.refresh_every, self.forgetting, self.mode = refresh_every, forgetting, mode
         self.max_size, self.sketch_size = max_size, sketch_size
         self._layers = CoveredLayers(self.model, self.parameters, include, exclude, bias=bias)
@@ -330,15 +327,13 @@ class NullSpaceProjector(OptimizerWrapper):
             )
 
     def after_update(self) -> None:
-        """Project the change that the base optimizer made and, with `moments`, its moments."""
+        """Project the change that the base optimizer made."""
         with ExitStack() as stack:
             for kind in {pending.before[0].device.type for pending in self._pending}:
                 if torch.is_autocast_enabled(kind):
                     stack.enter_context(torch.autocast(kind, enabled=False))
             for pending in self._pending:
                 project_change(pending, self.mode)
-                if self.moments:
-                    project_moments(pending, self.state)
 
     def end_step(self) -> None:
         """Free the copies."""

@@ -1,10 +1,10 @@
-"""The projection of one weight: of its change, its optimizer's first moments, its response."""
+"""The projection of one weight: of its change, and of its response."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -13,9 +13,6 @@ from gradreg.project.matrix import join_matrix, split_matrix, working_dtype
 from gradreg.project.subspace import complement
 from gradreg.project.weight import ProtectedWeight
 from gradreg.sharding import local
-
-FIRST_MOMENTS = ("exp_avg", "momentum_buffer")
-"""Names under which torch's optimizers keep a running mean of the gradient in `state[p]`."""
 
 
 @dataclass(frozen=True)
@@ -48,25 +45,6 @@ def project_change(pending: PendingChange, mode: Literal["freeze", "release"]) -
             torch.add(start, part, out=target)
         else:
             target.copy_(start + part)
-
-
-def project_moments(pending: PendingChange, state: Mapping[Any, Any]) -> None:
-    """Project the first moments in an optimizer's state, if there are any."""
-    weight, states = pending.weight, [state.get(t, {}) for t in pending.tensors]
-    for name in FIRST_MOMENTS:
-        moments = [state.get(name) for state in states]
-        if any(
-            m is None or m.shape != t.shape for m, t in zip(moments, pending.tensors, strict=True)
-        ):
-            continue
-        parts = [local(m) for m in moments]
-        dtype = working_dtype(parts[0])
-        basis = weight.basis_in(dtype)
-        joined = join_matrix(weight, [m.to(dtype, copy=True) for m in parts], pending.tensors)
-        rest, response = complement(joined, basis)
-        rest.baddbmm_(response, basis.mH, alpha=1 - pending.strength)
-        for moment, part in zip(parts, split_matrix(weight, rest, pending.tensors), strict=True):
-            moment.copy_(part)
 
 
 def clear_response(weight: ProtectedWeight, tensors: Sequence[Tensor]) -> None:

@@ -99,7 +99,7 @@ WRAPPERS: dict[str, Wrap] = {
     "project": _projector(max_fraction=0.6, refresh_every=3),
     "project, release": _projector(mode="release", forgetting=0.8, strength=0.9),
     "project, sketch": _projector(max_size=3, sketch_size=2, refresh_every=2, forgetting=0.9),
-    "project, moments and biases": _projector(rank=1, bias=True, moments=True),
+    "project, rank and biases": _projector(rank=1, bias=True),
 }
 
 NEUTRAL: dict[str, Wrap] = {

@@ -10,7 +10,6 @@ from torch import nn
 
 import gradreg
 from gradreg.project.level import IDLE_STEPS, NullSpaceProjector
-from gradreg.project.update import FIRST_MOMENTS
 
 seeds = st.integers(0, 2**31)
 
@@ -169,7 +168,7 @@ def test_biases_that_cannot_be_a_feature_are_refused_and_frozen_ones_left_out():
         opt.step()
 
 
-# ---- Strength, rank, moments ------------------------------------------------------------------
+# ---- Strength, rank ---------------------------------------------------------------------------
 
 
 def test_a_groups_own_strength_replaces_the_projectors():
@@ -220,36 +219,6 @@ def test_dominance_decides_how_much_signal_a_protected_direction_may_carry(domin
     with opt.observe_signal():  # shares of noise: 1, 0.8, 0.2
         model(eye * torch.tensor([0.0, 0.5, 2.0]))
     assert opt.basis(model.weight).shape[-1] == {0.0: 3, 0.5: 2, 0.9: 1}[dominance]
-
-
-@pytest.mark.parametrize("with_bias", [False, True])
-def test_first_moments_are_projected_and_never_made(lab, optimizer_name, with_bias):
-    ends = []
-    for moments in (False, True):
-        model = lab.make_net(torch.float64)
-        opt = NullSpaceProjector(
-            lab.stack(model, optimizer_name), model, moments=moments, bias=with_bias, energy=0.9
-        )
-        with opt.observe_noise():
-            model(lab.batch(0, torch.float64)[0])
-        lab.train(model, opt, range(1), observe=False)
-        ends.append(opt)
-    plain, projected = ({i: set(s) for i, s in opt.state_dict()["state"].items()} for opt in ends)
-    assert plain == projected
-    for parameter, weight in ends[1]._weights.items():
-        for name in FIRST_MOMENTS:
-            moment = ends[1].state.get(parameter, {}).get(name)
-            if moment is None:
-                continue
-            u = weight.basis
-            joined = moment.reshape(len(u), len(moment) // len(u), -1)
-            if weight.bias is not None:
-                if name not in ends[1].state.get(weight.bias, {}):
-                    continue
-                bias = ends[1].state[weight.bias][name].reshape(*joined.shape[:2], 1)
-                joined = torch.cat([joined, bias], -1)
-            assert (joined @ u).norm() <= 1e-14 * (1 + joined.norm())
-            assert joined.norm() > 0
 
 
 # ---- Layers -----------------------------------------------------------------------------------

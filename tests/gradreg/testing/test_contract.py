@@ -130,7 +130,6 @@ SETTINGS = {
         opt, gradient_prior=gradreg.SignAgreement()
     ),
     "release": projected_with(mode="release"),
-    "moments": projected_with(moments=True),
     "sketch": projected_with(max_size=2, sketch_size=2),
 }
 
