@@ -1,14 +1,9 @@
 """Atomic outputs: a file or folder appears complete or not at all.
 
-A process that is killed leaves its temporary file behind. Its name holds the machine and the
-process, and the next process on that machine that writes the same output removes it.
+A process killed while it writes leaves a hidden temporary file, `.NAME-...`, beside the output.
 """
 
-import functools
-import glob
-import hashlib
 import os
-import platform
 import shutil
 import tempfile
 from collections.abc import Iterator
@@ -34,8 +29,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: is a folder; name a file in it")
     _make_folder(path)
     with _write_errors_of(path):
-        _sweep(path.parent, path.stem, path.suffix)
-        handle, name = tempfile.mkstemp(path.suffix, _prefix(path.stem), path.parent)
+        handle, name = tempfile.mkstemp(path.suffix, f".{path.stem}-", path.parent)
         os.close(handle)
         temporary = Path(name)
         try:
@@ -68,8 +62,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         raise InputError(f"{path}: exists already; choose another folder")
     _make_folder(path)
     with _write_errors_of(path):
-        _sweep(path.parent, path.name)
-        temporary = Path(tempfile.mkdtemp(None, _prefix(path.name), path.parent))
+        temporary = Path(tempfile.mkdtemp(None, f".{path.name}-", path.parent))
         try:
             yield temporary
             temporary.chmod(0o777 & ~_umask())
@@ -102,39 +95,6 @@ def _make_folder(path: Path) -> None:
         raise InputError(f"{path}: {error.filename} is a file; choose another folder") from error
     except OSError as error:
         raise WriteError(path, error.strerror or str(error)) from error
-
-
-@functools.cache
-def _machine() -> str:
-    return hashlib.sha256(platform.node().encode()).hexdigest()[:6]
-
-
-def _prefix(stem: str) -> str:
-    return f".{stem}-{_machine()}-{os.getpid()}-"
-
-
-def _sweep(folder: Path, stem: str, suffix: str = "") -> None:
-    """Remove temporary files of an output left by processes of this machine that have ended."""
-    start = f".{stem}-{_machine()}-"
-    for path in folder.glob(f"{glob.escape(start)}*-*{glob.escape(suffix)}"):
-        process = path.name.removeprefix(start).partition("-")[0]
-        if process.isdigit() and not _running(int(process)):
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
-
-
-def _running(process: int) -> bool:
-    if os.name == "nt":  # where signal 0 is Ctrl-C
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # of another user
-        return True
-    return True
 
 
 def _umask() -> int:
