@@ -13,10 +13,9 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 from numpy.typing import NDArray
 
-from rppg.data.matlab5 import check_structure
+from rppg.data import mat_files
 from rppg.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
@@ -173,7 +172,7 @@ def column(table: dict[str, list[str]], name: str, path: Path) -> Array:
 
 
 def read_mat(path: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Read variables from a MATLAB file of any version, as SciPy returns them.
+    """Read variables from a MATLAB file of any version: arrays, text, or dicts for structures.
 
     Variables that the file doesn't have are left out.
 
@@ -182,8 +181,7 @@ def read_mat(path: Path, names: Sequence[str]) -> dict[str, Any]:
     """
     with damage_as_input_error(path, "MATLAB file"):
         if not h5py.is_hdf5(path):
-            check_structure(path)
-            return dict(scipy.io.loadmat(path, variable_names=list(names)))
+            return mat_files.read_variables(path, names)
         with h5py.File(path, "r") as file:
             return {name: _matlab(file[name]) for name in names if name in file}
 
@@ -230,17 +228,12 @@ def as_row(values: Any, where: str) -> Array:
     Raises:
         InputError: more than one row, or not numbers.
     """
-    if isinstance(values, dict):
-        values = values.get("data", values)
+    while isinstance(values, dict):
+        field = next((name for name in values if name.lower() == "data"), None)
+        if field is None:
+            raise InputError(f"{where}: a structure of {', '.join(values)}; no data")
+        values = values[field]
     array = np.asarray(values)
-    while array.dtype.names or (array.dtype == object and array.size == 1):
-        if array.dtype.names:
-            field = next((n for n in array.dtype.names if n.lower() == "data"), None)
-            if field is None or array.size != 1:
-                raise InputError(f"{where}: a structure of {', '.join(array.dtype.names)}; no data")
-            array = array[field]
-        else:
-            array = np.asarray(array.item())
     if array.dtype.kind not in "fiub" or array.ndim == 0 or max(array.shape) != array.size:
         raise InputError(
             f"{where}: {array.dtype} of shape {array.shape}; expected one row of numbers"

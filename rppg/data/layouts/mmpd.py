@@ -25,9 +25,8 @@ from typing import Any
 
 import h5py
 import numpy as np
-import scipy.io
 
-from rppg.data.matlab5 import check_structure
+from rppg.data import mat_files
 from rppg.data.reading import (
     damage_as_input_error,
     find_variable,
@@ -97,8 +96,6 @@ def read_truth(path: Path) -> Pulse:
 def _text(value: Any) -> str:
     """Convert a variable to text: `array([[5]])`, `array(['Walking'])` → `5`, `Walking`."""
     array = np.asarray(value)
-    while array.dtype == object and array.size == 1:
-        array = np.asarray(array.item())
     item = array.reshape(-1)[0] if array.size else ""
     if isinstance(item, np.floating) and float(item).is_integer():
         item = int(item)
@@ -110,8 +107,7 @@ def _stored_shape(path: Path, _modified_ns: int) -> tuple[int, ...]:
     if h5py.is_hdf5(path):
         with h5py.File(path, "r") as file:
             return tuple(file["video"].shape[::-1]) if "video" in file else ()
-    check_structure(path)
-    return next((tuple(shape) for name, shape, _ in scipy.io.whosmat(path) if name == "video"), ())
+    return mat_files.read_shape(path, "video")
 
 
 def _shape(path: Path) -> tuple[int, ...]:
@@ -127,13 +123,12 @@ def _shape(path: Path) -> tuple[int, ...]:
 
 def _blocks(path: Path) -> Iterator[Block]:
     with damage_as_input_error(path, "MATLAB file"):
-        if not h5py.is_hdf5(path):
-            check_structure(path)
-            video = scipy.io.loadmat(path, variable_names=["video"])["video"]
-    if not h5py.is_hdf5(path):
-        yield video
+        hdf5 = h5py.is_hdf5(path)
+    if hdf5:
+        yield from matlab_blocks(path, "video")
         return
-    yield from matlab_blocks(path, "video")
+    with damage_as_input_error(path, "MATLAB file"):
+        yield from mat_files.read_blocks(path, "video")
 
 
 def matlab_blocks(path: Path, name: str, block_frames: int = 32) -> Iterator[Block]:
