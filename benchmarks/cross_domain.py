@@ -113,7 +113,7 @@ def carries_over(table: TransferTable, columns: Columns) -> list[Claim]:
         ours = columns["fcus"][target]
         claims.append(
             Claim(
-                f"{target}: FCUS from foreign sources ≤ max(1, POS), CHROM (also with the skin mask) "
+                f"{target}: FCUS from foreign sources ≤ max(1, POS), CHROM, also with skin mask, "
                 "and every peer",
                 f"{ours:.2f}; {lowest} {bounds[lowest]:.2f}",
                 ours <= bounds[lowest],
