@@ -49,12 +49,13 @@ def main() -> None:
     parser.add_argument("--no-stored", action="store_true", help="only compare the two trees")
     options = parser.parse_args()
     old, new = sample(options.old_tree.resolve()), sample(ROOT)
-    differences = compare(old["results"], new["results"])
+    shared = {name: new["results"].get(name) for name in old["results"]}  # a new method is left out
+    differences = compare(old["results"], shared)
     for line in differences:
         print(line)
     if differences:
         raise SystemExit(f"{len(differences)} numbers differ; stored trials can't be kept")
-    print(f"all {len(new['results'])} results of the sample are equal")
+    print(f"all {len(shared)} results of the sample are equal")
     if not options.no_stored:
         check_stored()
     write_stamp(old["code"])
