@@ -22,7 +22,7 @@ from benchmarks.results import arguments, markdown_table, write_json
 from rppg.models.fcus import FcusNet
 from rppg.predict import Prediction, predict
 from rppg.synthetic.scene import write_scene
-from rppg.train import clips, loop
+from rppg.train import clips, optimizer
 from rppg.train.config import TrainConfig
 from rppg.train.objective import objective
 from rppg.train.recordings import open_recordings
@@ -42,7 +42,7 @@ STAGES = {
     "objective": name_of(objective),
     "backward pass": ("~", "<method 'run_backward' of 'torch._C._EngineBase' objects>"),
     "projector": name_of(gradreg.NullSpaceProjector.after_update),
-    "noise for the projector": name_of(loop._observe_background),
+    "noise for the projector": name_of(optimizer.observe_background),
 }
 """Functions, none called by another, whose total time is a stage's."""
 

@@ -15,7 +15,10 @@ from pathlib import Path
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
+from matplotlib.text import Text
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import uniform_filter
@@ -24,7 +27,7 @@ from rppg.atomic import atomic_path
 from rppg.predict import Prediction, predict
 from rppg.signals import bandpass, heart_rate_bpm, resample, uniform_grid
 from rppg.synthetic.cache import SPLITS, find_domain
-from rppg.synthetic.render import View, render
+from rppg.synthetic.render import Viewport, render
 from rppg.synthetic.subjects import draw_subject
 from rppg.types import CROP_TO_FACE, Pulse
 from rppg.video import read_crops, read_frames, write_video
@@ -47,6 +50,8 @@ DPI = 100
 VIDEO_COLOURS, OTHER_COLOURS = 48, 32
 PANEL = 0.39
 """Share of the width that holds the video."""
+LEFT, RIGHT = 0.43, 0.955
+"""Edges of the other half, as shares of the width."""
 NOISE, UNCHANGED = 16, 4
 """A pixel keeps its value if it changes by no more than the first and its surroundings by no more
 than the second: noise would make the file several times as large."""
@@ -89,14 +94,14 @@ def main() -> None:
 def film() -> Scene:
     """Render the video and run the prediction on it."""
     subject = draw_subject(find_domain(DOMAIN), SUBJECT, DURATION_S)
-    still = np.zeros(len(subject.courses.times_s))
-    view = View(still, still, WIDTH, HEIGHT, pixels_per_face=FACE)
+    still = np.zeros(len(subject.series.times_s))
+    view = Viewport(still, still, WIDTH, HEIGHT, pixels_per_face=FACE)
     rendered = render(
-        subject.setting, view, seed=subject.noise_seed, noise_gain=NOISE_GAIN, chunk=8
+        subject.scene_setup, view, seed=subject.noise_seed, noise_gain=NOISE_GAIN, chunk=8
     )
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "face.mp4"
-        write_video(video, rendered, times_s=subject.courses.times_s, crf=10)
+        write_video(video, rendered, times_s=subject.series.times_s, crf=10)
         prediction = predict(video)
         crops = read_crops(video)
         frames = list(read_frames(video))
@@ -119,48 +124,11 @@ def draw(scene: Scene) -> list[Image.Image]:
 
     figure = Figure(figsize=SIZE, dpi=DPI, facecolor=CARD)
     canvas = FigureCanvasAgg(figure)
-    video = figure.add_axes((0.022, 0.05, 0.90 * SIZE[1] / SIZE[0] * WIDTH / HEIGHT, 0.90))
-    video.set_axis_off()
-    image = video.imshow(scene.frames[0], interpolation="antialiased")
-    box = Rectangle((0, 0), 1, 1, fill=False, edgecolor=GREEN, linewidth=2)
-    video.add_patch(box)
-
-    left = 0.43
-    figure.text(left, 0.885, "heart rate from the video", color=QUIET, fontsize=10)
-    rate = figure.text(left, 0.665, "", color=TEXT, fontsize=40, fontweight="bold")
-    figure.text(0.74, 0.885, "quality", color=QUIET, fontsize=10)
-    quality = figure.text(0.74, 0.745, "", color=TEXT, fontsize=19, fontweight="bold")
-    bar = figure.add_axes((0.74, 0.675, 0.215, 0.035))
-    bar.set(xlim=(0, 1), ylim=(0, 1))
-    bar.set_axis_off()
-    bar.add_patch(Rectangle((0, 0), 1, 1, color=EDGE))
-    level = Rectangle((0, 0), 0, 1, color=GREEN)
-    bar.add_patch(level)
-
-    axes = figure.add_axes((left, 0.21, 0.525, 0.36))
-    axes.set_facecolor("none")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color(EDGE)
-    axes.tick_params(colors=QUIET, labelsize=9, length=0)
-    axes.set_yticks([])
-    axes.set(xlim=(0, SHOWN_S), ylim=(-2.6, 2.6))
-    axes.set_xticks(range(0, int(SHOWN_S) + 1, 2), [f"{t} s" for t in range(0, 9, 2)])
-    (contact_line,) = axes.plot([], [], color=QUIET, linewidth=1.2, alpha=0.75)
-    (wave_line,) = axes.plot([], [], color=BLUE, linewidth=2.2)
-    (tip,) = axes.plot([], [], "o", color=BLUE, markersize=5)
-    axes.annotate(
-        "bpm",
-        xy=(1, 0),
-        xycoords=rate,
-        xytext=(7, 9),
-        textcoords="offset points",
-        color=QUIET,
-        fontsize=14,
-    )
-    figure.text(left, 0.075, "pulse wave", color=BLUE, fontsize=10, fontweight="bold")
-    contact_rate = figure.text(0.955, 0.075, "", color=QUIET, fontsize=10, ha="right")
-
+    image, box = add_video(figure, scene.frames[0])
+    contact_line, wave_line, tip = add_wave(figure)
+    rate, quality, bar = add_numbers(figure)
+    figure.text(LEFT, 0.075, "pulse wave", color=BLUE, fontsize=10, fontweight="bold")
+    contact_rate = figure.text(RIGHT, 0.075, "", color=QUIET, fontsize=10, ha="right")
     images = []
     for frame, moment, (x, y, width, height) in zip(
         scene.frames, scene.times_s, scene.boxes, strict=True
@@ -170,7 +138,7 @@ def draw(scene: Scene) -> list[Image.Image]:
         bpm, index = current(prediction, float(moment))
         rate.set_text(f"{bpm:.0f}")
         quality.set_text(f"{index:.2f}")
-        level.set_width(index)
+        bar.set_width(index)
         contact_rate.set_text(f"contact sensor: {true_rate(truth, float(moment)):.0f} bpm")
         past = times_s <= moment - START_S
         wave_line.set_data(times_s[past], wave[past])
@@ -181,9 +149,61 @@ def draw(scene: Scene) -> list[Image.Image]:
     return images
 
 
+def add_video(figure: Figure, frame: NDArray[np.uint8]) -> tuple[AxesImage, Rectangle]:
+    """Add the video; return its image and the face box."""
+    axes = figure.add_axes((0.022, 0.05, 0.9 * SIZE[1] / SIZE[0] * WIDTH / HEIGHT, 0.9))
+    axes.set_axis_off()
+    box = Rectangle((0, 0), 1, 1, fill=False, edgecolor=GREEN, linewidth=2)
+    axes.add_patch(box)
+    return axes.imshow(frame, interpolation="antialiased"), box
+
+
+def add_numbers(figure: Figure) -> tuple[Text, Text, Rectangle]:
+    """Add heart rate and quality; return their texts, and the bar of the quality."""
+    figure.text(LEFT, 0.885, "heart rate from the video", color=QUIET, fontsize=10)
+    rate = figure.text(LEFT, 0.665, "", color=TEXT, fontsize=40, fontweight="bold")
+    figure.text(0.74, 0.885, "quality", color=QUIET, fontsize=10)
+    quality = figure.text(0.74, 0.745, "", color=TEXT, fontsize=19, fontweight="bold")
+    axes = figure.add_axes((0.74, 0.675, RIGHT - 0.74, 0.035))
+    axes.set_axis_off()
+    axes.set(xlim=(0, 1), ylim=(0, 1))
+    bar = Rectangle((0, 0), 0, 1, color=GREEN)
+    axes.add_patch(Rectangle((0, 0), 1, 1, color=EDGE))
+    axes.add_patch(bar)
+    axes.annotate(
+        "bpm",
+        xy=(1, 0),
+        xycoords=rate,
+        xytext=(7, 9),
+        textcoords="offset points",
+        color=QUIET,
+        fontsize=14,
+    )
+    return rate, quality, bar
+
+
+def add_wave(figure: Figure) -> list[Line2D]:
+    """Add the axes of the wave; return the lines of contact sensor and wave, and the wave's tip."""
+    axes = figure.add_axes((LEFT, 0.21, RIGHT - LEFT, 0.36))
+    axes.set_facecolor("none")
+    for side in ("top", "right", "left"):
+        axes.spines[side].set_visible(False)
+    axes.spines["bottom"].set_color(EDGE)
+    axes.tick_params(colors=QUIET, labelsize=9, length=0)
+    axes.set_yticks([])
+    axes.set(xlim=(0, SHOWN_S), ylim=(-2.6, 2.6))
+    seconds = range(0, int(SHOWN_S) + 1, 2)
+    axes.set_xticks(seconds, [f"{second} s" for second in seconds])
+    return [
+        *axes.plot([], [], color=QUIET, linewidth=1.2, alpha=0.75),
+        *axes.plot([], [], color=BLUE, linewidth=2.2),
+        *axes.plot([], [], "o", color=BLUE, markersize=5),
+    ]
+
+
 def current(prediction: Prediction, moment: float) -> tuple[float, float]:
     """Return rate and quality of the last window that has ended."""
-    windows = prediction.course
+    windows = prediction.rates
     index = np.searchsorted(windows.end_s, moment + 1e-6) - 1
     return float(windows.hr_bpm[index]), float(windows.quality[index])
 
