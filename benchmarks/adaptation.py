@@ -18,17 +18,16 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.baselines import WITH_SKIN
 from benchmarks.results import RESULTS, arguments, saved_part, write_json
 from benchmarks.trials.evaluation import pool_frames
 from rppg.adapt import CONFIDENCE, HELD_OUT, adapt
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
+from rppg.estimators.find import find_estimator
 from rppg.evaluation import (
     Estimator,
     PreparedRecording,
     Protocol,
-    classical,
     measure,
     prepare,
 )
@@ -44,6 +43,7 @@ SEEDS = (10, 11, 12)
 """The rule was chosen on folders drawn by seeds 0, 1 and 2."""
 STARTS = ("shipped", "untrained")
 OFF_BPM = 5.0
+BASELINES = ("pos", "pos+skin", "chrom", "chrom+skin")
 
 
 @dataclass(frozen=True)
@@ -144,11 +144,7 @@ def _errors(domain: str, start: str, count: int) -> dict[str, float]:
 
 def _baselines(domain: str, count: int) -> dict[str, dict[str, float]]:
     """Return the errors of POS and CHROM, with and without the skin mask."""
-    return {
-        name + "+skin" * skin: _measured(classical(name, skin=skin), domain, count)
-        for name in WITH_SKIN
-        for skin in (False, True)
-    }
+    return {name: _measured(find_estimator(name), domain, count) for name in BASELINES}
 
 
 def _measured(estimator: Estimator, domain: str, count: int) -> dict[str, float]:

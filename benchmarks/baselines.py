@@ -1,13 +1,9 @@
-"""The classical methods that stand in every table: all of them, and the best with a skin mask."""
+"""The classical methods that are rows of every table."""
 
-from rppg.evaluation import Estimator, classical
-from rppg.methods import METHODS
-
-WITH_SKIN = ("pos", "chrom")
-"""The methods that are also shown with the skin mask: the strongest baselines."""
+from rppg.estimators.find import TABLE, find_estimator
+from rppg.evaluation import Estimator
 
 
 def classical_methods() -> dict[str, Estimator]:
-    """Return the estimators by name; `pos+skin` is POS on the skin's pixels only."""
-    methods = {name: classical(name) for name in METHODS}
-    return methods | {f"{name}+skin": classical(name, skin=True) for name in WITH_SKIN}
+    """Return the estimators by name; `pos+skin` is POS on the pixels that are skin."""
+    return {name: find_estimator(name) for name in TABLE if name not in ("fcus", "untrained")}

@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.trials.trial import SKIN, Trial
+from benchmarks.trials.trial import Trial
+from rppg.estimators.find import find_estimator
 from rppg.evaluation import (
     Estimator,
     PreparedRecording,
     Protocol,
-    classical,
     measure,
     prepare,
 )
@@ -53,7 +53,7 @@ def predict_windows(
 
 def run_classical(trial: Trial) -> dict[str, Any]:
     """Evaluate a classical method."""
-    method = classical(trial.method.removesuffix(SKIN), skin=trial.method.endswith(SKIN))
+    method = find_estimator(trial.method)
     windows = predict_windows(trial, method, count=trial.test_subjects, grid=None)
     return {"points": [{"epoch": 0, "clips": 0, "train_s": 0.0, "targets": windows}]}
 

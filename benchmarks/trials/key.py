@@ -36,7 +36,12 @@ CODE = {
         "rppg/peers",
         "rppg/train",
     ),
-    "classical": (*EVALUATION, "rppg/estimators/classical.py", "rppg/methods"),
+    "classical": (
+        *EVALUATION,
+        "rppg/estimators/classical.py",
+        "rppg/estimators/find.py",
+        "rppg/methods",
+    ),
     "epoch_cost": ("benchmarks/trials/epoch_cost.py", *FCUS),
 }
 """The files and folders that results of each kind depend on. The synthetic domains aren't among

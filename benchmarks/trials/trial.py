@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from rppg.errors import InputError
+from rppg.estimators.find import SKIN
 from rppg.methods import METHODS
 from rppg.peers.config import PUBLISHED, PeerConfig
 from rppg.synthetic.domains import DOMAINS
@@ -13,8 +14,6 @@ from rppg.train.config import TrainConfig
 
 LEVELS = ("mask", "smooth", "project")
 PEERS = ("sinc", "contrast-phys")
-SKIN = "+skin"
-"""Suffix of a classical method that averages skin pixels only, such as `pos+skin`."""
 CLASSICAL = (*METHODS, *(name + SKIN for name in METHODS))
 
 PATIENCE = 5
