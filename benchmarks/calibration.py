@@ -8,6 +8,8 @@ subjects only. Writes `docs/results/calibration.json` after each domain, so an i
 continues (`--again` starts from scratch).
 """
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -29,7 +31,8 @@ LOADING = 3e-3
 def main() -> None:
     """Measure, print, write."""
     options = domain_arguments(__doc__, "calibration", subjects=40).parse_args()
-    settings = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
+    settings: dict[str, Any] = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
+    settings["classical"] = list(classical_methods())
 
     def report(domain: Domain, errors: dict[str, tuple[float, float]]) -> None:
         cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in errors.items())

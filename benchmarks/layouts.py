@@ -33,6 +33,7 @@ def main() -> None:
         "subjects": options.subjects,
         "seconds": options.seconds,
         "window_s": 10.0,
+        "classical": list(classical_methods()),
     }
 
     def report(domain: Domain, row: dict[str, Any]) -> None:

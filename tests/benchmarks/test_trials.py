@@ -350,7 +350,7 @@ def test_classical_methods_go_by_the_protocol():
         assert mae(found, "lab") == pytest.approx(table[0].mae_bpm.value, abs=1e-2)
 
 
-def test_peers_depart_from_what_is_published_unless_told():
+def test_peers_depart_from_what_is_published_by_default():
     trial = Trial("contrast-phys", "lab")
     assert peer_config(trial).lr == 3e-4
     assert peer_config(replace(trial, published=True)).lr == 1e-5
@@ -509,7 +509,7 @@ def test_divergence_is_seen():
     assert cross_domain.has_diverged({**result, "points": [point([np.nan] * 4)]}, reference)
 
 
-def test_options_are_told_from_the_budget(tmp_path):
+def test_options_replace_the_budget(tmp_path):
     options = parse(
         "ablation",
         "x",
