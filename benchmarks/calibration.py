@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from benchmarks.baselines import classical_methods
 from benchmarks.by_domain import domain_arguments, measure_domains
 from rppg.estimators.fcus import untrained
-from rppg.evaluation import constant_guess, evaluate
+from rppg.evaluation import ConstantGuess, Estimator, constant_guess, evaluate
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import Domain
@@ -50,7 +50,7 @@ def main() -> None:
 def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, float]]:
     """Return the mean absolute error in bpm and its standard error, by method."""
     recordings = synthetic_recordings(domain.name, "train", subjects)
-    methods = {
+    methods: dict[str, Estimator | ConstantGuess] = {
         "constant": constant_guess(sum(domain.hr_bpm) / 2),
         **classical_methods(),
         "untrained": untrained(),

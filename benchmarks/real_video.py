@@ -78,12 +78,14 @@ def main() -> None:
 
 def computed_once(estimator: Estimator) -> Estimator:
     """Return an estimator that reuses its result when it gets the same frames again."""
-    last: list[NDArray[np.float32] | NDArray[np.float64]] = []
+    results: list[tuple[NDArray[np.float32], NDArray[np.float64]]] = []
 
     def estimate(frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
-        if not (last and np.array_equal(frames, last[0])):
-            last[:] = frames, estimator(frames, fps)
-        return last[1]
+        for known, bvp in results:
+            if np.array_equal(frames, known):
+                return bvp
+        results.append((frames, estimator(frames, fps)))
+        return results[-1][1]
 
     return estimate
 

@@ -16,9 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.by_domain import domain_arguments, measure_domains
+from rppg.cache_folder import cache_folder
 from rppg.evaluation import classical, evaluate
 from rppg.evaluation.metrics import mean
-from rppg.synthetic.cache import SPLITS, cache_folder
+from rppg.synthetic.cache import SPLITS
 from rppg.synthetic.domains import Domain
 from rppg.synthetic.scene import truth_path, write_scene
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
@@ -88,7 +89,13 @@ def measure(video: Path) -> dict[str, float]:
     table = np.loadtxt(truth_path(video), delimiter=",", skiprows=1)
     truth = Pulse(table[:, 0], table[:, 1])
     recordings = [
-        Recording(kind, "scenes", video.stem, partial(_crops, frames, box), lambda: truth)
+        Recording(
+            name=kind,
+            dataset="scenes",
+            subject=video.stem,
+            load_crops=partial(_crops, frames, box),
+            load_truth=lambda: truth,
+        )
         for kind, box in boxes.items()
     ]
     evaluation = evaluate(recordings, {"pos": classical("pos")})

@@ -34,10 +34,10 @@ def tables(rows: Rows) -> str:
         head = ["variant", "mean ± sd", "gain over plain, 95 % interval", ""]
         parts += [markdown_table(head, [_cells(name, row) for name, row in variants.items()]), ""]
     names = list(rows)
-    variants = [variant for variant in rows[names[0]] if variant != "plain"]
+    others = [variant for variant in rows[names[0]] if variant != "plain"]
     verdicts = [
         [variant, *(gain.verdict if (gain := rows[name][variant].gain) else "" for name in names)]
-        for variant in variants
+        for variant in others
     ]
     contrasts = [
         [title, *(_contrast(name, rows[name], *pair) for name in names)]

@@ -21,7 +21,7 @@ from typing import Any
 
 from benchmarks.results import arguments, markdown_table, replace_tables, write_json
 from benchmarks.throughput.videos import long_video
-from rppg.synthetic.cache import cache_folder
+from rppg.cache_folder import cache_folder
 from rppg.video import probe
 
 PAGE = Path("docs/throughput.md")
@@ -78,7 +78,7 @@ def install_peer() -> tuple[Path | None, str]:
     python = folder / "bin" / "python"
     if not (folder / "ready").exists():
         venv.create(folder, with_pip=True, clear=True)
-        install = [python, "-m", "pip", "install", "--quiet", f"{PEER}=={PEER_VERSION}"]
+        install = [str(python), "-m", "pip", "install", "--quiet", f"{PEER}=={PEER_VERSION}"]
         done = subprocess.run(
             [*install, "setuptools<81"], capture_output=True, text=True, check=False
         )

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
-from rppg.synthetic.cache import cache_folder, find_domain
+from rppg.cache_folder import cache_folder
+from rppg.synthetic.cache import find_domain
 from rppg.synthetic.render import Viewport, render
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.video import read_frames, write_video

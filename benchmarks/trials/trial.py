@@ -104,7 +104,11 @@ class Trial:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Trial":
         """Return the trial that `to_json` described."""
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+        attributes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**attributes)
 
 
 def train_config(trial: Trial) -> TrainConfig:
