@@ -1,1 +1,1 @@
-"""Programs that print the tables in the docs; each runs alone, `python -m benchmarks.NAME`."""
+"""Programs behind the numbers, tables and figures in the docs: `python -m benchmarks.NAME`."""

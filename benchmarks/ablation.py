@@ -1,10 +1,11 @@
-"""Does each level earn its place? `python -m benchmarks.ablation`.
+"""Effect of each of the three levels: `python -m benchmarks.ablation`.
 
 Trains FCUS-rPPG for one epoch with every on/off setting of mask, smoothing and projection, on three
 domains and with the same seeds, and evaluates each on all domains. Prints the settings, each
-level's effect (on less off, averaged over the settings of the other two, paired by seed), whether
-what was claimed before the run holds, and whether each level does what it is there for; writes
-`docs/results/ablation.json` and `.svg`. Finished runs are kept: a killed program goes on.
+level's effect (on minus off, averaged over the settings of the other two, paired by seed), whether
+the claims made beforehand hold, and whether each level has its intended effect; writes
+`docs/results/ablation.json` and `.svg`. Finished trials are stored, so an interrupted program
+continues.
 """
 
 from collections.abc import Sequence
@@ -15,9 +16,9 @@ from statistics import fmean, stdev
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.claims.options import Budget, Claim, parse, show_claims, show_table, write
-from benchmarks.claims.runs import LEVELS, Run
-from benchmarks.claims.statistics import (
+from benchmarks.study.claims import Claim, print_claims, print_table, write
+from benchmarks.study.options import Budget, parse
+from benchmarks.study.statistics import (
     Array,
     Interval,
     bootstrap,
@@ -29,20 +30,24 @@ from benchmarks.claims.statistics import (
     stack,
     student,
 )
-from benchmarks.claims.stored import Result, make_all
+from benchmarks.trials.store import Result, run_all, trial_store
+from benchmarks.trials.trial import LEVELS, Trial
 from rppg.report.figure_style import PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
 MAE = "mae_bpm"
-"""Mean over the targets other than the source; the lower the better."""
+"""Mean over the targets other than the source; lower is better."""
 
 NOT_WORSE_BPM = 0.3
-"""A level that raises the error on a source by more than this hurts there."""
+"""A level hurts on a source if it raises the error there by more than this."""
 
 
 @dataclass(frozen=True)
 class MainClaim:
-    """Where, and in what, a level is claimed to help: `MAE`, or one of `MECHANISMS`' metrics."""
+    """The source and the metric in which a level is claimed to help.
+
+    The metric is `MAE` or one of `MECHANISMS`.
+    """
 
     source: str
     metric: str
@@ -53,7 +58,7 @@ MAIN_CLAIMS = {
     "smooth": MainClaim("wild", MAE),
     "project": MainClaim("wild", MAE),
 }
-"""Written down before the run; Holm's correction is over these three."""
+"""Written before the trials; Holm's correction is over these three."""
 
 MECHANISMS = {
     "gradient_cosine": ("mask", +1, "mean cosine of successive gradients"),
@@ -62,36 +67,44 @@ MECHANISMS = {
     "ascent": ("smooth", -1, "rise of the loss at SAM's ascent at the end"),
     "drift": ("project", -1, "relative change of the features of held-out noise"),
 }
-"""What each level is there for: metric → level, the sign of its effect, what is measured."""
+"""Intended effects: metric → level, the sign of its effect, what is measured."""
 
 SHOWN = ("gradient_cosine", "sign_flips", "eigenvalue", "ascent", "drift", "cka_loss")
 QUICK = Budget(("webcam", "wild"), 2, subjects=6, test_subjects=3)
 FULL = Budget(("mobile", "wild", "webcam"), 8)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, print, write."""
-    options = parse("ablation", __doc__, QUICK, FULL, arguments)
+def main(command_line: Sequence[str] | None = None) -> None:
+    """Compute missing trials, print, write."""
+    options = parse("ablation", __doc__, QUICK, FULL, command_line)
     budget = options.budget
-    wanted = [
-        budget.run("fcus", source, seed, levels=setting)
+    trials = [
+        budget.trial("fcus", source, seed, levels=setting)
         for source in budget.sources
         for seed in range(budget.seeds)
         for setting in settings_of(LEVELS)
     ]
-    found = dict(zip(wanted, make_all(options.runs, wanted, jobs=options.jobs), strict=True))
+    finished = run_all(trial_store(options.trials), trials, jobs=options.jobs)
+    results = dict(zip(trials, finished, strict=True))
     failed = [
-        f"{run.title}: {result['failed']}" for run, result in found.items() if "failed" in result
+        f"{trial.title}: {result['failed']}"
+        for trial, result in results.items()
+        if "failed" in result
     ]
     if failed:
-        print(f"\n{len(failed)} runs diverged, and their seeds are left out: " + "; ".join(failed))
+        print(
+            f"\n{len(failed)} trainings diverged, and their seeds are left out: "
+            + "; ".join(failed)
+        )
     effects: dict[str, dict[str, dict[str, Interval]]] = {}
     settings: dict[str, dict[str, dict[str, list[float]]]] = {}
     for source in budget.sources:
-        ablation = Ablation(source, {run: r for run, r in found.items() if run.source == source})
+        ablation = Ablation(
+            source, {trial: r for trial, r in results.items() if trial.source == source}
+        )
         settings[source] = ablation.settings()
         effects[source] = {level: ablation.effects(level) for level in LEVELS}
-        show_table(
+        print_table(
             f"Trained on {source}: mean over {len(ablation.seeds)} seeds (standard deviation)",
             ("levels on", "MAE, other targets", "MAE, own", *SHOWN),
             [
@@ -99,14 +112,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for setting, values in settings[source].items()
             ],
         )
-    show_table(
+    print_table(
         "Effect of each level on the MAE on other targets, bpm (95 % over subjects and seeds)",
         ("level", *budget.sources),
         [(level, *(str(effects[s][level][MAE]) for s in budget.sources)) for level in LEVELS],
     )
     for metric, (_, sign, what) in MECHANISMS.items():
-        show_table(
-            f"Effect on the {what} (95 % over seeds); wanted: {'up' if sign > 0 else 'down'}",
+        print_table(
+            f"Effect on the {what} (95 % over seeds); intended: {'up' if sign > 0 else 'down'}",
             ("level", *budget.sources),
             [
                 (level, *(_fine(effects[s][level][metric]) for s in budget.sources))
@@ -114,7 +127,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             ],
         )
     claims = judge(effects)
-    show_claims(claims)
+    print_claims(claims)
     write(
         options,
         {
@@ -135,23 +148,23 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class Ablation:
-    """The settings on one source."""
+    """All settings on one source."""
 
-    def __init__(self, source: str, found: dict[Run, Result]) -> None:
+    def __init__(self, source: str, results: dict[Trial, Result]) -> None:
         self.source = source
         self.others = tuple(name for name in DOMAINS if name != source)
-        lost = {run.seed for run, result in found.items() if "failed" in result}
-        self.seeds = sorted({run.seed for run in found} - lost)
+        failed = {trial.seed for trial, result in results.items() if "failed" in result}
+        self.seeds = sorted({trial.seed for trial in results} - failed)
         self.results = {
             setting: [
-                next(r for run, r in found.items() if (run.levels, run.seed) == (setting, seed))
+                next(r for t, r in results.items() if (t.levels, t.seed) == (setting, seed))
                 for seed in self.seeds
             ]
             for setting in settings_of(LEVELS)
         }
 
     def settings(self) -> dict[str, dict[str, list[float]]]:
-        """Every number of every setting, one a seed."""
+        """Return every metric of every setting, one value per seed."""
         return {
             "+".join(setting) or "none": {
                 MAE: [mean_mae(r["points"][0], self.others) for r in results],
@@ -162,11 +175,11 @@ class Ablation:
         }
 
     def effects(self, level: str) -> dict[str, Interval]:
-        """What switching a level on does, by metric."""
+        """Return the effect of switching a level on, by metric."""
         flat = [by_subject(r["points"][0], self.others) for rs in self.results.values() for r in rs]
         errors, groups = stack(flat)
         parts = np.split(errors, len(self.results))  # (seeds, subjects) of each setting
-        found = {
+        effects = {
             MAE: bootstrap(level_effect(dict(zip(self.results, parts, strict=True)), level), groups)
         }
         for metric in MECHANISMS:
@@ -174,12 +187,12 @@ class Ablation:
                 setting: np.array([r["diagnosis"][metric] for r in results], dtype=np.float64)
                 for setting, results in self.results.items()
             }
-            found[metric] = student([float(v) for v in level_effect(by_setting, level)])
-        return found
+            effects[metric] = student([float(v) for v in level_effect(by_setting, level)])
+        return effects
 
 
 def judge(effects: dict[str, dict[str, dict[str, Interval]]]) -> list[Claim]:
-    """The main claims, the harm, and the mechanisms.
+    """Return the main claims, the claims of no harm, and those of intended effects.
 
     Args:
         effects: by source, level and metric.
@@ -191,7 +204,7 @@ def judge(effects: dict[str, dict[str, dict[str, Interval]]]) -> list[Claim]:
     for level, claim in MAIN_CLAIMS.items():
         text = f"{level}: helps on {claim.source} in {claim.metric} (Holm, 0.05)"
         if level not in mains:
-            claims.append(Claim(text, "not run", None))
+            claims.append(Claim(text, "not measured", None))
             continue
         effect, sign = mains[level], MECHANISMS[claim.metric][1] if claim.metric != MAE else -1
         found = f"{_fine(effect)}, corrected p {corrected[level]:.3f}"
@@ -215,50 +228,50 @@ def judge(effects: dict[str, dict[str, dict[str, Interval]]]) -> list[Claim]:
             sign * e.mean > 0 and q < 0.05 for e, q in zip(by_source.values(), p, strict=True)
         )
         found = "; ".join(f"{source} {_fine(effect)}" for source, effect in by_source.items())
-        way = "raises" if sign > 0 else "lowers"
+        verb = "raises" if sign > 0 else "lowers"
         claims.append(
-            Claim(f"{level}: {way} the {what} on every source (Holm, 0.05)", found, right)
+            Claim(f"{level}: {verb} the {what} on every source (Holm, 0.05)", found, right)
         )
     return claims
 
 
 @in_house_style
 def draw(effects: dict[str, dict[str, Interval]]) -> Figure:
-    """Each level's effect on each source, with intervals; the main claims filled."""
-    picture = Figure(figsize=(7.5, 3.4), layout="constrained")
-    axes = picture.subplots()
+    """Draw each level's effect on each source, with intervals; main claims are filled."""
+    figure = Figure(figsize=(7.5, 3.4), layout="constrained")
+    axes = figure.subplots()
     names = list(effects)
-    for number, level in enumerate(LEVELS):
-        for place, source in enumerate(names):
+    for row, level in enumerate(LEVELS):
+        for index, source in enumerate(names):
             effect = effects[source][level]
-            at = number + 0.2 * (place - (len(names) - 1) / 2)
+            y = row + 0.2 * (index - (len(names) - 1) / 2)
             main = MAIN_CLAIMS[level] == MainClaim(source, MAE)
             axes.errorbar(
                 effect.mean,
-                at,
+                y,
                 xerr=[[effect.mean - effect.low], [effect.high - effect.mean]],
                 fmt="o",
-                color=PALETTE[place],
-                markerfacecolor=PALETTE[place] if main else "white",
-                label=f"trained on {source}" if number == 0 else None,
+                color=PALETTE[index],
+                markerfacecolor=PALETTE[index] if main else "white",
+                label=f"trained on {source}" if row == 0 else None,
             )
     axes.axvline(0, color="0.4", linewidth=1)
     axes.set_yticks(range(len(LEVELS)), LEVELS)
     axes.invert_yaxis()
     axes.grid(visible=False, axis="y")
     axes.set(
-        xlabel="change of the error on other cameras when the level is on (bpm; left is better)",
-        title="What each level adds; filled: claimed before the run",
+        xlabel="change of the error on other domains when the level is on (bpm; left is better)",
+        title="What each level adds; filled: claimed beforehand",
     )
-    picture.legend(loc="outside right center")
-    return picture
+    figure.legend(loc="outside right center")
+    return figure
 
 
 def _mean_sd(values: Sequence[float | None]) -> str:
-    known = [value for value in values if value is not None and isfinite(value)]
-    if not known:
+    finite = [value for value in values if value is not None and isfinite(value)]
+    if not finite:
         return "–"
-    return f"{fmean(known):.3g} ({stdev(known) if len(known) > 1 else 0:.2g})"
+    return f"{fmean(finite):.3g} ({stdev(finite) if len(finite) > 1 else 0:.2g})"
 
 
 def _fine(effect: Interval) -> str:

@@ -1,48 +1,54 @@
-"""Is the decision of `rppg train --adapt` right? `python -m benchmarks.adaptation [--quick]`.
+"""Decisions of `rppg train --adapt`, right and wrong: `python -m benchmarks.adaptation`.
 
-Folders of training subjects of each synthetic domain, from two starts, are adapted to by four
-settings, two of them forced: too many epochs at too high a rate. The decision reads no label; then
-both networks are measured on validation subjects of the same domain. Each adaptation is kept in
-`docs/results/adaptation.json` as it ends; an interrupted run goes on. `--quick`: one seed, small
-folders, ten subjects to measure on, in a file beside it.
+Adapts to folders of training subjects of each synthetic domain, from two starts, with four
+settings. Two of the settings are forced failures: too many epochs at too high a rate. The decision
+reads no label; afterwards both networks, and POS and CHROM with and without the skin mask, are
+measured on validation subjects of the same domain. Writes `docs/results/adaptation.json` after each
+adaptation, so an interrupted program continues. `--quick`: one seed, small folders, ten subjects to
+measure on, in `adaptation-quick.json`.
 """
 
-import argparse
 import hashlib
-import json
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
+from benchmarks.results import RESULTS, arguments, saved_part, write_json
+from benchmarks.trials.evaluation import pool_frames
 from rppg.adapt import CONFIDENCE, HELD_OUT, adapt
-from rppg.atomic import atomic_path
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
-from rppg.evaluation import PreparedRecording, Protocol, measure, prepare
+from rppg.estimators.find import find_estimator
+from rppg.evaluation import (
+    Estimator,
+    PreparedRecording,
+    Protocol,
+    measure,
+    prepare,
+)
 from rppg.models.checkpoint import load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet
-from rppg.models.patches import pool_patches
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.train.config import TrainConfig
 
-PEOPLE = 60
+SUBJECTS = 60
 """Training subjects from which folders are drawn."""
 SEEDS = (10, 11, 12)
 """The rule was chosen on folders drawn by seeds 0, 1 and 2."""
 STARTS = ("shipped", "untrained")
 OFF_BPM = 5.0
+BASELINES = ("pos", "pos+skin", "chrom", "chrom+skin")
 
 
 @dataclass(frozen=True)
 class Setting:
-    """How many recordings a folder holds, and what departs from the default training."""
+    """The number of recordings in a folder, and the differences to the default training."""
 
     recordings: int
     changes: Mapping[str, Any]
@@ -70,12 +76,12 @@ SETTINGS = {
 
 def main() -> None:
     """Adapt, measure, write, print."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--quick", action="store_true", help="minutes: to see that it runs")
-    parser.add_argument("--out", type=Path, default=None)
+    parser = arguments(__doc__, "adaptation")
+    parser.add_argument("--quick", action="store_true", help="minutes: to see that it works")
     options = parser.parse_args()
-    name = "adaptation-quick.json" if options.quick else "adaptation.json"
-    out = options.out or Path("docs/results") / name
+    out = options.out
+    if options.quick and out == parser.get_default("out"):
+        out = RESULTS / "adaptation-quick.json"
     count, seeds = (10, SEEDS[:1]) if options.quick else (40, SEEDS)
     settings = {
         "measured_on": f"validation, {count} subjects",
@@ -83,27 +89,31 @@ def main() -> None:
         "held_out": round(HELD_OUT, 3),
         "shipped": _digest(load_checkpoint()[0]),
     }
-    runs = _known(out, settings)
+    adaptations = saved_part(out, "runs", settings)
     for seed in seeds:
         for domain in DOMAINS.values():
             for start in STARTS:
                 for label, setting in SETTINGS.items():
                     key = f"{domain.key}/{start}/{label}/{seed}"
-                    if key not in runs and not (options.quick and setting.recordings > 8):
-                        runs[key] = _run(domain.name, start, setting, seed, count)
-                        print(key, runs[key], flush=True)
-                        _write(out, settings, runs)
-    _write(out, settings, runs)
-    for group, row in _summary(runs).items():
+                    if key in adaptations or (options.quick and setting.recordings > 8):
+                        continue
+                    adaptations[key] = _adapt(domain.name, start, setting, seed, count)
+                    print(key, adaptations[key], flush=True)
+                    _write(out, settings, adaptations)
+    baselines = {domain.key: _baselines(domain.name, count) for domain in DOMAINS.values()}
+    _write(out, settings, adaptations, baselines)
+    for group, row in _summary(adaptations).items():
         print(group, row)
+    for key, row in baselines.items():
+        print(key, row)
 
 
-def _run(domain: str, start: str, setting: Setting, seed: int, count: int) -> dict[str, Any]:
-    """One adaptation: the decision, then the truth about it."""
-    people = synthetic_recordings(domain, "train", PEOPLE)
-    chosen = np.random.default_rng(seed).permutation(PEOPLE)[: setting.recordings]
-    # what load_truth could give is out of reach
-    recordings = [replace(people[i], load_truth=None) for i in sorted(chosen.tolist())]
+def _adapt(domain: str, start: str, setting: Setting, seed: int, count: int) -> dict[str, Any]:
+    """Adapt; return the decision, and the errors of both networks."""
+    subjects = synthetic_recordings(domain, "train", SUBJECTS)
+    chosen = np.random.default_rng(seed).permutation(SUBJECTS)[: setting.recordings]
+    # the adaptation can't read the ground truth
+    recordings = [replace(subjects[i], load_truth=None) for i in sorted(chosen.tolist())]
     config = TrainConfig(seed=seed, data=(f"synthetic:{domain}",), **setting.changes)
     before = _errors(domain, start, count)
     with tempfile.TemporaryDirectory() as folder:
@@ -118,7 +128,7 @@ def _run(domain: str, start: str, setting: Setting, seed: int, count: int) -> di
     evidence = result.evidence
     return {
         "start": before,
-        "adapted": _measured(result.adapted, domain, count),
+        "adapted": _measured(FcusEstimator(result.adapted), domain, count),
         "kept": "adapted" if evidence.better else "start",
         "gain": round(evidence.gain, 4),
         "gain_low": round(evidence.gain_low, 4),
@@ -129,19 +139,28 @@ def _run(domain: str, start: str, setting: Setting, seed: int, count: int) -> di
 @cache
 def _errors(domain: str, start: str, count: int) -> dict[str, float]:
     net = untrained().net if start == "untrained" else load_checkpoint()[0]
-    return _measured(net, domain, count)
+    return _measured(FcusEstimator(net), domain, count)
 
 
-def _measured(net: FcusNet, domain: str, count: int) -> dict[str, float]:
-    """Mean absolute error in bpm, and share of windows off by more than `OFF_BPM`."""
-    protocol, estimator = Protocol(), FcusEstimator(net)
+def _baselines(domain: str, count: int) -> dict[str, dict[str, float]]:
+    """Return the errors of POS and CHROM, with and without the skin mask."""
+    return {name: _measured(find_estimator(name), domain, count) for name in BASELINES}
+
+
+def _measured(estimator: Estimator, domain: str, count: int) -> dict[str, float]:
+    """Return the mean absolute error in bpm, and the share of windows off by over `OFF_BPM`.
+
+    A network gets frames that are pooled already, once for all networks of its grid.
+    """
+    protocol = Protocol()
+    grid = estimator.net.config.grid if isinstance(estimator, FcusEstimator) else None
     errors = np.concatenate(
         [
             np.abs(
                 measure(estimator(t.frames, protocol.fps), protocol, valid=t.in_view).windows.hr_bpm
                 - t.truth.windows.hr_bpm
             )
-            for t in _trials(domain, count, net.config.grid)
+            for t in _prepared(domain, count, grid)
         ]
     )
     return {
@@ -150,39 +169,39 @@ def _measured(net: FcusNet, domain: str, count: int) -> dict[str, float]:
     }
 
 
+def _prepared(domain: str, count: int, grid: int | None) -> Iterable[PreparedRecording]:
+    if grid is not None:
+        return _pooled(domain, count, grid)
+    recordings = synthetic_recordings(domain, "validation", count)
+    return (prepare(recording, Protocol()) for recording in recordings)
+
+
 @cache
-def _trials(domain: str, count: int, grid: int) -> tuple[PreparedRecording, ...]:
-    """Prepared and pooled once: pooling is the same for every network of one grid."""
-    found = []
-    for recording in synthetic_recordings(domain, "validation", count):
-        trial = prepare(recording, Protocol())
-        frames = torch.from_numpy(trial.frames).permute(0, 3, 1, 2)[None]
-        pooled = pool_patches(frames, grid)[0].permute(0, 2, 3, 1).contiguous().numpy()
-        found.append(replace(trial, frames=pooled))
-    return tuple(found)
+def _pooled(domain: str, count: int, grid: int) -> tuple[PreparedRecording, ...]:
+    return tuple(pool_frames(item, grid) for item in _prepared(domain, count, None))
 
 
-def _summary(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Error rates of the decision over groups of adaptations."""
+def _summary(adaptations: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the decision's error rates over groups of adaptations."""
     groups: dict[str, list[Mapping[str, Any]]] = {}
-    for key, run in runs.items():
+    for key, adaptation in adaptations.items():
         domain, start, label, _ = key.split("/")
         kind = "forced" if SETTINGS[label].forced else "one epoch"
         for name in ("all", kind, label, start, domain):
-            groups.setdefault(name, []).append(run)
-    found = {}
+            groups.setdefault(name, []).append(adaptation)
+    summary = {}
     for name, chosen in groups.items():
-        if decided := [run for run in chosen if "kept" in run]:
-            found[name] = _rates(decided) | {"refused": len(chosen) - len(decided)}
-    return found
+        if decided := [adaptation for adaptation in chosen if "kept" in adaptation]:
+            summary[name] = _rates(decided) | {"refused": len(chosen) - len(decided)}
+    return summary
 
 
-def _rates(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    old = np.array([run["start"]["mae_bpm"] for run in runs])
-    new = np.array([run["adapted"]["mae_bpm"] for run in runs])
-    taken = np.array([run["kept"] == "adapted" for run in runs])
+def _rates(adaptations: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    old = np.array([adaptation["start"]["mae_bpm"] for adaptation in adaptations])
+    new = np.array([adaptation["adapted"]["mae_bpm"] for adaptation in adaptations])
+    taken = np.array([adaptation["kept"] == "adapted" for adaptation in adaptations])
     kept = np.where(taken, new, old)
-    row: dict[str, Any] = {"adaptations": len(runs), "taken": int(taken.sum())}
+    row: dict[str, Any] = {"adaptations": len(adaptations), "taken": int(taken.sum())}
     for bpm in (0.1, 0.5):
         worse, better = new > old + bpm, new < old - bpm
         row |= {
@@ -200,17 +219,15 @@ def _digest(net: FcusNet) -> str:
     return hashlib.sha256(weights).hexdigest()[:12]
 
 
-def _known(path: Path, settings: Mapping[str, Any]) -> dict[str, Any]:
-    if not path.exists():
-        return {}
-    found = json.loads(path.read_text(encoding="utf-8"))
-    return dict(found["runs"]) if found["settings"] == settings else {}
-
-
-def _write(path: Path, settings: Mapping[str, Any], runs: Mapping[str, Any]) -> None:
-    document = {"settings": settings, "summary": _summary(runs), "runs": runs}
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+def _write(
+    path: Path,
+    settings: Mapping[str, Any],
+    adaptations: Mapping[str, Any],
+    baselines: Mapping[str, Any] | None = None,
+) -> None:
+    document = {"settings": settings, "summary": _summary(adaptations)}
+    document |= {"baselines": baselines} if baselines else {}
+    write_json(path, {**document, "runs": adaptations})
 
 
 if __name__ == "__main__":

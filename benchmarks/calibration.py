@@ -1,23 +1,22 @@
-"""Are the synthetic domains as hard as what they mirror? `python -m benchmarks.calibration`.
+"""Difficulty of the synthetic domains: `python -m benchmarks.calibration`.
 
 Prints, for each domain, the mean absolute error in 10 s windows of a constant guess, every
-classical method, the untrained network, and an oracle: the beamformer over all regions and channels
-that is given the true signature and the true covariance of everything but the pulse, from a second
-rendering of the same recording without a pulse. Training subjects only; writes
-`docs/results/calibration.json` after each domain, and does not measure again what stands there
-(`--again` starts anew).
+classical method, POS and CHROM with the skin mask, the untrained network, and an oracle: the
+beamformer over all regions and channels that knows the true signature and the true covariance of
+everything but the pulse, from a second rendering of the same recording without a pulse. Training
+subjects only. Writes `docs/results/calibration.json` after each domain, so an interrupted program
+continues (`--again` starts from scratch).
 """
 
-import argparse
-from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.kept import measure_domains
+from benchmarks.baselines import classical_methods
+from benchmarks.by_domain import domain_arguments, measure_domains
 from rppg.estimators.fcus import untrained
-from rppg.evaluation import classical, constant_guess, evaluate
-from rppg.methods import METHODS
+from rppg.evaluation import ConstantGuess, Estimator, constant_guess, evaluate
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import Domain
@@ -31,15 +30,12 @@ LOADING = 3e-3
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=40)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/calibration.json"))
-    parser.add_argument("--again", action="store_true", help="measure all anew")
-    options = parser.parse_args()
-    settings = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
+    options = domain_arguments(__doc__, "calibration", subjects=40).parse_args()
+    settings: dict[str, Any] = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
+    settings["classical"] = list(classical_methods())
 
-    def tell(domain: Domain, found: dict[str, tuple[float, float]]) -> None:
-        cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in found.items())
+    def report(domain: Domain, errors: dict[str, tuple[float, float]]) -> None:
+        cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in errors.items())
         print(f"{domain.key:10} {cells}", flush=True)
 
     measure_domains(
@@ -47,32 +43,32 @@ def main() -> None:
         settings,
         lambda domain: measure_domain(domain, options.subjects),
         again=options.again,
-        tell=tell,
+        report=report,
     )
 
 
 def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, float]]:
-    """Error in bpm and its standard error, by method."""
+    """Return the mean absolute error in bpm and its standard error, by method."""
     recordings = synthetic_recordings(domain.name, "train", subjects)
-    methods = {
+    methods: dict[str, Estimator | ConstantGuess] = {
         "constant": constant_guess(sum(domain.hr_bpm) / 2),
-        **{name: classical(name) for name in METHODS},
+        **classical_methods(),
         "untrained": untrained(),
     }
     scores = evaluate(recordings, methods).summary()
-    found = {s.method: (s.mae_bpm.value, s.mae_bpm.se) for s in scores}
-    # The oracle needs a different secret for each recording, so it goes one by one.
+    results = {s.method: (s.mae_bpm.value, s.mae_bpm.se) for s in scores}
+    # Each recording has an oracle of its own.
     errors = [
         abs(row.hr_pred_bpm - row.hr_true_bpm)
         for number, recording in enumerate(recordings)
         for row in evaluate([recording], {"oracle": Oracle(domain, number, recording)}).windows
     ]
-    found["oracle"] = (float(np.mean(errors)), float(np.std(errors) / np.sqrt(len(errors))))
-    return {name: (round(mae, 3), round(se, 3)) for name, (mae, se) in found.items()}
+    results["oracle"] = (float(np.mean(errors)), float(np.std(errors) / np.sqrt(len(errors))))
+    return {name: (round(mae, 3), round(se, 3)) for name, (mae, se) in results.items()}
 
 
 class Oracle:
-    """The estimator that knows the signature and the nuisance of one recording."""
+    """An estimator that knows the signature and the nuisance of one recording."""
 
     def __init__(self, domain: Domain, number: int, recording: Recording) -> None:
         with_pulse = recording.load_crops()
@@ -86,7 +82,7 @@ class Oracle:
         self.signature = -(pulse @ bvp) / (bvp @ bvp)
 
     def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
-        """BVP of the recording it was made for."""
+        """Return the BVP of its recording."""
         count = min(len(frames), self.nuisance.shape[-1])
         traces = _regions(frames)[:, :count]
         bvp = np.zeros(len(frames))
@@ -104,7 +100,7 @@ def _traces(crops: FaceCrops, grid_s: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def _regions(frames: NDArray[np.float32]) -> NDArray[np.float64]:
-    """In-band AC/DC traces `(R² · C, T)` of a lattice of regions over the face box."""
+    """Return in-band AC/DC traces `(R² · C, T)` of a grid of regions over the face box."""
     size = frames.shape[1]
     margin = round(size * (1 - 1 / CROP_TO_FACE) / 2)
     cell = (size - 2 * margin) // REGIONS

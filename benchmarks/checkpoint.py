@@ -1,7 +1,7 @@
-"""Rebuild the checkpoint that ships with the package: one epoch on three synthetic domains.
+"""Training of the checkpoint that ships with the package: `python -m benchmarks.checkpoint`.
 
-`python -m benchmarks.checkpoint` (`make checkpoint`); about a minute. It reads no label, and
-overwrites `rppg/checkpoints/fcus.safetensors` and `.json`.
+One epoch on three synthetic domains, without labels; about a minute (`make checkpoint`). Overwrites
+`rppg/checkpoints/fcus.safetensors` and `.json`.
 """
 
 from pathlib import Path
@@ -11,18 +11,18 @@ from rppg.train.config import TrainConfig
 from rppg.train.run import TrainProgress, train
 
 SOURCES = ("lab", "webcam", "wild")
-"""`codec` and `mobile` stay out, so that there are cameras that it has never seen."""
+"""Without `codec` and `mobile`, so that two domains remain that it has never seen."""
 
 
 def main() -> None:
     """Train and save."""
     config = TrainConfig(data=tuple(f"synthetic:{name}" for name in SOURCES), subjects=60, seed=0)
 
-    def tell(state: TrainProgress) -> None:
+    def report(state: TrainProgress) -> None:
         if state.step % 10 == 0 or state.step == state.steps:
             print(f"step {state.step}/{state.steps}: loss {state.row['loss']:.3f}", flush=True)
 
-    result = train(config, progress=tell)
+    result = train(config, progress=report)
     target = Path(__file__).parents[1] / "rppg" / "checkpoints" / "fcus.safetensors"
     save_checkpoint(target, result.net, result.provenance)
     print(f"saved {target}")

@@ -1,13 +1,11 @@
-"""The contract of `gradreg.testing` asked of other libraries: `python -m benchmarks.contract`.
+"""The contract of `gradreg.testing`, checked for other libraries: `python -m benchmarks.contract`.
 
 Each wrapper is built and stepped as its own documentation says (the adapters below), around SGD
-with momentum, Adam and AdamW. A point is not offered if the wrapper lacks the method asked for, or
-needs a closure where only a step without one would do. Prints the table; writes
-`docs/results/contract.json` and the tables of `docs/contract.md`. Needs the `bench` extra.
+with momentum, Adam and AdamW. A point is "not offered" if the wrapper lacks the method, or needs a
+closure where the point has none. Prints the table; writes `docs/results/contract.json` and the
+tables of `docs/contract.md`. Needs the `bench` extra.
 """
 
-import argparse
-import json
 import logging
 import multiprocessing
 import platform
@@ -27,10 +25,10 @@ from torch import nn
 from torch.optim import Optimizer
 
 import gradreg
+from benchmarks.results import arguments, markdown_table, replace_tables, write_json
 from gradreg.testing import CONTRACT, Iteration, Outcome, Report, inspect_wrapper
 
 PAGE = Path("docs/contract.md")
-RESULT = Path("docs/results/contract.json")
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 SETTINGS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
@@ -42,14 +40,14 @@ SETTINGS: dict[str, tuple[type[Optimizer], dict[str, Any]]] = {
 
 @dataclass(frozen=True)
 class Adapter:
-    """How one wrapper is used, after its documentation.
+    """The way to use one wrapper, after its documentation.
 
     Args:
         library: its distribution's name.
-        name: of the class, with settings where it is listed twice.
+        name: of the class, with its settings if it is listed twice.
         build: from the optimizer to wrap and the model to the wrapper.
         step: from the wrapper and the closure to the loss that a step returns.
-        clean: context in which the model holds the weights to evaluate.
+        clean: context in which the model has the weights for evaluation.
     """
 
     library: str
@@ -59,19 +57,21 @@ class Adapter:
     clean: Callable[[Any], Any] = lambda wrapper: nullcontext()
 
 
-def of_class(wrapper: Callable[..., Any], **given: Any) -> Callable[[Optimizer, nn.Module], Any]:
+def of_class(wrapper: Callable[..., Any], **options: Any) -> Callable[[Optimizer, nn.Module], Any]:
     """Build a wrapper that takes parameters and an optimizer *class* with its settings."""
 
     def build(optimizer: Optimizer, model: nn.Module) -> Any:
         kind, settings = SETTINGS[type(optimizer).__name__]
-        return wrapper(model.parameters(), kind, **given, **settings)
+        return wrapper(model.parameters(), kind, **options, **settings)
 
     return build
 
 
-def of_instance(wrapper: Callable[..., Any], **given: Any) -> Callable[[Optimizer, nn.Module], Any]:
+def of_instance(
+    wrapper: Callable[..., Any], **options: Any
+) -> Callable[[Optimizer, nn.Module], Any]:
     """Build a wrapper that takes an optimizer instance."""
-    return lambda optimizer, model: wrapper(optimizer, **given)
+    return lambda optimizer, model: wrapper(optimizer, **options)
 
 
 def trained(wrapper: Callable[..., Any]) -> Callable[[Optimizer, nn.Module], Any]:
@@ -117,12 +117,12 @@ def weighted(optimizer: Optimizer, model: nn.Module) -> Any:
 
 
 def masked(optimizer: Optimizer, model: nn.Module) -> Any:
-    """Build a mask with a gradient prior's worth of state."""
+    """Build a mask whose prior has state."""
     return gradreg.PostVerificationMask(optimizer, gradreg.WeakAmplitude(0.0, 4.0, adaptive=0.95))
 
 
 def projected(optimizer: Optimizer, model: nn.Module) -> Any:
-    """Build a projector that has seen noise."""
+    """Build a projector that has observed noise."""
     wrapper = gradreg.NullSpaceProjector(optimizer, model)
     with wrapper.observe_noise():
         model(torch.randn(4, 3, generator=torch.Generator().manual_seed(0)))
@@ -177,12 +177,12 @@ ADAPTERS = [
 ]
 
 
-def ask(question: tuple[int, str]) -> tuple[Outcome, ...]:
-    """Put all points to one adapter around one optimizer, copying last.
+def check(job: tuple[int, str]) -> tuple[Outcome, ...]:
+    """Check all points for one adapter around one optimizer, copying last.
 
-    For unpickling can patch a wrapper's class, and what comes after it would fail too.
+    Unpickling can patch a wrapper's class, so that later points would fail, too.
     """
-    index, name = question
+    index, name = job
     torch.set_num_threads(1)
     logging.disable(logging.WARNING)
     warnings.simplefilter("ignore")  # the scheduler's point records its own
@@ -197,14 +197,14 @@ def ask(question: tuple[int, str]) -> tuple[Outcome, ...]:
     return report.outcomes
 
 
-def ask_all() -> dict[tuple[str, str], Report]:
-    """Put every point to every adapter, around each optimizer in a process of its own."""
-    questions = [(i, name) for i in range(len(ADAPTERS)) for name in SETTINGS]
+def check_all() -> dict[tuple[str, str], Report]:
+    """Check every point for every adapter, around each optimizer in a separate process."""
+    jobs = [(i, name) for i in range(len(ADAPTERS)) for name in SETTINGS]
     with multiprocessing.get_context("fork").Pool(1, maxtasksperchild=1) as pool:
-        answers = dict(zip(questions, pool.map(ask, questions, chunksize=1), strict=True))
+        outcomes = dict(zip(jobs, pool.map(check, jobs, chunksize=1), strict=True))
     return {
         (adapter.library, adapter.name): Report(
-            tuple(outcome for name in SETTINGS for outcome in answers[i, name])
+            tuple(outcome for name in SETTINGS for outcome in outcomes[i, name])
         )
         for i, adapter in enumerate(ADAPTERS)
     }
@@ -217,12 +217,11 @@ def _maker(
 
 
 def main() -> None:
-    """Ask, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--out", type=Path, default=RESULT)
+    """Check, print, write."""
+    parser = arguments(__doc__, "contract")
     parser.add_argument("--page", type=Path, default=PAGE)
     options = parser.parse_args()
-    reports = ask_all()
+    reports = check_all()
     table = _table(reports)
     _print(reports, table)
     versions = {
@@ -231,7 +230,7 @@ def main() -> None:
     }
     result = {
         "versions": versions,
-        "optimizers": {name: given for name, (_, given) in SETTINGS.items()},
+        "optimizers": {name: settings for name, (_, settings) in SETTINGS.items()},
         "wrappers": [
             {
                 "library": library,
@@ -248,21 +247,15 @@ def main() -> None:
             for (library, name), report in reports.items()
         ],
     }
-    options.out.write_text(
-        json.dumps(result, indent=1, ensure_ascii=False) + "\n", encoding="utf-8"
-    )
-    text = options.page.read_text(encoding="utf-8")
-    head, _, rest = text.partition(BEGIN)
-    _, _, tail = rest.partition(END)
-    body = f"{BEGIN}\n{_page(reports, table, versions)}\n{END}"
-    options.page.write_text(head + body + tail, encoding="utf-8")
+    write_json(options.out, result)
+    replace_tables(options.page, _page(reports, table, versions), BEGIN, END)
 
 
 Rows = list[list[str]]
 
 
 def _table(reports: dict[tuple[str, str], Report]) -> Rows:
-    """Return a row a wrapper: names, points passed around each optimizer, a sign a point."""
+    """Return one row per wrapper: names, points passed around each optimizer, a sign per point."""
     rows = []
     for (library, name), report in reports.items():
         passed = [
@@ -286,13 +279,12 @@ def _header() -> list[str]:
 
 def _page(reports: dict[tuple[str, str], Report], table: Rows, versions: dict[str, str]) -> str:
     header = _header()
+    align = ["---", *["---:"] * len(SETTINGS), *[":---:"] * len(CONTRACT)]
     lines = [
         "✓ passes around all three optimizers, ✗ fails around all, ◐ fails around some, – not",
         "offered. The columns SGD, Adam and AdamW count the points passed of 16.",
         "",
-        "| " + " | ".join(header) + " |",
-        "| --- | --- |" + " ---: |" * len(SETTINGS) + " :---: |" * len(CONTRACT),
-        *("| " + " | ".join(row) + " |" for row in table),
+        markdown_table(header, table, align=align),
         "",
         "Versions: " + ", ".join(f"{name} {number}" for name, number in versions.items()) + ".",
         "",
@@ -307,15 +299,15 @@ def _page(reports: dict[tuple[str, str], Report], table: Rows, versions: dict[st
 
 
 def _reasons(report: Report) -> list[str]:
-    """Return a line for each reason, with the points and optimizers that it holds of."""
+    """Return a line for each reason, with its points and optimizers."""
     points: dict[tuple[str, str], dict[str, list[str]]] = {}
     for o in report.outcomes:
         if o.result != "pass":
             points.setdefault((o.result, o.reason), {}).setdefault(o.point, []).append(o.optimizer)
     lines = []
-    for (result, reason), found in points.items():
+    for (result, reason), by_point in points.items():
         by_optimizers: dict[str, list[str]] = {}
-        for point, optimizers in found.items():
+        for point, optimizers in by_point.items():
             where = "" if len(optimizers) == len(SETTINGS) else f" (around {', '.join(optimizers)})"
             by_optimizers.setdefault(where, []).append(point)
         where = "; ".join("; ".join(p) + around for around, p in by_optimizers.items())
@@ -324,13 +316,13 @@ def _reasons(report: Report) -> list[str]:
 
 
 def _plain(reason: str) -> str:
-    """Keep angle brackets from being taken for HTML."""
+    """Return text with angle brackets escaped, as they aren't HTML."""
     return reason.replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _print(reports: dict[tuple[str, str], Report], table: Rows) -> None:
     try:
-        from rich.console import Console  # noqa: PLC0415  # another extra's
+        from rich.console import Console  # noqa: PLC0415  # of another extra
         from rich.table import Table  # noqa: PLC0415
     except ImportError:
         for row in [_header(), *table]:

@@ -1,11 +1,11 @@
-"""Is one epoch enough? `python -m benchmarks.convergence`.
+"""Error by epoch, of FCUS-rPPG and its peers: `python -m benchmarks.convergence`.
 
 Trains FCUS-rPPG for ten epochs at one constant learning rate, and two unsupervised peers until
-their own label-free criterion is flat or their time is over, all on the same recordings, and
-follows the error on all five domains against clips seen and wall-clock. Prints the curves, what a
-peer needs for its best and what FCUS needs for the same, what an epoch costs, and which claims
-hold; writes `docs/results/convergence.json` and `.svg`. Finished runs are kept: a killed program
-goes on.
+their own label-free criterion is flat or their time is over, all on the same recordings. Measures
+the error on all five domains against clips seen and wall-clock time. Prints the curves, what each
+peer needs for its lowest error and what FCUS needs for the same, the cost of an epoch, and which
+claims hold; writes `docs/results/convergence.json` and `.svg`. Finished trials are stored, so an
+interrupted program continues.
 """
 
 from collections.abc import Sequence
@@ -16,10 +16,9 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.claims.cost import cost
-from benchmarks.claims.options import Budget, Claim, parse, show_claims, show_table, spread, write
-from benchmarks.claims.runs import PEERS
-from benchmarks.claims.statistics import (
+from benchmarks.study.claims import Claim, print_claims, print_table, spread, write
+from benchmarks.study.options import Budget, parse
+from benchmarks.study.statistics import (
     Interval,
     Point,
     bootstrap,
@@ -27,7 +26,9 @@ from benchmarks.claims.statistics import (
     mean_mae,
     stack,
 )
-from benchmarks.claims.stored import Result, make_all
+from benchmarks.trials.epoch_cost import epoch_cost
+from benchmarks.trials.store import Result, run_all, trial_store
+from benchmarks.trials.trial import PEERS
 from rppg.report.figure_style import PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
@@ -44,18 +45,18 @@ CLIPS_RATIO, WALL_RATIO = 5, 30
 
 @dataclass(frozen=True)
 class Reached:
-    """What it takes to be as good as the best peer at its best, on one source.
+    """The effort that the best peer's lowest error takes, on one source.
 
     Attributes:
-        peer: which one.
-        mae_bpm: its least error, averaged over the five domains, at any point of its run.
-        fcus_mae_bpm: of FCUS after one epoch, on the same people; median over seeds.
-        untrained_mae_bpm: of FCUS before training, on the same people.
-        clips: that the peer had seen at its best.
-        train_s: its wall-clock by then.
-        cpu_s: its CPU time by then.
-        ratios: of clips, wall-clock and CPU time to FCUS's, a list with one a seed; where FCUS
-            does not come that far, 0.
+        peer: the best peer.
+        mae_bpm: its lowest error at any point, averaged over the five domains.
+        fcus_mae_bpm: error of FCUS after one epoch, on the same subjects; median over seeds.
+        untrained_mae_bpm: error of FCUS before training, on the same subjects.
+        clips: clips that the peer had seen at that point.
+        train_s: its wall-clock time until then.
+        cpu_s: its CPU time until then.
+        ratios: the peer's clips, wall-clock and CPU time over FCUS's, one per seed; 0 where FCUS
+            doesn't reach the peer's error.
     """
 
     peer: str
@@ -68,33 +69,34 @@ class Reached:
     ratios: dict[str, list[float]]
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, print, write."""
-    options = parse("convergence", __doc__, QUICK, FULL, arguments)
+def main(command_line: Sequence[str] | None = None) -> None:
+    """Compute missing trials, print, write."""
+    options = parse("convergence", __doc__, QUICK, FULL, command_line)
     budget = options.budget
-    spent = cost(options.runs, **(COST_QUICK if "--quick" in options.command else COST_FULL))
-    ours = [budget.run("fcus", s, seed) for s in budget.sources for seed in range(budget.seeds)]
-    untrained = [budget.run("untrained", seed=seed) for seed in range(budget.seeds)]
+    cost = epoch_cost(options.trials, **(COST_QUICK if options.quick else COST_FULL))
+    ours = [budget.trial("fcus", s, seed) for s in budget.sources for seed in range(budget.seeds)]
+    untrained = [budget.trial("untrained", seed=seed) for seed in range(budget.seeds)]
     peers = [
-        budget.run(peer, source, seed)
+        budget.trial(peer, source, seed)
         for peer in budget.peers
         for source in budget.sources
         for seed in range(budget.peer_seeds)
     ]
-    wanted = [*peers, *untrained, *ours]
-    found = dict(zip(wanted, make_all(options.runs, wanted, jobs=options.jobs), strict=True))
-    start = [found[run] for run in untrained]
+    trials = [*peers, *untrained, *ours]
+    finished = run_all(trial_store(options.trials), trials, jobs=options.jobs)
+    results = dict(zip(trials, finished, strict=True))
+    start = [results[trial] for trial in untrained]
     sources = {
         source: Source(
             source,
-            [found[run] for run in ours if run.source == source],
+            [results[trial] for trial in ours if trial.source == source],
             start,
-            [found[run] for run in peers if run.source == source],
+            [results[trial] for trial in peers if trial.source == source],
             budget.epochs,
         )
         for source in budget.sources
     }
-    show_table(
+    print_table(
         "MAE in bpm, averaged over the five domains: median over seeds (lowest–highest)",
         ("epoch", "clips", *(f"trained on {source}" for source in sources)),
         [
@@ -108,13 +110,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
     )
     reached = {name: source.reached() for name, source in sources.items() if source.peers}
     if reached:
-        show_table(
-            "Peers: MAE averaged over the five domains; FCUS after one epoch on the same people, "
+        print_table(
+            "Peers: MAE averaged over the five domains; FCUS after one epoch on the same subjects, "
             "bpm",
             ("peer", "source", "epoch", "clips", "wall-clock s", "criterion", "MAE", "FCUS"),
-            [line for source in sources.values() for line in source.peer_lines()],
+            [line for source in sources.values() for line in source.peer_table()],
         )
-        show_table(
+        print_table(
             "To be as good as the best peer at its best: peer over FCUS, median over seeds",
             ("source", "peer", "MAE", "clips", "wall-clock", "CPU time", "FCUS untrained"),
             [
@@ -128,22 +130,22 @@ def main(arguments: Sequence[str] | None = None) -> None:
                 for name, r in reached.items()
             ],
         )
-    shares = spent["share_of_cpu_time"]
-    show_table(
+    shares = cost["share_of_cpu_time"]
+    print_table(
         "Cost of an epoch",
         ("clips", "wall-clock s", "peak memory MB", "parameters", *(f"{k}, share" for k in shares)),
         [
             (
-                str(spent["clips"]),
-                f"{spent['epoch_s']:.0f}",
-                f"{spent['peak_mb']:.0f}",
-                str(spent["parameters"]),
+                str(cost["clips"]),
+                f"{cost['epoch_s']:.0f}",
+                f"{cost['peak_mb']:.0f}",
+                str(cost["parameters"]),
                 *(f"{share:.0%}" for share in shares.values()),
             )
         ],
     )
-    claims = [*one_epoch(sources), *against_peers(sources, reached), *cheap(spent)]
-    show_claims(claims)
+    claims = [*one_epoch(sources), *against_peers(sources, reached), *cheap(cost)]
+    print_claims(claims)
     write(
         options,
         {
@@ -154,12 +156,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
             },
             "peers": [row for source in sources.values() for row in source.peer_rows()],
             "peer_configs": {
-                run["run"]["learner"]: run["config"]
+                result["trial"]["method"]: result["config"]
                 for source in sources.values()
-                for run in source.peers
+                for result in source.peers
             },
             "reached": {name: vars(r) for name, r in reached.items()},
-            "cost": spent,
+            "cost": cost,
         },
         claims,
         draw(sources),
@@ -167,7 +169,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 class Source:
-    """All runs on one source."""
+    """All trials on one source."""
 
     def __init__(
         self,
@@ -178,24 +180,24 @@ class Source:
         epochs: int,
     ) -> None:
         self.name, self.peers, self.epochs = name, peers, epochs
-        self.failed = [run["failed"] for run in fcus if "failed" in run]
-        self.fcus = [run for run in fcus if "failed" not in run]
+        self.failed = [result["failed"] for result in fcus if "failed" in result]
+        self.fcus = [result for result in fcus if "failed" not in result]
         if not self.fcus:
-            raise SystemExit(f"every run on {name} diverged: {self.failed[0]}")
-        self.untrained = [untrained[run["run"]["seed"]] for run in self.fcus]
+            raise SystemExit(f"every training on {name} diverged: {self.failed[0]}")
+        self.untrained = [untrained[result["trial"]["seed"]] for result in self.fcus]
         self.clips_per_epoch = self.fcus[0]["clips_per_epoch"]
 
     def points(self, epoch: int) -> list[Point]:
-        """One a seed; epoch 0 is the untrained network."""
-        runs = self.fcus if epoch else self.untrained
-        return [next(p for p in run["points"] if p["epoch"] == epoch) for run in runs]
+        """Return one point per seed; epoch 0 is the untrained network."""
+        results = self.fcus if epoch else self.untrained
+        return [next(p for p in result["points"] if p["epoch"] == epoch) for result in results]
 
     def errors(self, epoch: int) -> list[float]:
-        """MAE averaged over the five domains, one a seed."""
+        """Return the MAE averaged over the five domains, one per seed."""
         return [mean_mae(point, TARGETS) for point in self.points(epoch)]
 
     def curves(self) -> list[dict[str, Any]]:
-        """FCUS's error by epoch and seed."""
+        """Return FCUS's error by epoch and seed."""
         return [
             {
                 "epoch": epoch,
@@ -209,25 +211,25 @@ class Source:
         ]
 
     def gains(self) -> dict[str, Interval]:
-        """One epoch less the untrained network: on the source, and averaged over the five."""
-        found = {}
+        """Return one epoch minus untrained, on the source and averaged over the five domains."""
+        gains = {}
         for where, targets in (("own", [self.name]), ("all five", list(TARGETS))):
             pairs = zip(self.points(1), self.points(0), strict=True)
             values, groups = stack([by_subject(p, targets) for pair in pairs for p in pair])
-            found[where] = bootstrap(np.mean(values[0::2] - values[1::2], axis=0), groups)
-        return found
+            gains[where] = bootstrap(np.mean(values[0::2] - values[1::2], axis=0), groups)
+        return gains
 
     def peer_rows(self) -> list[dict[str, Any]]:
-        """Every point of every peer's run, with FCUS's first epoch on the same people."""
+        """Return every point of every peer, with FCUS's first epoch on the same subjects."""
         rows = []
-        for run in self.peers:
-            for point in run["points"]:
+        for result in self.peers:
+            for point in result["points"]:
                 among = list(by_subject(point, TARGETS))
                 rows.append(
                     {
-                        "peer": run["run"]["learner"],
+                        "peer": result["trial"]["method"],
                         "source": self.name,
-                        "seed": run["run"]["seed"],
+                        "seed": result["trial"]["seed"],
                         **{
                             k: point[k] for k in ("epoch", "clips", "train_s", "cpu_s", "criterion")
                         },
@@ -235,14 +237,14 @@ class Source:
                         "people": len(among),
                         "mae_bpm": mean_mae(point, TARGETS),
                         "fcus_mae_bpm": self._at_first(among),
-                        **{k: run[k] for k in ("stopped", "epochs_done", "epochs_published")},
-                        "parameters": run["parameters"],
+                        **{k: result[k] for k in ("stopped", "epochs_done", "epochs_published")},
+                        "parameters": result["parameters"],
                     }
                 )
         return rows
 
-    def peer_lines(self) -> list[list[str]]:
-        """`peer_rows`, as they are printed."""
+    def peer_table(self) -> list[list[str]]:
+        """Return `peer_rows` as rows of text."""
         return [
             [
                 f"{r['peer']} (seed {r['seed']}; {r['epochs_done']} of {r['epochs_published']} "
@@ -259,25 +261,25 @@ class Source:
         ]
 
     def reached(self) -> Reached:
-        """What FCUS needs to be as good as the best point of any peer's run."""
-        run, point = min(
+        """Return the effort to reach the lowest error of any peer at any point."""
+        result, point = min(
             (
-                (run, point)
-                for run in self.peers
-                for point in run["points"]
-                if not point.get("picked")  # on more people, so not to be compared with the others
+                (result, point)
+                for result in self.peers
+                for point in result["points"]
+                if not point.get("picked")  # on more subjects, so not comparable with the others
             ),
             key=lambda pair: mean_mae(pair[1], TARGETS),
         )
         among, best = list(by_subject(point, TARGETS)), mean_mae(point, TARGETS)
         ratios: dict[str, list[float]] = {"clips": [], "train_s": [], "cpu_s": []}
         for ours in self.fcus:
-            there = (p for p in ours["points"] if mean_mae(p, TARGETS, among) <= best)
-            first = next(there, None)
+            as_good = (p for p in ours["points"] if mean_mae(p, TARGETS, among) <= best)
+            first = next(as_good, None)
             for kind, values in ratios.items():
                 values.append(point[kind] / first[kind] if first else 0.0)
         return Reached(
-            peer=run["run"]["learner"],
+            peer=result["trial"]["method"],
             mae_bpm=best,
             fcus_mae_bpm=self._at_first(among),
             untrained_mae_bpm=median(mean_mae(p, TARGETS, among) for p in self.points(0)),
@@ -292,7 +294,7 @@ class Source:
 
 
 def one_epoch(sources: dict[str, Source]) -> list[Claim]:
-    """Better than untrained, and nearly as good as it gets."""
+    """Return claims that one epoch beats untrained, and is nearly as good as the best epoch."""
     claims = []
     for name, source in sources.items():
         for where, gain in source.gains().items():
@@ -313,12 +315,12 @@ def one_epoch(sources: dict[str, Source]) -> list[Claim]:
             )
         )
         if source.failed:
-            claims.append(Claim(f"{name}: no run diverged", "; ".join(source.failed), False))
+            claims.append(Claim(f"{name}: no training diverged", "; ".join(source.failed), False))
     return claims
 
 
 def against_peers(sources: dict[str, Source], reached: dict[str, Reached]) -> list[Claim]:
-    """At or below every point of every peer's run, with fewer clips and in less time."""
+    """Return claims that FCUS beats every peer at any point, with fewer clips, in less time."""
     claims = []
     for name, best in reached.items():
         rows = sources[name].peer_rows()
@@ -348,40 +350,40 @@ def against_peers(sources: dict[str, Source], reached: dict[str, Reached]) -> li
     return claims
 
 
-def cheap(spent: dict[str, Any]) -> list[Claim]:
-    """What an epoch costs."""
+def cheap(cost: dict[str, Any]) -> list[Claim]:
+    """Return claims about the cost of an epoch."""
     return [
         Claim(
             "an epoch of ≥ 200 clips in under 3 minutes on two cores",
-            f"{spent['clips']} clips, {spent['epoch_s']:.0f} s",
-            spent["epoch_s"] < 180 if spent["clips"] >= 200 else None,
+            f"{cost['clips']} clips, {cost['epoch_s']:.0f} s",
+            cost["epoch_s"] < 180 if cost["clips"] >= 200 else None,
         ),
         Claim(
             "in under 2 GB of memory",
-            f"{spent['peak_mb']:.0f} MB",
-            spent["peak_mb"] < 2000 if spent["clips"] >= 200 else None,
+            f"{cost['peak_mb']:.0f} MB",
+            cost["peak_mb"] < 2000 if cost["clips"] >= 200 else None,
         ),
     ]
 
 
 @in_house_style
 def draw(sources: dict[str, Source]) -> Figure:
-    """Error against the wall-clock of training, one line a run."""
-    picture = Figure(figsize=(7.5, 3.8), layout="constrained")
-    axes = picture.subplots()
+    """Draw the error against the wall-clock time of training, one line per trial."""
+    figure = Figure(figsize=(7.5, 3.8), layout="constrained")
+    axes = figure.subplots()
     start = median(error for source in sources.values() for error in source.errors(0))
     axes.axhline(start, color="0.4", linewidth=1, linestyle=(0, (5, 2)), label="FCUS, untrained")
     for source in sources.values():
-        for run in source.fcus:
-            _line(axes, run["points"], PALETTE[0], "FCUS, an epoch a point")
-        for run in source.peers:
-            kept = [point for point in run["points"] if not point.get("picked")]
-            learner = run["run"]["learner"]
-            _line(axes, kept, PALETTE[1 + PEERS.index(learner)], learner)
+        for result in source.fcus:
+            _line(axes, result["points"], PALETTE[0], "FCUS, one point per epoch")
+        for result in source.peers:
+            points = [point for point in result["points"] if not point.get("picked")]
+            peer = result["trial"]["method"]
+            _line(axes, points, PALETTE[1 + PEERS.index(peer)], peer)
     axes.set(
         xscale="log",
         yscale="log",
-        xlabel="training so far (s)",
+        xlabel="training time (s)",
         ylabel="mean absolute error,\naveraged over the five domains (bpm)",
     )
     axes.set_yticks([1, 2, 5, 10, 20, 40], ["1", "2", "5", "10", "20", "40"])
@@ -389,8 +391,8 @@ def draw(sources: dict[str, Source]) -> Figure:
     axes.minorticks_off()
     handles, labels = axes.get_legend_handles_labels()
     unique = dict(zip(labels, handles, strict=True))
-    picture.legend(unique.values(), unique.keys(), loc="outside right center")
-    return picture
+    figure.legend(unique.values(), unique.keys(), loc="outside right center")
+    return figure
 
 
 def _line(axes: Any, points: Sequence[Point], colour: str, label: str) -> None:

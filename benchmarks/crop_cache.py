@@ -1,19 +1,17 @@
-"""What keeping the crops is worth: `python -m benchmarks.crop_cache`.
+"""Speed of the cache of face crops: `python -m benchmarks.crop_cache`.
 
-Rendered recordings of 20 s in COHFACE's layout: seconds to read all crops from the videos, to fill
-an empty cache in this process and in several, and to read them from the cache, in one run. Writes
-`docs/results/crop_cache.json`.
+Rendered recordings of 20 s in COHFACE's layout. Prints the seconds to read all crops from the
+videos, to fill an empty cache in this process and in several, and to read them from the cache.
+Writes `docs/results/crop_cache.json`.
 """
 
-import argparse
-import json
 import os
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from rppg.atomic import atomic_path
+from benchmarks.results import arguments, write_json
 from rppg.crops.cache import store
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import write_dataset
@@ -23,9 +21,8 @@ from rppg.types import Recording
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, "crop_cache")
     parser.add_argument("--subjects", type=int, default=24)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/crop_cache.json"))
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
@@ -37,19 +34,18 @@ def main() -> None:
         for workers in (1, usable_cpus()):
             seconds[f"filled by {workers}"] = _fill(recordings, root / str(workers), workers)
         seconds["from the cache"] = _read(store(recordings).recordings)
-        kept = sum(file.stat().st_size for file in (root / "1").rglob("*.safetensors"))
+        stored_bytes = sum(file.stat().st_size for file in (root / "1").rglob("*.safetensors"))
     base = seconds["no cache"]
-    for name, taken in seconds.items():
-        print(f"{name:16} {taken:6.2f} s  {taken / base:5.2f}")
+    for name, value in seconds.items():
+        print(f"{name:16} {value:6.2f} s  {value / base:5.2f}")
     result = {
         "recordings": len(recordings),
         "video_s": 20 * len(recordings),
-        "kept_mb": round(kept / 1e6, 1),
-        "seconds": {name: round(taken, 3) for name, taken in seconds.items()},
-        "ratio": {name: round(taken / base, 4) for name, taken in seconds.items()},
+        "kept_mb": round(stored_bytes / 1e6, 1),
+        "seconds": {name: round(value, 3) for name, value in seconds.items()},
+        "ratio": {name: round(value / base, 4) for name, value in seconds.items()},
     }
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+    write_json(options.out, result)
 
 
 def _read(recordings: Sequence[Recording]) -> float:

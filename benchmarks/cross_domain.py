@@ -1,9 +1,10 @@
-"""Does what is learned on one camera carry to another? `python -m benchmarks.cross_domain`.
+"""Transfer between domains: `python -m benchmarks.cross_domain`.
 
 Trains FCUS-rPPG for one epoch, and two unsupervised peers, on each of the five synthetic domains,
-and evaluates each on all of them; beside them a constant guess, classical methods, and the network
-before training. Prints the matrix, the columns, and which claims hold; writes
-`docs/results/cross_domain.json` and `.svg`. Finished runs are kept: a killed program goes on.
+and evaluates each on all of them. For comparison: a constant guess, classical methods, and the
+untrained network. Prints the matrix, the columns, and which claims hold; writes
+`docs/results/cross_domain.json` and `.svg`. Finished trials are stored, so an interrupted program
+continues.
 """
 
 from collections.abc import Sequence
@@ -13,21 +14,15 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from benchmarks.claims.matrix import TARGETS, Columns, Table
-from benchmarks.claims.options import (
-    Budget,
-    Claim,
-    parse,
-    show_claims,
-    show_table,
-    write,
-)
-from benchmarks.claims.statistics import Interval, Point, coverage, guess_mae, mean_mae
-from benchmarks.claims.stored import Result, make_all
+from benchmarks.study.claims import Claim, print_claims, print_table, write
+from benchmarks.study.options import Budget, parse
+from benchmarks.study.statistics import Interval, Point, coverage, guess_mae, mean_mae
+from benchmarks.study.transfer import TARGETS, Columns, TransferTable
+from benchmarks.trials.store import Result, run_all, trial_store
 from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
-CLASSICAL = ("green", "ica", "omit", "chrom", "pos")
+CLASSICAL = ("green", "ica", "omit", "chrom", "chrom+skin", "pos", "pos+skin")
 HARD = ("wild", "mobile")
 EASY = ("lab", "webcam")
 QUICK = Budget(
@@ -36,41 +31,43 @@ QUICK = Budget(
 FULL = Budget(TARGETS, 6)
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
-    """Run what is missing, print, write."""
-    options = parse("cross_domain", __doc__, QUICK, FULL, arguments)
+def main(command_line: Sequence[str] | None = None) -> None:
+    """Compute missing trials, print, write."""
+    options = parse("cross_domain", __doc__, QUICK, FULL, command_line)
     budget = options.budget
     seeds, sources = range(budget.seeds), budget.sources
     peers = [
-        budget.run(peer, source, seed)
+        budget.trial(peer, source, seed)
         for peer in budget.peers
         for source in sources
         for seed in range(budget.peer_seeds)
     ]
-    untrained = [budget.run("untrained", seed=seed) for seed in seeds]
-    still = [budget.run(method) for method in CLASSICAL]
-    ours = [budget.run("fcus", source, seed) for source in sources for seed in seeds]
-    wanted = [*peers, *untrained, *still, *ours]
-    found = dict(zip(wanted, make_all(options.runs, wanted, jobs=options.jobs), strict=True))
-    table = Table(
+    untrained = [budget.trial("untrained", seed=seed) for seed in seeds]
+    classical = [budget.trial(method) for method in CLASSICAL]
+    ours = [budget.trial("fcus", source, seed) for source in sources for seed in seeds]
+    trials = [*peers, *untrained, *classical, *ours]
+    finished = run_all(trial_store(options.trials), trials, jobs=options.jobs)
+    results = dict(zip(trials, finished, strict=True))
+    table = TransferTable(
         sources,
-        fcus={s: [found[run] for run in ours if run.source == s] for s in sources},
-        untrained=[found[run] for run in untrained],
-        classical={run.learner: found[run] for run in still},
+        fcus={s: [results[trial] for trial in ours if trial.source == s] for s in sources},
+        untrained=[results[trial] for trial in untrained],
+        classical={trial.method: results[trial] for trial in classical},
         peers={
             peer: {
-                s: [found[r] for r in peers if (r.learner, r.source) == (peer, s)] for s in sources
+                s: [results[trial] for trial in peers if (trial.method, trial.source) == (peer, s)]
+                for s in sources
             }
             for peer in budget.peers
         },
     )
-    show_table(
+    print_table(
         "FCUS, one epoch: MAE in bpm, median over seeds (lowest–highest)",
         ("trained on", *TARGETS),
-        table.matrix_lines(),
+        table.matrix_rows(),
     )
     columns = table.columns()
-    show_table(
+    print_table(
         "MAE in bpm from foreign sources (mean over them of the median over seeds)",
         ("method", *TARGETS, "mean"),
         [
@@ -83,13 +80,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
         ],
     )
     differences = table.differences()
-    show_table(
-        "FCUS less the untrained network, bpm, 95 % interval over subjects",
+    print_table(
+        "FCUS minus the untrained network, bpm, 95 % interval over subjects",
         ("trained on", *TARGETS),
         [(s, *(str(differences[s, t]) for t in TARGETS)) for s in sources],
     )
     claims = [*carries_over(table, columns), *does_no_harm(differences), *no_collapse(table)]
-    show_claims(claims)
+    print_claims(claims)
     write(
         options,
         {
@@ -98,36 +95,42 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "pearson": table.correlations(),
             "less_untrained": {f"{s}>{t}": vars(d) for (s, t), d in differences.items()},
             "coverage": table.coverages(),
-            "peers": table.peer_stories(),
+            "peers": table.peer_trainings(),
         },
         claims,
         draw(columns, budget.peers),
     )
 
 
-def carries_over(table: Table, columns: Columns) -> list[Claim]:
-    """Column by column, and averaged over the cells off the diagonal."""
+def carries_over(table: TransferTable, columns: Columns) -> list[Claim]:
+    """Return claims about each column, and about the mean off the diagonal."""
     claims = []
-    rivals = ("CHROM", *table.peers)
+    rivals = ("CHROM", "CHROM, skin mask", *table.peers)
     for target in TARGETS:
-        bounds = {"max(1, POS)": max(1.0, columns["POS"][target])}
+        bounds = {f"max(1, {n})": max(1.0, columns[n][target]) for n in ("POS", "POS, skin mask")}
         bounds |= {name: columns[name][target] for name in rivals}
         lowest = min(bounds, key=lambda name: bounds[name])
         ours = columns["fcus"][target]
         claims.append(
             Claim(
-                f"{target}: FCUS from foreign sources ≤ max(1, POS), CHROM and every peer",
+                f"{target}: FCUS from foreign sources ≤ max(1, POS), CHROM, also with skin mask, "
+                "and every peer",
                 f"{ours:.2f}; {lowest} {bounds[lowest]:.2f}",
                 ours <= bounds[lowest],
             )
         )
-    # Every cell counts once: with all five sources that is the mean over the columns.
+    # Every cell counts once. With all five sources this is the mean over the columns.
     count = {t: len(table.foreign(t)) for t in TARGETS}
     off = {
         row: sum(columns[row][t] * count[t] for t in TARGETS) / sum(count.values())
-        for row in ("fcus", "POS", "constant guess", "untrained")
+        for row in ("fcus", "POS", "POS, skin mask", "constant guess", "untrained")
     }
-    for rival, share in (("POS", 0.5), ("constant guess", 0.5), ("untrained", 0.8)):
+    for rival, share in (
+        ("POS", 0.5),
+        ("POS, skin mask", 0.5),
+        ("constant guess", 0.5),
+        ("untrained", 0.8),
+    ):
         claims.append(
             Claim(
                 f"off the diagonal: FCUS ≤ {share:g} × {rival}",
@@ -162,30 +165,31 @@ def carries_over(table: Table, columns: Columns) -> list[Claim]:
 
 
 def does_no_harm(differences: dict[tuple[str, str], Interval]) -> list[Claim]:
-    """No foreign camera loses more than half a bpm by training."""
+    """Return the claim that training costs no foreign domain more than half a bpm."""
     foreign = {cell: d for cell, d in differences.items() if cell[0] != cell[1]}
     worst = max(foreign, key=lambda cell: foreign[cell].high)
     return [
         Claim(
-            "trained on any one camera, another loses ≤ 0.5 bpm (upper end of the interval)",
+            "trained on any one domain, another loses ≤ 0.5 bpm (upper end of the interval)",
             f"worst {worst[0]} → {worst[1]}: {foreign[worst]}",
             foreign[worst].high <= 0.5,
         )
     ]
 
 
-def no_collapse(table: Table) -> list[Claim]:
-    """The worst seed, and runs that diverged."""
+def no_collapse(table: TransferTable) -> list[Claim]:
+    """Return claims about the worst seed, and about trainings that diverged."""
     gaps = {
         (s, t): max(table.cell("fcus", s, t)) - median(table.cell("fcus", s, t))
         for s in table.sources
         for t in EASY
     }
     worst = max(gaps, key=lambda cell: gaps[cell])
-    seeds = min(len(runs) for runs in table.fcus.values())
-    runs = [run for by_source in table.fcus.values() for run in by_source]
-    diverged = [run for run in runs if has_diverged(run, table.untrained[0]["points"][0])]
-    highest = upper_rate(len(diverged), len(runs))
+    seeds = min(len(results) for results in table.fcus.values())
+    results = [result for by_source in table.fcus.values() for result in by_source]
+    reference = table.untrained[0]["points"][0]
+    diverged = [result for result in results if has_diverged(result, reference)]
+    highest = upper_rate(len(diverged), len(results))
     return [
         Claim(
             f"worst of {seeds} seeds within 1.5 bpm of the median on {' and '.join(EASY)}",
@@ -193,59 +197,61 @@ def no_collapse(table: Table) -> list[Claim]:
             gaps[worst] <= 1.5 if seeds >= 5 else None,
         ),
         Claim(
-            "no run diverged (of 30 or more: a rate of 10 % or higher is then excluded with 95 %)",
-            f"{len(diverged)} of {len(runs)}; rate below {highest:.1%}",
-            not diverged if len(runs) >= 30 else None,
+            "no training diverged (none of 30 excludes a rate of 10 % with 95 % confidence)",
+            f"{len(diverged)} of {len(results)}; rate below {highest:.1%}",
+            not diverged if len(results) >= 30 else None,
         ),
     ]
 
 
-def has_diverged(run: Result, reference: Point) -> bool:
-    """Whether its loss became infinite, it gives no estimates, or it is worse than guessing."""
-    points = [point for point in run["points"] if point["epoch"] == 1]
-    if "failed" in run or not points:
+def has_diverged(result: Result, reference: Point) -> bool:
+    """Return whether the loss is infinite, estimates are missing, or guessing is better."""
+    points = [point for point in result["points"] if point["epoch"] == 1]
+    if "failed" in result or not points:
         return True
     if min(coverage(points[0], t) for t in TARGETS) < 0.9:
         return True
-    middle = sum(DOMAINS[run["run"]["source"]].hr_bpm) / 2
+    middle = sum(DOMAINS[result["trial"]["source"]].hr_bpm) / 2
     guess = fmean(guess_mae(reference, t, middle) for t in TARGETS)
     return mean_mae(points[0], TARGETS) >= guess
 
 
-def upper_rate(events: int, runs: int) -> float:
-    """Upper end of the one-sided 95 % Clopper–Pearson interval of a rate."""
-    return float(beta.ppf(0.95, events + 1, runs - events)) if events < runs else 1.0
+def upper_rate(events: int, trials: int) -> float:
+    """Return the upper end of the one-sided 95 % Clopper–Pearson interval of a rate."""
+    return float(beta.ppf(0.95, events + 1, trials - events)) if events < trials else 1.0
 
 
 @in_house_style
 def draw(columns: Columns, peers: Sequence[str]) -> Figure:
-    """Error on each target, from foreign sources."""
-    rows = ("constant guess", "POS", "CHROM", *peers, "untrained", "fcus")
-    picture = Figure(figsize=(7.5, 3.8), layout="constrained")
-    axes = picture.subplots()
-    for number, row in enumerate(rows):
-        at = np.arange(len(TARGETS)) + 0.09 * (number - (len(rows) - 1) / 2)
-        own = row == "fcus"
+    """Draw the error on each target, from foreign sources."""
+    with_skin = {name: f"{name}, skin mask" for name in ("POS", "CHROM")}
+    plain = ["constant guess", *with_skin, *peers, "untrained", "fcus"]
+    rows = [row for name in plain for row in (name, with_skin.get(name)) if row]
+    figure = Figure(figsize=(7.5, 3.8), layout="constrained")
+    axes = figure.subplots()
+    for index, row in enumerate(rows):
+        own, masked = row == "fcus", row in with_skin.values()
+        colour = PALETTE[0] if own else "0.55"
         axes.plot(
-            at,
+            np.arange(len(TARGETS)) + 0.08 * (index - (len(rows) - 1) / 2),
             [columns[row][t] for t in TARGETS],
-            MARKERS[number],
-            color=PALETTE[0] if own else "0.55",
+            MARKERS[plain.index(row.removesuffix(", skin mask"))],  # filled: with the mask
+            color=colour,
             markersize=9 if own else 6,
-            markerfacecolor=PALETTE[0] if own else "none",
+            markerfacecolor=colour if own or masked else "none",
             label={"fcus": "FCUS, one epoch", "untrained": "FCUS, untrained"}.get(row, row),
         )
     axes.set_xticks(range(len(TARGETS)), TARGETS)
     axes.set(
         yscale="log",
         ylabel="mean absolute error (bpm)",
-        title="Error on a camera that was not trained on",
+        title="Error on a domain that was not trained on",
     )
     axes.set_yticks([0.3, 1, 3, 10, 30], ["0.3", "1", "3", "10", "30"])
     axes.minorticks_off()
     axes.grid(visible=False, axis="x")
-    picture.legend(loc="outside right center")
-    return picture
+    figure.legend(loc="outside right center")
+    return figure
 
 
 if __name__ == "__main__":

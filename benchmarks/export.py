@@ -1,13 +1,11 @@
-"""How fast the exported network is against PyTorch: `python -m benchmarks.export`.
+"""Speed of the exported network and of PyTorch: `python -m benchmarks.export`.
 
-Exports the shipped network to ONNX, then runs it by onnxruntime and by PyTorch in turns, on one
-thread each, on clips of several lengths. Prints the ratio of the times (above 1: onnxruntime is the
-faster), and the largest difference of the BVP against its deviation; writes
+Exports the shipped network to ONNX, then runs it in onnxruntime and in PyTorch alternately, on one
+thread each, on clips of several lengths. Prints the ratio of the times (above 1: onnxruntime is
+faster), and the largest difference of the BVP in units of its standard deviation; writes
 `docs/results/export.json`.
 """
 
-import argparse
-import json
 import os
 import platform
 import statistics
@@ -22,30 +20,29 @@ import numpy as np
 import onnxruntime
 import torch
 
-from rppg.atomic import atomic_path
+from benchmarks.results import arguments, write_json
 from rppg.export.network import export
 from rppg.models.checkpoint import load_checkpoint
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 
 CLIPS = ((1, 10), (4, 10), (1, 30), (1, 60))
-"""Clips at a time, and their length in seconds."""
+"""Number of clips in a batch, and their length in seconds."""
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = arguments(__doc__, "export")
     parser.add_argument("--rounds", type=int, default=15)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/export.json"))
     options = parser.parse_args()
     torch.set_num_threads(1)
     net, _ = load_checkpoint()
     seconds = max(length for _, length in CLIPS)
     crops = render_crops(draw_subject(DOMAINS["lab"], 7, float(seconds))).frames
-    film = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
+    frames = np.ascontiguousarray(crops.transpose(0, 3, 1, 2), dtype=np.float32)
     with tempfile.TemporaryDirectory() as folder:
         started = time.perf_counter()
-        done = export(None, Path(folder) / "net.onnx", "onnx", film.shape[-1])
+        done = export(None, Path(folder) / "net.onnx", "onnx", frames.shape[-1])
         export_s = time.perf_counter() - started
         size = done.path.stat().st_size
         single = onnxruntime.SessionOptions()
@@ -53,7 +50,7 @@ def main() -> None:
         session = onnxruntime.InferenceSession(done.path, single)
     rows = []
     for batch, length in CLIPS:
-        clips = np.stack([film[: round(length * done.metadata.fps)]] * batch)
+        clips = np.stack([frames[: round(length * done.metadata.fps)]] * batch)
         row = measure(net, session, clips, options.rounds)
         rows.append({"clips": batch, "seconds": length, **row})
         print(
@@ -66,7 +63,7 @@ def main() -> None:
         "settings": {
             "rounds": options.rounds,
             "threads": 1,
-            "crop": film.shape[-1],
+            "crop": frames.shape[-1],
             "machine": platform.machine(),
             "load_average": [round(load, 2) for load in os.getloadavg()],
             "versions": {
@@ -77,14 +74,13 @@ def main() -> None:
         "onnx_bytes": size,
         "clips": rows,
     }
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    write_json(options.out, document)
 
 
 def measure(
     net: torch.nn.Module, session: onnxruntime.InferenceSession, clips: Any, rounds: int
 ) -> dict[str, Any]:
-    """Median, least and most milliseconds of each, their ratio, and the difference."""
+    """Return median, lowest and highest milliseconds of each, their ratio, and the difference."""
     pixels = torch.from_numpy(clips)
 
     def by_pytorch() -> Any:
@@ -94,7 +90,7 @@ def measure(
     def by_onnxruntime() -> Any:
         return session.run(["bvp"], {"clips": clips})[0]
 
-    expected, found = by_pytorch(), by_onnxruntime()
+    expected, exported = by_pytorch(), by_onnxruntime()
     times: dict[str, list[float]] = {"onnxruntime": [], "pytorch": []}
     for _ in range(rounds):
         times["onnxruntime"].append(milliseconds(by_onnxruntime))
@@ -106,12 +102,12 @@ def measure(
             for name, t in times.items()
         },
         "ratio": round(statistics.median(ratios), 3),
-        "difference": float(f"{np.max(np.abs(found - expected)) / np.std(expected):.2g}"),
+        "difference": float(f"{np.max(np.abs(exported - expected)) / np.std(expected):.2g}"),
     }
 
 
 def milliseconds(run: Callable[[], object]) -> float:
-    """How long a call takes."""
+    """Return how long a call takes."""
     started = time.perf_counter()
     run()
     return 1e3 * (time.perf_counter() - started)

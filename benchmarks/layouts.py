@@ -1,45 +1,42 @@
-"""From files as downloaded to the table: `python -m benchmarks.layouts`.
+"""Errors on video files in the layouts of public datasets: `python -m benchmarks.layouts`.
 
 Validation subjects of each synthetic domain, rendered as videos in the layout of the public dataset
-that the domain mirrors, then opened, checked and evaluated like that dataset: decoded, their faces
-looked for and followed. Prints, for each layout, the mean absolute error of every method in 10 s
-windows; writes `docs/results/layouts.json` after each. What stands there is not measured again, so
-that an interrupted run goes on (`--again` starts anew).
+that the domain imitates, then opened, checked and evaluated like that dataset: decoded, with faces
+detected and tracked. Prints, for each layout, the mean absolute error of every method in 10 s
+windows. Writes `docs/results/layouts.json` after each domain, so an interrupted program continues
+(`--again` starts from scratch).
 """
 
-import argparse
 import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks.kept import measure_domains
+from benchmarks.baselines import classical_methods
+from benchmarks.by_domain import domain_arguments, measure_domains
 from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import default_layout, write_dataset
 from rppg.estimators.fcus import untrained
 from rppg.estimators.find import load_estimator
-from rppg.evaluation import classical, evaluate
-from rppg.methods import METHODS
+from rppg.evaluation import evaluate
 from rppg.synthetic.cache import SPLITS
 from rppg.synthetic.domains import Domain
 
 
 def main() -> None:
-    """Measure what is missing, print all, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=20.0)
-    parser.add_argument("--again", action="store_true", help="measure all anew")
-    parser.add_argument("--out", type=Path, default=Path("docs/results/layouts.json"))
+    """Measure, print, write."""
+    parser = domain_arguments(__doc__, "layouts", subjects=8)
+    parser.add_argument("--seconds", type=float, default=20.0, help="length of each video")
     options = parser.parse_args()
     settings = {
         "split": "validation",
         "subjects": options.subjects,
         "seconds": options.seconds,
         "window_s": 10.0,
+        "classical": list(classical_methods()),
     }
 
-    def tell(domain: Domain, row: dict[str, Any]) -> None:
+    def report(domain: Domain, row: dict[str, Any]) -> None:
         cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in row["mae"].items())
         print(
             f"{row['layout']:10} {domain.key:9} {row['recordings']:3d} recordings, "
@@ -52,15 +49,17 @@ def main() -> None:
         settings,
         lambda domain: measure(domain, options.subjects, options.seconds),
         again=options.again,
-        tell=tell,
+        report=report,
     )
 
 
 def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
-    """Error in bpm and its standard error by method, the shipped network's by recording, defects
-    found, and how much was measured."""
+    """Return errors in bpm with standard errors by method, and the shipped network's by recording.
+
+    Also the number of recordings, windows and defects.
+    """
     methods = {
-        **{name: classical(name) for name in METHODS},
+        **classical_methods(),
         "untrained": untrained(),
         "fcus": load_estimator(),
     }
@@ -74,10 +73,10 @@ def measure(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
         )
         recordings = open_dataset(spec, split="test", subjects=subjects)
         defects = sum(len(check_recording(recording)) for recording in recordings)
-        found = evaluate(recordings, methods)
-    scores = found.summary()
+        evaluation = evaluate(recordings, methods)
+    scores = evaluation.summary()
     shipped: dict[str, list[float]] = {}
-    for window in found.windows:
+    for window in evaluation.windows:
         if window.method == "fcus":
             shipped.setdefault(window.record, []).append(abs(window.error_bpm))
     return {

@@ -1,13 +1,11 @@
-"""Where the time goes: `python -m benchmarks.profile`.
+"""Profiles of training and prediction: `python -m benchmarks.profile`.
 
-Profiles one epoch (`synthetic:webcam`, 60 people) and one prediction (a rendered video of 20 s,
-640×480), on one thread. Prints the share of each stage and the functions that take most by
-themselves, and writes `docs/results/profile.json`.
+Profiles one epoch (`synthetic:webcam`, 60 subjects) and one prediction (a rendered video of 20 s,
+320×240), on one thread. Prints the share of each stage and the functions with the largest own time;
+writes `docs/results/profile.json`.
 """
 
-import argparse
 import cProfile
-import json
 import os
 import platform
 import pstats
@@ -19,46 +17,56 @@ from typing import Any
 
 import torch
 
-from rppg.atomic import atomic_path
+import gradreg
+from benchmarks.results import arguments, markdown_table, write_json
+from rppg.models.fcus import FcusNet
 from rppg.predict import Prediction, predict
 from rppg.synthetic.scene import write_scene
+from rppg.train import clips, optimizer
 from rppg.train.config import TrainConfig
+from rppg.train.objective import objective
 from rppg.train.recordings import open_recordings
 from rppg.train.run import train
 
+
+def name_of(function: Any) -> tuple[str, str]:
+    """Return a function's file and name, by which the profiler lists it."""
+    return Path(function.__code__.co_filename).name, function.__code__.co_name
+
+
 STAGES = {
-    "reading crops, making patches": ("clips.py", "cut_clips"),
-    "drawing and playing clips": ("clips.py", "_play"),
-    "network": ("fcus.py", "forward"),
-    "mask": ("masking.py", "verify"),
-    "objective": ("objective.py", "objective"),
+    "reading crops, making patches": name_of(clips.cut_clips),
+    "drawing and playing clips": name_of(clips._play),
+    "network": name_of(FcusNet.forward),
+    "mask": name_of(gradreg.PostVerificationMask.verify),
+    "objective": name_of(objective),
     "backward pass": ("~", "<method 'run_backward' of 'torch._C._EngineBase' objects>"),
-    "projector": ("projection.py", "after_update"),
-    "noise for the projector": ("optimizer.py", "observe_background"),
+    "projector": name_of(gradreg.NullSpaceProjector.after_update),
+    "noise for the projector": name_of(optimizer.observe_background),
 }
-"""Functions, none within another, whose whole time is a stage's."""
+"""Functions, none called by another, whose total time is a stage's."""
 
 
 def profiled(work: Callable[[], object]) -> tuple[float, pstats.Stats]:
-    """Wall-clock seconds of some work, and its profile."""
+    """Return the wall-clock seconds of a call, and its profile."""
     profile = cProfile.Profile()
-    began = time.perf_counter()
+    started = time.perf_counter()
     profile.runcall(work)
-    return time.perf_counter() - began, pstats.Stats(profile)
+    return time.perf_counter() - started, pstats.Stats(profile)
 
 
 def functions(stats: pstats.Stats) -> Mapping[tuple[str, str], tuple[int, float, float]]:
-    """Calls, own and whole seconds by file and name."""
-    found: dict[tuple[str, str], tuple[int, float, float]] = {}
+    """Return calls, own seconds and total seconds by file and name."""
+    totals: dict[tuple[str, str], tuple[int, float, float]] = {}
     for (file, _, name), (_, calls, own, whole, _) in stats.stats.items():  # type: ignore[attr-defined]
         key = Path(file).name, name
-        before = found.get(key, (0, 0.0, 0.0))
-        found[key] = before[0] + calls, before[1] + own, before[2] + whole
-    return found
+        before = totals.get(key, (0, 0.0, 0.0))
+        totals[key] = before[0] + calls, before[1] + own, before[2] + whole
+    return totals
 
 
-def told(seconds: float, stats: pstats.Stats, most: int = 12) -> dict[str, Any]:
-    """What a profile says: whole time, the functions that take most by themselves."""
+def summary(seconds: float, stats: pstats.Stats, most: int = 12) -> dict[str, Any]:
+    """Return the total time, and the functions with the largest own time."""
     ordered = sorted(functions(stats).items(), key=lambda item: -item[1][1])[:most]
     return {
         "seconds": round(seconds, 3),
@@ -70,46 +78,45 @@ def told(seconds: float, stats: pstats.Stats, most: int = 12) -> dict[str, Any]:
 
 
 def show(title: str, stages: Mapping[str, float], document: Mapping[str, Any]) -> None:
-    """Print the stages and the functions of one piece of work."""
-    print(f"\n{title}: {document['seconds']:.2f} s\n\n| stage | share |\n| --- | --- |")
-    for name, share in stages.items():
-        print(f"| {name} | {share:.0%} |")
-    print("\n| function, by itself | calls | share |\n| --- | --- | --- |")
-    for row in document["functions"]:
-        print(f"| `{row['function']}` | {row['calls']} | {row['share']:.1%} |")
+    """Print the stages and the functions of one profile."""
+    print(f"\n{title}: {document['seconds']:.2f} s\n")
+    print(markdown_table(("stage", "share"), [(n, f"{share:.0%}") for n, share in stages.items()]))
+    rows = [
+        (f"`{row['function']}`", row["calls"], f"{row['share']:.1%}")
+        for row in document["functions"]
+    ]
+    print("\n" + markdown_table(("function, own time", "calls", "share"), rows))
 
 
-def main(arguments: Sequence[str] | None = None) -> None:
+def main(command_line: Sequence[str] | None = None) -> None:
     """Profile, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = arguments(__doc__, "profile")
     parser.add_argument("--subjects", type=int, default=60)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/profile.json"))
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(command_line)
     torch.set_num_threads(1)
-    config = TrainConfig(subjects=given.subjects)
+    config = TrainConfig(subjects=options.subjects)
     recordings = open_recordings(
         config.data, config.subjects, cache=True, workers=1, loading=None
-    )  # rendering is not what is measured
-    train(config.model_copy(update={"subjects": 2}), recordings=recordings[:2])  # nor are imports
+    )  # rendering is not measured
+    small = config.model_copy(update={"subjects": 2})
+    train(small, recordings=recordings[:2])  # imports aren't, either
     seconds, stats = profiled(lambda: train(config, recordings=recordings))
-    found = functions(stats)
-    shares = {name: found[key][2] / seconds for name, key in STAGES.items() if key in found}
+    totals = functions(stats)
+    shares = {name: totals[key][2] / seconds for name, key in STAGES.items() if key in totals}
     shares["rest"] = 1 - sum(shares.values())
-    epoch = {**told(seconds, stats), "stages": shares}
+    epoch = {**summary(seconds, stats), "stages": shares}
     show("One epoch", shares, epoch)
     with tempfile.TemporaryDirectory() as folder:
         video = Path(folder) / "face.mp4"
         write_scene("webcam", 0, video, duration_s=20.0)
         predict(video)
-        found_pulse: list[Prediction] = []
-        seconds, stats = profiled(lambda: found_pulse.append(predict(video)))
-    stages = {name: s / seconds for name, s in found_pulse[0].seconds.items()}
-    prediction = {**told(seconds, stats), "stages": stages}
+        predictions: list[Prediction] = []
+        seconds, stats = profiled(lambda: predictions.append(predict(video)))
+    stages = {name: s / seconds for name, s in predictions[0].seconds.items()}
+    prediction = {**summary(seconds, stats), "stages": stages}
     show("One prediction", stages, prediction)
-    about = {"machine": platform.machine(), "cpus": os.cpu_count(), "torch": torch.__version__}
-    with atomic_path(given.out) as temporary:
-        document = {**about, "epoch": epoch, "prediction": prediction}
-        temporary.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    machine = {"machine": platform.machine(), "cpus": os.cpu_count(), "torch": torch.__version__}
+    write_json(options.out, {**machine, "epoch": epoch, "prediction": prediction})
 
 
 if __name__ == "__main__":

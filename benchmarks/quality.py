@@ -1,18 +1,15 @@
-"""Does low quality mean a large error? `python -m benchmarks.quality`.
+"""The quality index and the errors behind it: `python -m benchmarks.quality`.
 
-Prints, for windows of 10 s binned by their quality index, how many there are, how often the heart
-rate is right (within 5 bpm) and its mean absolute error; the area under the ROC curve of telling
-errors above 5 bpm by the index; and how often a rate counts as reliable where the same people were
-rendered without a pulse. Validation subjects; writes `docs/results/quality.json` and `quality.svg`.
-`--fit` prints the weights for `rppg.signals.quality` first, from training subjects.
+Prints, for windows of 10 s binned by their quality index, their number, the share of right heart
+rates (within 5 bpm) and the mean absolute error. Prints the area under the ROC curve of the index
+as a detector of errors above 5 bpm, and the share of windows that count as reliable when the same
+subjects are rendered without a pulse. Validation subjects; writes `docs/results/quality.json` and
+`quality.svg`. `--fit` first prints weights for `rppg.signals.quality`, from training subjects.
 """
 
-import argparse
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,11 +18,12 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.stats import rankdata
 
+from benchmarks.baselines import classical_methods
+from benchmarks.results import arguments, write_json
 from rppg.atomic import atomic_path
 from rppg.estimators.fcus import untrained
 from rppg.estimators.find import load_estimator
-from rppg.evaluation import Protocol, classical, measure
-from rppg.methods import METHODS
+from rppg.evaluation import Protocol, measure
 from rppg.report.figure_style import in_house_style
 from rppg.signals import (
     RELIABLE,
@@ -53,9 +51,14 @@ PULSELESS_WEIGHT = 1 / 3
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one method on one domain: evidence `(W, 3)`, quality and |error| in bpm `(W,)`.
+    """Windows of one method on one domain.
 
-    Without a pulse any rate is wrong: the error is infinite.
+    Attributes:
+        domain: the domain's key.
+        method: the method's name.
+        evidence: `(W, 3)`.
+        quality: `(W,)`.
+        error_bpm: `(W,)` absolute errors; infinite without a pulse, where any rate is wrong.
     """
 
     domain: str
@@ -67,22 +70,21 @@ class Windows:
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=40, help="of validation, a domain")
+    parser = arguments(__doc__, "quality")
+    parser.add_argument("--subjects", type=int, default=40, help="validation subjects per domain")
     parser.add_argument("--fit", action="store_true", help="fit to training subjects first")
     parser.add_argument("--training-subjects", type=int, default=80)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/quality.json"))
     options = parser.parse_args()
     if options.fit:
         weights, bias = fit(collect("train", options.training_subjects))
         print("WEIGHTS =", tuple(round(float(w), 2) for w in weights), " BIAS =", round(bias, 2))
-    found = collect("validation", options.subjects)
-    pulse = [part for part in found if np.all(np.isfinite(part.error_bpm))]
-    without = [part for part in found if not np.all(np.isfinite(part.error_bpm))]
+    parts = collect("validation", options.subjects)
+    pulse = [part for part in parts if np.all(np.isfinite(part.error_bpm))]
+    without = [part for part in parts if not np.all(np.isfinite(part.error_bpm))]
     result: dict[str, Any] = {
         "settings": {"split": "validation", "subjects": options.subjects, "window_s": WINDOW_S},
-        "all": described(pulse),
-        "groups": {f"{p.domain}/{p.method}": described([p]) for p in pulse},
+        "all": summary(pulse),
+        "groups": {f"{p.domain}/{p.method}": summary([p]) for p in pulse},
         "reliable_without_a_pulse": {
             f"{p.domain}/{p.method}": round(float(np.mean(p.quality >= RELIABLE)), 3)
             for p in without
@@ -91,19 +93,18 @@ def main() -> None:
     for row in result["all"]["bins"]:
         print("{from:.1f}–{to:.1f}  n {windows:5d}  right {right}  MAE {mae_bpm}".format(**row))
     for name, group in {"all": result["all"], **result["groups"]}.items():
-        told = {key: value for key, value in group.items() if key != "bins"}
-        print(name, told, "without a pulse", result["reliable_without_a_pulse"].get(name, ""))
-    with atomic_path(options.out) as temporary:
-        temporary.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
+        totals = {key: value for key, value in group.items() if key != "bins"}
+        print(name, totals, "without a pulse", result["reliable_without_a_pulse"].get(name, ""))
+    write_json(options.out, result)
     with atomic_path(options.out.with_suffix(".svg")) as temporary:
         draw(result["all"]["bins"]).savefig(temporary, metadata={"Date": None})
 
 
 def collect(split: str, subjects: int) -> list[Windows]:
-    """Every method on every domain, with the pulse and without."""
+    """Return the windows of every method on every domain, with the pulse and without."""
     estimators: Estimators = {"fcus": load_estimator(), "untrained": untrained()}
-    estimators |= {name: classical(name) for name in METHODS}
-    found = []
+    estimators |= classical_methods()
+    windows = []
     for domain in DOMAINS.values():
         recordings = synthetic_recordings(domain.name, split, subjects)
         rows: dict[tuple[str, bool], list[tuple[Array, Array, Array]]] = {}
@@ -111,18 +112,21 @@ def collect(split: str, subjects: int) -> list[Windows]:
             assert recording.load_truth is not None
             truth = recording.load_truth()
             pulseless = render_crops(_subject(domain, number), pulse_gain=0.0)
-            for crops, there in ((recording.load_crops(), True), (pulseless, False)):
+            for crops, has_pulse in ((recording.load_crops(), True), (pulseless, False)):
                 for method, estimator in estimators.items():
-                    part = _windows(crops, truth if there else None, estimator)
-                    rows.setdefault((method, there), []).append(part)
+                    part = _windows(crops, truth if has_pulse else None, estimator)
+                    rows.setdefault((method, has_pulse), []).append(part)
         for (method, _), parts in rows.items():
             columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-            found.append(Windows(domain.key, method, *columns))
-    return found
+            windows.append(Windows(domain.key, method, *columns))
+    return windows
 
 
 def fit(parts: list[Windows]) -> tuple[Array, float]:
-    """Logistic regression of being right, each part weighing the same, pulseless ones a third."""
+    """Return weights and bias of a logistic regression on whether windows are right.
+
+    Each part has the same weight, those without a pulse a third of it.
+    """
     x = np.concatenate([part.evidence for part in parts])
     right = np.concatenate([part.error_bpm for part in parts]) <= RIGHT_BPM
     weight = np.concatenate(
@@ -142,8 +146,8 @@ def fit(parts: list[Windows]) -> tuple[Array, float]:
     return best[:-1], float(best[-1])
 
 
-def described(parts: list[Windows]) -> dict[str, Any]:
-    """Calibration by bin, area under the ROC curve, errors at and above `RELIABLE` and below."""
+def summary(parts: list[Windows]) -> dict[str, Any]:
+    """Return calibration by bin, area under the ROC curve, and errors by reliability."""
     index = np.concatenate([part.quality for part in parts])
     error = np.concatenate([part.error_bpm for part in parts])
     wrong = error > RIGHT_BPM
@@ -176,18 +180,18 @@ def described(parts: list[Windows]) -> dict[str, Any]:
 
 @in_house_style
 def draw(rows: list[dict[str, Any]]) -> Figure:
-    """How often right, and how far off, by quality."""
-    there = [row for row in rows if row["windows"]]
-    at = [row["quality"] for row in there]
-    picture = Figure(figsize=(7.5, 3), layout="constrained")
-    left, right = picture.subplots(1, 2)
+    """Draw the share of right heart rates, and the mean absolute error, by quality."""
+    filled = [row for row in rows if row["windows"]]
+    x = [row["quality"] for row in filled]
+    figure = Figure(figsize=(7.5, 3), layout="constrained")
+    left, right = figure.subplots(1, 2)
     left.plot([0, 1], [0, 1], color="0.7", linewidth=1)
-    left.plot(at, [row["right"] for row in there], "o-", color="#0072B2")
+    left.plot(x, [row["right"] for row in filled], "o-", color="#0072B2")
     left.set(xlabel="quality", ylabel="share within 5 bpm", xlim=(0, 1), ylim=(0, 1))
-    right.plot(at, [row["mae_bpm"] for row in there], "o-", color="#D55E00")
+    right.plot(x, [row["mae_bpm"] for row in filled], "o-", color="#D55E00")
     right.axvline(RELIABLE, color="0.7", linewidth=1)
     right.set(xlabel="quality", ylabel="mean absolute error (bpm)", xlim=(0, 1), ylim=(0, None))
-    return picture
+    return figure
 
 
 def _subject(domain: Domain, number: int) -> Any:
@@ -195,7 +199,7 @@ def _subject(domain: Domain, number: int) -> Any:
 
 
 def _windows(crops: FaceCrops, truth: Pulse | None, estimator: Any) -> tuple[Array, Array, Array]:
-    """Evidence, quality and error of one recording's windows."""
+    """Return evidence, quality and error of one recording's windows."""
     protocol = Protocol()
     grid_s = uniform_grid(crops.times_s, protocol.fps)
     frames = resample_frames(crops.frames, crops.times_s, grid_s)
@@ -208,13 +212,13 @@ def _windows(crops: FaceCrops, truth: Pulse | None, estimator: Any) -> tuple[Arr
     error = np.full(len(bvp), np.inf)
     if truth is not None:
         label = cut(resample(truth.bvp, truth.times_s, grid_s))
-        found = heart_rate_bpm(bvp, protocol.fps) - heart_rate_bpm(label, protocol.fps)
-        error = np.nan_to_num(np.abs(found), nan=60.0)
+        difference = heart_rate_bpm(bvp, protocol.fps) - heart_rate_bpm(label, protocol.fps)
+        error = np.nan_to_num(np.abs(difference), nan=60.0)
     return quality_evidence(bvp, protocol.fps), quality(bvp, protocol.fps), error
 
 
 def _auc(score: Array, positive: NDArray[np.bool_]) -> float | None:
-    """Chance that a positive scores above a negative (Mann–Whitney)."""
+    """Return the probability that a positive scores above a negative (Mann–Whitney)."""
     n, m = int(np.sum(positive)), int(np.sum(~positive))
     if n == 0 or m == 0:
         return None

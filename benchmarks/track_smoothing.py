@@ -1,26 +1,26 @@
-"""What does a steady box do for the pulse? `python -m benchmarks.track_smoothing`.
+"""Effect of a smoothed face box on the pulse: `python -m benchmarks.track_smoothing`.
 
-Rendered videos of validation subjects whose heads move, and POS on crops by four boxes: the
-smoothed track (as `rppg predict` has it); the detector's boxes of every sixth frame, joined by
-straight lines; the detector's box of each frame; and one box for the whole video. Prints, for each
-domain, the mean signal-to-noise ratio over whole recordings, and the smoothed track's less each of
-the others with a 95 % interval over subjects; writes `docs/results/track_smoothing.json`.
+Rendered videos of validation subjects whose heads move, and POS on crops by four kinds of box: the
+smoothed track, as in `rppg predict`; the detector's boxes of every sixth frame, interpolated; the
+detector's box of each frame; and one box for the whole video. Prints, for each domain, the mean
+signal-to-noise ratio over whole recordings, and the difference of the smoothed track to each of the
+others with a 95 % interval over subjects. Writes `docs/results/track_smoothing.json`.
 """
 
-import argparse
-import json
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.atomic import atomic_path
+from benchmarks.by_domain import domain_arguments, measure_domains
+from rppg.cache_folder import cache_folder
 from rppg.evaluation import classical, evaluate
 from rppg.evaluation.metrics import mean
-from rppg.synthetic.cache import SPLITS, cache_folder
-from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.cache import SPLITS
+from rppg.synthetic.domains import Domain
 from rppg.synthetic.scene import truth_path, write_scene
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
 from rppg.video import Frame, read_frames
@@ -32,37 +32,45 @@ Array = NDArray[np.float64]
 
 SIZE = 54
 CRF = 12
-"""Compression that costs a camera's picture little, and a trembling box nothing at all."""
+"""Compression that changes a camera's frames little."""
 
 
 def main() -> None:
     """Measure, print, write."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--subjects", type=int, default=8)
-    parser.add_argument("--seconds", type=float, default=15.0)
-    parser.add_argument("--out", type=Path, default=Path("docs/results/track_smoothing.json"))
+    parser = domain_arguments(__doc__, "track_smoothing", subjects=8)
+    parser.add_argument("--seconds", type=float, default=15.0, help="length of each video")
     options = parser.parse_args()
-    results = {}
-    for domain in DOMAINS.values():
-        snr: dict[str, list[float]] = {}
-        for number in range(options.subjects):
-            video = _scene(domain.name, SPLITS["validation"] + number, options.seconds)
-            for kind, value in measure(video).items():
-                snr.setdefault(kind, []).append(round(value, 3))
-        results[domain.key] = {"snr_db": snr, "smoothed_less": _differences(snr)}
-        cells = "  ".join(f"{kind} {np.mean(values):6.2f}" for kind, values in snr.items())
-        print(f"{domain.key:10} {cells}", flush=True)
-        for kind, (gain, low, high) in results[domain.key]["smoothed_less"].items():
-            print(f"{'':10} smoothed less {kind}: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
-    with atomic_path(options.out) as temporary:
-        settings = {"subjects": options.subjects, "seconds": options.seconds, "crf": CRF}
-        settings |= {"split": "validation", "method": "pos"}
-        text = json.dumps({"settings": settings, "domains": results}, indent=1)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    settings = {"subjects": options.subjects, "seconds": options.seconds, "crf": CRF}
+    settings |= {"split": "validation", "method": "pos"}
+    measure_domains(
+        options.out,
+        settings,
+        lambda domain: measure_domain(domain, options.subjects, options.seconds),
+        again=options.again,
+        report=report,
+    )
+
+
+def measure_domain(domain: Domain, subjects: int, seconds: float) -> dict[str, Any]:
+    """Return SNRs in dB of all subjects by kind of box, and the differences to the smoothed one."""
+    snr: dict[str, list[float]] = {}
+    for index in range(subjects):
+        video = _scene(domain.name, SPLITS["validation"] + index, seconds)
+        for kind, value in measure(video).items():
+            snr.setdefault(kind, []).append(round(value, 3))
+    return {"snr_db": snr, "smoothed_less": _differences(snr)}
+
+
+def report(domain: Domain, result: dict[str, Any]) -> None:
+    """Print a domain's results."""
+    cells = "  ".join(f"{kind} {np.mean(values):6.2f}" for kind, values in result["snr_db"].items())
+    print(f"{domain.key:10} {cells}", flush=True)
+    for kind, (gain, low, high) in result["smoothed_less"].items():
+        print(f"{'':10} smoothed minus {kind}: {gain:+.2f} dB ({low:+.2f} to {high:+.2f})")
 
 
 def measure(video: Path) -> dict[str, float]:
-    """SNR of POS in dB by kind of box."""
+    """Return the SNR of POS in dB by kind of box."""
     frames = list(read_frames(video))
     times_s = np.array([frame.time_s for frame in frames])
     rare, each = FaceTrack(), FaceTrack(every_s=0.0)
@@ -73,22 +81,28 @@ def measure(video: Path) -> dict[str, float]:
     each.finish()
     smoothed = [rare.box_at(time_s) for time_s in times_s]
     boxes = {
-        "smoothed": np.array([known[0] for known in smoothed if known is not None]),
-        "joined": _joined(rare, times_s),
-        "each frame": _joined(each, times_s),
+        "smoothed": np.array([item[0] for item in smoothed if item is not None]),
+        "joined": _interpolated(rare, times_s),
+        "each frame": _interpolated(each, times_s),
         "fixed": np.tile(np.median(rare.detections[1], axis=0), (len(frames), 1)),
     }
     table = np.loadtxt(truth_path(video), delimiter=",", skiprows=1)
     truth = Pulse(table[:, 0], table[:, 1])
     recordings = [
-        Recording(kind, "scenes", video.stem, partial(_crops, frames, box), lambda: truth)
+        Recording(
+            name=kind,
+            dataset="scenes",
+            subject=video.stem,
+            load_crops=partial(_crops, frames, box),
+            load_truth=lambda: truth,
+        )
         for kind, box in boxes.items()
     ]
-    found = evaluate(recordings, {"pos": classical("pos")})
-    return {row.record: row.snr_db for row in found.clips}
+    evaluation = evaluate(recordings, {"pos": classical("pos")})
+    return {row.record: row.snr_db for row in evaluation.clips}
 
 
-def _joined(track: FaceTrack, times_s: Array) -> Array:
+def _interpolated(track: FaceTrack, times_s: Array) -> Array:
     seen_s, boxes = track.detections
     return np.column_stack([np.interp(times_s, seen_s, side) for side in boxes.T])
 
@@ -105,17 +119,17 @@ def _crops(frames: list[Frame], boxes: Array) -> FaceCrops:
 
 
 def _differences(snr: Mapping[str, list[float]]) -> dict[str, tuple[float, float, float]]:
-    subjects = [str(k) for k in range(len(snr["smoothed"]))]
-    out = {}
+    subjects = [str(index) for index in range(len(snr["smoothed"]))]
+    differences = {}
     for kind, values in snr.items():
         if kind != "smoothed":
             gain = mean(np.subtract(snr["smoothed"], values), subjects)
-            out[kind] = (round(gain.value, 3), round(gain.low, 3), round(gain.high, 3))
-    return out
+            differences[kind] = (round(gain.value, 3), round(gain.low, 3), round(gain.high, 3))
+    return differences
 
 
 def _scene(domain: str, number: int, seconds: float) -> Path:
-    """A rendered video, made on first use."""
+    """Return a rendered video, from the cache or rendered now."""
     path = cache_folder() / "scenes" / f"{domain}-{number}-{seconds:g}s-crf{CRF}.mp4"
     if not (path.exists() and truth_path(path).exists()):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,4 +1,4 @@
-"""The training iterations that are timed: a small MLP, CNN and transformer."""
+"""The models that are trained: a small MLP, CNN and transformer."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,8 +15,8 @@ class Case:
     """A model with its batch.
 
     Attributes:
-        name: what it is called in the table.
-        build: makes the model.
+        name: its name in the tables.
+        build: builds the model.
         batch: input shape.
         rank: of the projector's noise subspace, in every layer.
     """
@@ -26,8 +26,8 @@ class Case:
     batch: tuple[int, ...]
     rank: int
 
-    def make(self) -> tuple[nn.Module, Tensor, Tensor]:
-        """The model, an input batch and labels, the same every time."""
+    def build_all(self) -> tuple[nn.Module, Tensor, Tensor]:
+        """Return the model, an input batch and labels, the same every time."""
         torch.manual_seed(0)
         model = self.build()
         x = torch.randn(self.batch)
@@ -35,7 +35,7 @@ class Case:
 
 
 def mlp() -> nn.Module:
-    """Three hidden layers of 512."""
+    """Return a network of three hidden layers of 512."""
     return nn.Sequential(
         nn.Linear(256, 512), nn.GELU(),
         nn.Linear(512, 512), nn.GELU(),
@@ -45,7 +45,7 @@ def mlp() -> nn.Module:
 
 
 def cnn() -> nn.Module:
-    """Four convolutions with BatchNorm on 16×16 pictures."""
+    """Return a network of four convolutions with BatchNorm, for 16×16 images."""
     layers: list[nn.Module] = []
     channels = (3, 16, 32, 32, 64)
     for i, (before, after) in enumerate(pairwise(channels)):
@@ -66,7 +66,7 @@ class Transformer(nn.Module):
         self.head = nn.Linear(128, CLASSES)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Class scores of sequences `(B, 64, 128)`."""
+        """Return class scores of sequences `(B, 64, 128)`."""
         scores: Tensor = self.head(self.encoder(x).mean(1))
         return scores
 

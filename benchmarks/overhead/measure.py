@@ -1,4 +1,4 @@
-"""Time by interleaved runs; operations, floating point operations and memory by counting."""
+"""Time of interleaved iterations; counts of operations, floating point operations and memory."""
 
 import time
 from collections.abc import Mapping
@@ -13,20 +13,20 @@ from benchmarks.overhead.variants import Iteration
 
 WARM_UP = 3
 PERIOD = 5
-"""Iterations of LookSAM's period: only whole ones are timed."""
+"""LookSAM's period in iterations: only whole periods are timed."""
 
 CHUNK_S = 0.25
-"""About how long one variant runs before the next has its turn."""
+"""About how long one variant runs before the next one."""
 
 
 @dataclass(frozen=True)
 class Counts:
-    """What one iteration does, whatever the machine is doing beside it.
+    """Counts of one iteration, independent of the machine's load.
 
     Attributes:
-        operations: calls of ATen operations; a `foreach` over all tensors is one.
+        operations: calls of ATen operations; a `foreach` over all tensors counts as one.
         gflop: floating point operations of matrix products and convolutions, in units of 1e9.
-        peak_mb: most memory that was allocated at one moment beyond what was before it.
+        peak_mb: peak of the allocated memory, minus that before the iteration.
     """
 
     operations: int
@@ -47,10 +47,10 @@ class _Operations(TorchDispatchMode):
 def interleaved_times(
     iterations: Mapping[str, Iteration], rounds: int
 ) -> tuple[dict[str, list[float]], dict[str, list[float]]]:
-    """Seconds per iteration, and per observation with the decomposition that follows, by round.
+    """Return seconds per iteration, and per observation with its decomposition, by round.
 
-    In each round every variant runs for about `CHUNK_S`, one after another, so that what slows the
-    machine for longer than that slows them all.
+    In each round all variants run one after another for about `CHUNK_S`, so that other load on the
+    machine slows all of them.
     """
     steps = {}
     for name, iteration in iterations.items():
@@ -58,8 +58,8 @@ def interleaved_times(
             iteration.step()
         started = time.perf_counter()
         iteration.step()
-        fives = CHUNK_S / (PERIOD * (time.perf_counter() - started))
-        steps[name] = PERIOD * max(1, round(fives))
+        periods = CHUNK_S / (PERIOD * (time.perf_counter() - started))
+        steps[name] = PERIOD * max(1, round(periods))
     per_step: dict[str, list[float]] = {name: [] for name in iterations}
     per_observation: dict[str, list[float]] = {name: [] for name in iterations}
     for _ in range(rounds):
@@ -78,7 +78,7 @@ def interleaved_times(
 
 
 def count(iteration: Iteration, steps: int = 5) -> Counts:
-    """Mean counts over some iterations (LookSAM's differ from one to the next)."""
+    """Return mean counts over `steps` iterations, as LookSAM's iterations differ."""
     for _ in range(WARM_UP):
         iteration.step()
     with _Operations() as operations:
@@ -96,12 +96,12 @@ def count(iteration: Iteration, steps: int = 5) -> Counts:
 
 
 def _peak_bytes(iteration: Iteration) -> int:
-    """Highest running sum of the allocator's events in one iteration."""
+    """Return the highest running sum of the allocator's events in one iteration."""
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         iteration.step()
     held = peak = 0
-    found: Any = profiler.profiler
-    events = [e for e in found.kineto_results.events() if e.name() == "[memory]"]
+    recorded: Any = profiler.profiler
+    events = [e for e in recorded.kineto_results.events() if e.name() == "[memory]"]
     for event in sorted(events, key=lambda e: e.start_ns()):
         held += event.nbytes()
         peak = max(peak, held)

@@ -1,4 +1,4 @@
-"""The optimizers that are timed, each as a function that makes one whole training iteration."""
+"""The optimizers that are measured, each as a whole training iteration."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ from benchmarks.overhead.cases import Case
 
 LR = 1e-3
 OBSERVED = 64
-"""Noise vectors, or pictures or sequences, that one observation sees."""
+"""Number of noise samples in one observation."""
 
 
 @dataclass(frozen=True)
@@ -20,8 +20,8 @@ class Iteration:
     """One variant, ready to run.
 
     Attributes:
-        step: makes one training iteration, forward and backward pass included.
-        observe: lets the projector observe noise anew; None where there is no projector.
+        step: runs one training iteration, including forward and backward pass.
+        observe: lets the projector observe noise again; None without a projector.
         parameters: number of parameters.
     """
 
@@ -58,9 +58,9 @@ REFERENCE = "SAM of pytorch_optimizer"
 VARIANTS = (*WRAPPED, REFERENCE)
 
 
-def make_iteration(variant: str, case: Case) -> Iteration:
-    """The variant on a model of its own."""
-    model, x, labels = case.make()
+def build_iteration(variant: str, case: Case) -> Iteration:
+    """Return the variant with a new model."""
+    model, x, labels = case.build_all()
     parameters = sum(p.numel() for p in model.parameters())
     if variant == REFERENCE:
         return Iteration(_reference_step(model, x, labels), None, parameters)

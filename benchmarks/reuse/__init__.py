@@ -1,9 +1,9 @@
-"""The three wrappers on unsupervised tasks that have nothing to do with rPPG.
+"""The three wrappers on unsupervised tasks outside rPPG: `python -m benchmarks.reuse`.
 
-tasks/        one task a module: its data, model, loss, metric and search space
-levels.py     how a flat dictionary of options becomes a stack of wrappers
-protocol.py   tuning and table: which run is made, on which seed
-runs.py       finished runs, kept in a file, so that a broken off benchmark goes on
+tasks/        one module per task: its data, model, loss, metric and search space
+levels.py     a stack of wrappers from a flat dictionary of options
+protocol.py   tuning and table: which settings are tried, on which seeds
+trials.py     finished trials in a file, so that an interrupted benchmark continues
 statistics.py paired differences and their intervals
 report.py     the tables
 """

@@ -1,4 +1,4 @@
-"""A flat dictionary of options as a stack of wrappers: what is absent from it is left out."""
+"""A stack of wrappers from a flat dictionary of options; a level without options is left out."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ LEVELS: Mapping[str, Sequence[str]] = {
     "smooth": ("rho",),
     "project": ("clear",),
 }
-"""The options that belong to each level; a task's space has these names beside the optimizer's.
+"""Each level's options; a task's search space has these and the optimizer's.
 
 mask    the prior's one number
 rho     SAM's radius
 clear   whether the weights' response to noise is removed before the first step: True, False, or
-        "only", which removes it and then doesn't project, so that the first weights alone differ
+        "only", which removes it and then doesn't project, so that only the first weights differ
 """
 
 
 def wrap(
     optimizer: Optimizer, model: nn.Module | None, prior: PriorLike | None, options: Options
 ) -> Optimizer:
-    """Wrap an optimizer in the levels whose options are there, in the canonical order."""
+    """Wrap an optimizer in the levels that have options, in the canonical order."""
     if "clear" in options:
         optimizer = gradreg.NullSpaceProjector(optimizer, model, energy=0.99)
     if "rho" in options:
@@ -50,8 +50,17 @@ def projector(optimizer: Optimizer) -> gradreg.NullSpaceProjector | None:
     return None
 
 
+def observe_noise(optimizer: Optimizer, layer: nn.Module, noise: Tensor, options: Options) -> None:
+    """Show noise to the projector, if there is one, by passing it through a layer; then clear."""
+    level = projector(optimizer)
+    if level is not None:
+        with level.observe_noise():
+            layer(noise)
+        clear(level, options)
+
+
 def clear(level: gradreg.NullSpaceProjector, options: Options) -> None:
-    """Remove the response to the observed noise, if the options say so."""
+    """Remove the response to the observed noise, if the options ask for it."""
     if options["clear"]:
         level.clear()
     if options["clear"] == "only":
@@ -61,13 +70,13 @@ def clear(level: gradreg.NullSpaceProjector, options: Options) -> None:
 def verify(
     optimizer: Optimizer, tensor: Tensor, evidence: Tensor, options: Options
 ) -> tuple[Tensor, Tensor]:
-    """Verify where there is a mask; otherwise keep all."""
+    """Verify if there is a mask; otherwise keep all."""
     if "mask" not in options:
         return tensor, torch.ones_like(evidence)
-    checked: tuple[Tensor, Tensor] = optimizer.verify(tensor, evidence)  # type: ignore[attr-defined]
-    return checked
+    verified: tuple[Tensor, Tensor] = optimizer.verify(tensor, evidence)  # type: ignore[attr-defined]
+    return verified
 
 
 def kept_mean(losses: Tensor, keep: Tensor) -> Tensor:
-    """Mean over what is kept; zero, not NaN, where nothing is."""
+    """Return the mean over what is kept; zero, not NaN, if nothing is."""
     return (losses * keep).sum() / keep.sum().clamp_min(1)

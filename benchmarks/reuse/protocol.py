@@ -1,10 +1,10 @@
-"""Which runs are made: the same number of trials for each variant, then the table.
+"""The protocol: tuning with the same budget for each variant, then the table.
 
-1. Tuning. For each task and variant, `trials` settings are drawn at random, without repetition,
-   from the task's space: the optimizer's options for all variants, and those of the levels that
-   the variant has. Each runs on the tuning seeds; the best mean of the main metric wins.
-2. Table. The winner runs on the table's seeds, none of which was used for tuning, and is compared
-   with the plain optimizer seed by seed.
+1. Tuning. For each task and variant, some settings are drawn at random, without repetition, from
+   the task's space: the optimizer's options for all variants, and those of the variant's levels.
+   Each is tried on the tuning seeds; the best mean of the main metric wins.
+2. Table. The winner is evaluated on the table's seeds, none of which was used for tuning, and
+   compared with the plain optimizer seed by seed.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ import itertools
 import math
 import random
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
@@ -21,9 +20,10 @@ from typing import Any
 import torch
 
 from benchmarks.reuse.levels import LEVELS
-from benchmarks.reuse.runs import Runs, run_key
 from benchmarks.reuse.statistics import Interval, paired_gain
 from benchmarks.reuse.tasks import TASKS, Task
+from benchmarks.reuse.trials import Trials, trial_key
+from rppg.processes import work_through
 
 Options = dict[str, Any]
 
@@ -33,7 +33,7 @@ class Variant:
     """An optimizer with some of the levels.
 
     Args:
-        levels: those it has.
+        levels: names of the levels.
         fixed: options that aren't tuned.
     """
 
@@ -56,15 +56,15 @@ VARIANTS: Mapping[str, Variant] = {
 
 @dataclass(frozen=True)
 class Budget:
-    """How much is run.
+    """The size of the benchmark.
 
     Args:
-        trials: settings tried for each variant.
+        settings: number of settings tried for each variant.
         tuning_seeds: seeds on which they are tried.
         table_seeds: seeds of the table.
     """
 
-    trials: int
+    settings: int
     tuning_seeds: Sequence[int]
     table_seeds: Sequence[int]
 
@@ -77,28 +77,28 @@ class Budget:
             )
 
 
-FULL = Budget(trials=20, tuning_seeds=range(100, 103), table_seeds=range(12))
-QUICK = Budget(trials=2, tuning_seeds=range(100, 102), table_seeds=range(2))
+FULL = Budget(settings=20, tuning_seeds=range(100, 103), table_seeds=range(12))
+QUICK = Budget(settings=2, tuning_seeds=range(100, 102), table_seeds=range(2))
 
 
-def settings(task: Task, variant: str, trials: int) -> list[Options]:
-    """Draw the settings that are tried, the same at every call."""
+def settings(task: Task, variant: str, count: int) -> list[Options]:
+    """Draw `count` settings to try, the same at every call."""
     chosen = VARIANTS[variant]
     of_levels = {option for options in LEVELS.values() for option in options}
     own = {option for level in chosen.levels for option in LEVELS[level]}
     names = [name for name in task.space if name in own or name not in of_levels]
     choices = [[chosen.fixed[name]] if name in chosen.fixed else task.space[name] for name in names]
     grid = list(itertools.product(*choices))
-    drawn = random.Random(f"{task.name} {variant}").sample(grid, min(trials, len(grid)))
+    drawn = random.Random(f"{task.name} {variant}").sample(grid, min(count, len(grid)))
     return [dict(zip(names, values, strict=True)) for values in drawn]
 
 
-def winner(task: Task, runs: Runs, tried: Sequence[Options], seeds: Sequence[int]) -> Options:
+def winner(task: Task, trials: Trials, tried: Sequence[Options], seeds: Sequence[int]) -> Options:
     """Return the setting with the best mean; a setting that failed on a seed can't win."""
     sign = 1.0 if task.metric.higher_is_better else -1.0
 
     def score(options: Options) -> float:
-        mean = sign * fmean(runs[run_key(task, options, seed)] for seed in seeds)
+        mean = sign * fmean(trials[trial_key(task, options, seed)] for seed in seeds)
         return mean if math.isfinite(mean) else -math.inf
 
     return max(tried, key=score)
@@ -106,12 +106,12 @@ def winner(task: Task, runs: Runs, tried: Sequence[Options], seeds: Sequence[int
 
 @dataclass(frozen=True)
 class Row:
-    """A variant's line in the table of a task.
+    """A variant's row in the table of a task.
 
     Args:
         options: the tuned setting.
-        values: the main metric, one a table seed.
-        gain: over the plain optimizer, positive where better; None for the plain one.
+        values: the main metric, one per table seed.
+        gain: over the plain optimizer, positive if better; None for the plain one.
         tuned: the main metric's mean on the tuning seeds.
     """
 
@@ -122,41 +122,40 @@ class Row:
 
 
 def run_all(
-    names: Sequence[str], budget: Budget, runs: Runs, *, quick: bool, workers: int
+    names: Sequence[str], budget: Budget, trials: Trials, *, quick: bool, workers: int
 ) -> dict[str, dict[str, Row]]:
-    """Make all runs that aren't there yet, and return the rows by task and variant."""
+    """Compute all missing trials, and return the rows by task and variant."""
     tried = {
         (name, variant): [
             {**options, **(TASKS[name].quick if quick else {})}
-            for options in settings(TASKS[name], variant, budget.trials)
+            for options in settings(TASKS[name], variant, budget.settings)
         ]
         for name in names
         for variant in VARIANTS
     }
-    with ProcessPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        _make(pool, runs, [
-            (name, options, seed)
-            for (name, _), candidates in tried.items()
-            for options in candidates
-            for seed in budget.tuning_seeds
-        ])  # fmt: skip
-        best = {
-            key: winner(TASKS[key[0]], runs, candidates, budget.tuning_seeds)
-            for key, candidates in tried.items()
-        }
-        _make(pool, runs, [
-            (name, options, seed)
-            for (name, _), options in best.items()
-            for seed in budget.table_seeds
-        ])  # fmt: skip
-    return {name: dict(_rows(TASKS[name], runs, best, budget)) for name in names}
+    tuning = [
+        (name, options, seed)
+        for (name, _), candidates in tried.items()
+        for options in candidates
+        for seed in budget.tuning_seeds
+    ]
+    _compute(trials, tuning, workers)
+    best = {
+        key: winner(TASKS[key[0]], trials, candidates, budget.tuning_seeds)
+        for key, candidates in tried.items()
+    }
+    table = [
+        (name, options, seed) for (name, _), options in best.items() for seed in budget.table_seeds
+    ]
+    _compute(trials, table, workers)
+    return {name: dict(_rows(TASKS[name], trials, best, budget)) for name in names}
 
 
 def _rows(
-    task: Task, runs: Runs, best: Mapping[tuple[str, str], Options], budget: Budget
+    task: Task, trials: Trials, best: Mapping[tuple[str, str], Options], budget: Budget
 ) -> Iterator[tuple[str, Row]]:
     def values(variant: str, seeds: Sequence[int]) -> list[float]:
-        return [runs[run_key(task, best[task.name, variant], seed)] for seed in seeds]
+        return [trials[trial_key(task, best[task.name, variant], seed)] for seed in seeds]
 
     plain = values("plain", budget.table_seeds)
     for variant in VARIANTS:
@@ -173,26 +172,35 @@ def _rows(
         )
 
 
-def _make(
-    pool: ProcessPoolExecutor, runs: Runs, wanted: Sequence[tuple[str, Options, int]]
-) -> None:
-    """Make the runs that are missing; save every few, so that little is lost."""
-    keys = {run_key(TASKS[name], options, seed): (name, options, seed)
+Job = tuple[str, Options, int]
+"""A trial to compute: a task's name, options and a seed."""
+
+
+def _compute(trials: Trials, wanted: Sequence[Job], workers: int) -> None:
+    """Compute the missing trials; save after every 50 of them."""
+    jobs = {trial_key(TASKS[name], options, seed): (name, options, seed)
             for name, options, seed in wanted}  # fmt: skip
-    missing = [key for key in keys if key not in runs]
-    print(f"{len(missing)} runs to make, {len(keys) - len(missing)} there", flush=True)
+    missing = [key for key in jobs if key not in trials]
+    print(f"{len(missing)} trials to compute, {len(jobs) - len(missing)} finished", flush=True)
+    finished = 0
+
+    def done(index: int, value: float | None) -> None:
+        nonlocal finished
+        if value is None:
+            raise RuntimeError(f"{missing[index]}: its process died; use fewer workers")
+        trials.add(missing[index], value)
+        finished += 1
+        if finished % 50 == 0:
+            trials.save()
+            print(f"{finished} of {len(missing)}", flush=True)
+
     try:
-        for i, (key, value) in enumerate(
-            zip(missing, pool.map(_run, [keys[key] for key in missing], chunksize=2), strict=True)
-        ):
-            runs.add(key, value)
-            if i % 50 == 49:
-                runs.save()
-                print(f"{i + 1} of {len(missing)}", flush=True)
+        work_through(_train, [jobs[key] for key in missing], workers, done)
     finally:
-        runs.save()
+        trials.save()
 
 
-def _run(wanted: tuple[str, Options, int]) -> float:
-    name, options, seed = wanted
+def _train(job: Job) -> float:
+    torch.set_num_threads(1)
+    name, options, seed = job
     return TASKS[name].run(options, seed)

@@ -1,4 +1,4 @@
-"""The tables, as text and as data."""
+"""The tables, as Markdown and as JSON values."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import asdict
 from statistics import fmean, stdev
 from typing import Any
 
+from benchmarks.results import markdown_table
 from benchmarks.reuse.protocol import Budget, Row
 from benchmarks.reuse.statistics import paired_gain
 from benchmarks.reuse.tasks import TASKS
@@ -18,34 +19,32 @@ CONTRASTS = {
     "project over cleared, then plain": ("project", "cleared, then plain"),
     "all three over project": ("all three", "project"),
 }
-"""What a level adds to others: variant and reference."""
+"""Comparisons that show what a level adds to others: variant and reference."""
 
 BEGIN, END = "<!-- tables: python -m benchmarks.reuse -->", "<!-- end of tables -->"
 
 
 def tables(rows: Rows) -> str:
-    """Return a table a task, then who helps where, then what levels add to others, in Markdown."""
+    """Return Markdown: a table per task, one of verdicts, and one of `CONTRASTS`."""
     parts = []
     for name, variants in rows.items():
         metric = TASKS[name].metric
         better = "higher" if metric.higher_is_better else "lower"
         parts += [f"**{name}** ({TASKS[name].title}). {metric.name}; {better} is better.\n"]
-        parts += ["| variant | mean ± sd | gain over plain, 95 % interval | |", "| --- " * 4 + "|"]
-        for variant, row in variants.items():
-            parts.append(_line(variant, row))
-        parts.append("")
+        head = ["variant", "mean ± sd", "gain over plain, 95 % interval", ""]
+        parts += [markdown_table(head, [_cells(name, row) for name, row in variants.items()]), ""]
     names = list(rows)
-    variants = [variant for variant in rows[names[0]] if variant != "plain"]
-    parts += ["| over plain | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
-    for variant in variants:
-        gains = [rows[name][variant].gain for name in names]
-        cells = [gain.verdict if gain else "" for gain in gains]
-        parts.append(f"| {variant} | " + " | ".join(cells) + " |")
-    parts += ["", "| | " + " | ".join(names) + " |", "| --- " * (len(names) + 1) + "|"]
-    for title, (variant, reference) in CONTRASTS.items():
-        cells = [_contrast(name, rows[name], variant, reference) for name in names]
-        parts.append(f"| {title} | " + " | ".join(cells) + " |")
-    return "\n".join(parts)
+    others = [variant for variant in rows[names[0]] if variant != "plain"]
+    verdicts = [
+        [variant, *(gain.verdict if (gain := rows[name][variant].gain) else "" for name in names)]
+        for variant in others
+    ]
+    contrasts = [
+        [title, *(_contrast(name, rows[name], *pair) for name in names)]
+        for title, pair in CONTRASTS.items()
+    ]
+    parts += [markdown_table(["over plain", *names], verdicts), ""]
+    return "\n".join([*parts, markdown_table(["", *names], contrasts)])
 
 
 def _contrast(name: str, variants: Mapping[str, Row], variant: str, reference: str) -> str:
@@ -54,18 +53,18 @@ def _contrast(name: str, variants: Mapping[str, Row], variant: str, reference: s
     return f"{gain.mean:+.3f} ({gain.low:+.3f} to {gain.high:+.3f}) {gain.verdict}"
 
 
-def _line(variant: str, row: Row) -> str:
+def _cells(variant: str, row: Row) -> list[str]:
     spread = f"{fmean(row.values):.3f} ± {stdev(row.values):.3f}"
     if row.gain is None:
-        return f"| {variant} | {spread} | | |"
+        return [variant, spread, "", ""]
     gain = f"{row.gain.mean:+.3f} ({row.gain.low:+.3f} to {row.gain.high:+.3f})"
-    return f"| {variant} | {spread} | {gain} | {row.gain.verdict} |"
+    return [variant, spread, gain, row.gain.verdict]
 
 
 def as_json(rows: Rows, budget: Budget) -> dict[str, Any]:
-    """Return everything that the tables are made from."""
+    """Return all numbers behind the tables."""
     return {
-        "trials": budget.trials,
+        "trials": budget.settings,
         "tuning_seeds": list(budget.tuning_seeds),
         "table_seeds": list(budget.table_seeds),
         "tasks": {
@@ -77,16 +76,3 @@ def as_json(rows: Rows, budget: Budget) -> dict[str, Any]:
             for name, variants in rows.items()
         },
     }
-
-
-def insert(page: str, text: str) -> str:
-    """Put the tables between the two marks of a page.
-
-    Raises:
-        ValueError: the page lacks a mark.
-    """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"expected the marks {BEGIN!r} and {END!r} in the page, found them not")
-    return f"{before}{BEGIN}\n\n{text}\n\n{END}{after}"

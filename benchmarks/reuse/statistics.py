@@ -1,4 +1,4 @@
-"""Paired differences over seeds, and how sure they are."""
+"""Paired differences over seeds, with confidence intervals."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Interval:
 
     @property
     def verdict(self) -> str:
-        """`"helps"` or `"harms"` where the interval excludes zero, otherwise `"unclear"`."""
+        """`"helps"` or `"harms"` if the interval excludes zero, otherwise `"unclear"`."""
         if self.low > 0:
             return "helps"
         return "harms" if self.high < 0 else "unclear"
@@ -47,13 +47,13 @@ def paired_gain(
     with the sign that makes a gain positive.
 
     Args:
-        values: one a seed.
-        baseline: of the same seeds, in the same order.
+        values: one per seed.
+        baseline: for the same seeds, in the same order.
         higher_is_better: the metric's direction.
-        confidence: of the interval.
+        confidence: coverage of the interval.
 
     Raises:
-        ValueError: other than two or more pairs.
+        ValueError: fewer than two pairs, or lists of different lengths.
     """
     if len(values) != len(baseline) or len(values) < 2:
         raise ValueError(

@@ -1,4 +1,4 @@
-"""open-rppg on one video, in an environment of its own.
+"""Speed of open-rppg on one video, in its own environment.
 
 It is also imported as `rppg`, so this file is run by its path, with that environment's Python.
 Arguments: the model, the video, the monotonic time at which the process was started.
@@ -7,13 +7,13 @@ Arguments: the model, the video, the monotonic time at which the process was sta
 import sys
 import time
 
-from process import Stopwatch, memory_mb, tell
+from process import Stopwatch, memory_mb, print_json
 
 import rppg
 
 
 def main() -> None:
-    """Measure and tell."""
+    """Measure and print."""
     model, path, started = sys.argv[1:]
     imports_mb = memory_mb("VmRSS")
     network = rppg.Model(model)
@@ -21,7 +21,7 @@ def main() -> None:
     watch = Stopwatch()
     network.process_video(path)
     frames = network.statistic["frames"]
-    tell(
+    print_json(
         {
             "startup_s": startup_s,
             "frames": frames,

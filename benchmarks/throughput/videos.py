@@ -1,7 +1,7 @@
-"""The benchmark's videos: ten seconds rendered once, then played forth and back for minutes.
+"""The benchmark's videos: ten seconds rendered once, then repeated forwards and backwards.
 
-Encoded pictures are repeated without being encoded again, each copy with times of its own, so that
-half an hour costs no more than its bytes.
+Encoded frames are copied with new timestamps instead of being encoded again, so that a video of
+half an hour is written fast.
 """
 
 from fractions import Fraction
@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
-from rppg.synthetic.cache import cache_folder, find_domain
+from rppg.cache_folder import cache_folder
+from rppg.synthetic.cache import find_domain
 from rppg.synthetic.render import Viewport, render
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.video import read_frames, write_video
@@ -22,13 +23,13 @@ DOMAIN, SUBJECT = "webcam", 0
 RENDERED_S = 10.0
 FPS = 30
 BIT_RATE = 5_000_000
-"""As webcams and phones write at 720p."""
+"""Typical of webcams and phones at 720p."""
 NOISE_GAIN = 3.0
-"""Noise of a pixel against that of a crop's, which is a mean over many."""
+"""Noise of a pixel relative to that of a crop's pixel, which is a mean over many."""
 
 
 def long_video(width: int, height: int, minutes: float) -> Path:
-    """A file of a rendered face, made on first use: `width` × `height`, 30 Hz, H.264."""
+    """Return a video of a rendered face, from the cache or written now: 30 Hz, H.264."""
     path = cache_folder() / "throughput" / f"{height}p-{minutes:g}min.mp4"
     if not path.exists():
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,7 +38,7 @@ def long_video(width: int, height: int, minutes: float) -> Path:
 
 
 def _segment(width: int, height: int) -> Path:
-    """The rendered part and its reverse; the larger sizes are enlarged from 1280 × 720."""
+    """Return the rendered part and its reverse; larger sizes are enlarged from 1280 × 720."""
     path = cache_folder() / "throughput" / f"{height}p-segment.mp4"
     if path.exists():
         return path
@@ -45,8 +46,8 @@ def _segment(width: int, height: int) -> Path:
         small = _segment(1280, 720)
         write_video(path, (_enlarged(f.rgb, width, height) for f in read_frames(small)), fps=FPS)
         return path
-    forth = _rendered(draw_subject(find_domain(DOMAIN), SUBJECT, RENDERED_S), width, height)
-    write_video(path, chain(forth, forth[::-1]), fps=FPS, bit_rate=BIT_RATE)
+    frames = _rendered(draw_subject(find_domain(DOMAIN), SUBJECT, RENDERED_S), width, height)
+    write_video(path, chain(frames, frames[::-1]), fps=FPS, bit_rate=BIT_RATE)
     return path
 
 
@@ -59,13 +60,13 @@ def _rendered(subject: SyntheticSubject, width: int, height: int) -> NDArray[np.
 
 
 def _enlarged(rgb: NDArray[np.uint8], width: int, height: int) -> NDArray[np.uint8]:
-    picture = av.VideoFrame.from_ndarray(rgb, format="rgb24")
-    larger = picture.reformat(width=width, height=height, interpolation="BICUBIC")
+    frame = av.VideoFrame.from_ndarray(rgb, format="rgb24")
+    larger = frame.reformat(width=width, height=height, interpolation="BICUBIC")
     return np.asarray(larger.to_ndarray(), dtype=np.uint8)
 
 
 def repeat(segment: Path, path: Path, minutes: float) -> None:
-    """The segment's packets again and again, until the video is long enough."""
+    """Write the segment's packets repeatedly, until the video has the requested length."""
     with (
         atomic_path(path) as temporary,
         av.open(str(segment)) as source,

@@ -1,4 +1,4 @@
-"""The benchmark outside rPPG: its protocol, its tasks in short runs, and the results on file."""
+"""The benchmark outside rPPG: its protocol, its tasks in short trainings, its stored results."""
 
 import json
 import math
@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy.stats import ttest_rel
 
+from benchmarks.results import with_tables
 from benchmarks.reuse import protocol
 from benchmarks.reuse.levels import LEVELS
 from benchmarks.reuse.protocol import VARIANTS, Budget, Row, run_all, settings, winner
-from benchmarks.reuse.report import as_json, insert, tables
-from benchmarks.reuse.runs import Runs, run_key
+from benchmarks.reuse.report import BEGIN, END, as_json, tables
 from benchmarks.reuse.statistics import Interval, paired_gain
 from benchmarks.reuse.tasks import TASKS, images, separation
+from benchmarks.reuse.trials import Trials, trial_key
 
 ROOT = Path(__file__).parents[2]
 NUMBERS = st.floats(-100, 100).map(lambda x: round(x, 3))
@@ -68,20 +69,20 @@ def test_verdict_needs_an_interval_without_zero(low, high, verdict):
 
 @pytest.mark.parametrize("task", TASKS.values(), ids=TASKS)
 def test_every_variant_has_the_same_budget(task):
-    trials = protocol.FULL.trials
+    count = protocol.FULL.settings
     for variant, chosen in VARIANTS.items():
-        tried = settings(task, variant, trials)
-        assert len(tried) == trials, variant
-        assert len({tuple(options.items()) for options in tried}) == trials
+        tried = settings(task, variant, count)
+        assert len(tried) == count, variant
+        assert len({tuple(options.items()) for options in tried}) == count
         own = {option for level in chosen.levels for option in LEVELS[level]}
         of_levels = {option for options in LEVELS.values() for option in options}
         assert all(set(options) & of_levels == own for options in tried)
-        assert tried == settings(task, variant, trials)
+        assert tried == settings(task, variant, count)
 
 
 def test_a_table_on_its_tuning_seeds_is_refused():
     with pytest.raises(ValueError, match=r"found \[3\] in both"):
-        Budget(trials=1, tuning_seeds=[3, 4], table_seeds=[1, 3])
+        Budget(settings=1, tuning_seeds=[3, 4], table_seeds=[1, 3])
 
 
 @pytest.mark.parametrize("name", ["adaptation", "autoencoder"])
@@ -91,25 +92,25 @@ def test_the_best_setting_wins_and_a_failed_one_never(tmp_path_factory, name, da
     tried = settings(task, "plain", 6)
     means = data.draw(st.lists(NUMBERS, min_size=6, max_size=6, unique=True))
     failed = data.draw(st.integers(0, 5))
-    runs = Runs(tmp_path_factory.mktemp("runs") / "runs.json")
+    trials = Trials(tmp_path_factory.mktemp("trials") / "trials.json")
     for i, options in enumerate(tried):
-        runs.add(run_key(task, options, 0), means[i])
-        runs.add(run_key(task, options, 1), math.nan if i == failed else means[i])
+        trials.add(trial_key(task, options, 0), means[i])
+        trials.add(trial_key(task, options, 1), math.nan if i == failed else means[i])
     usable = [m for i, m in enumerate(means) if i != failed]
     best = max(usable) if task.metric.higher_is_better else min(usable)
-    assert winner(task, runs, tried, [0, 1]) == tried[means.index(best)]
+    assert winner(task, trials, tried, [0, 1]) == tried[means.index(best)]
 
 
 def test_a_broken_off_benchmark_goes_on(tmp_path, monkeypatch):
     monkeypatch.setattr(protocol, "VARIANTS", {"plain": VARIANTS["plain"]})
-    budget = Budget(trials=2, tuning_seeds=[7], table_seeds=[0, 1])
-    path = tmp_path / "runs.json"
-    rows = run_all(["adaptation"], budget, Runs(path), quick=True, workers=1)
+    budget = Budget(settings=2, tuning_seeds=[7], table_seeds=[0, 1])
+    path = tmp_path / "trials.json"
+    rows = run_all(["adaptation"], budget, Trials(path), quick=True, workers=1)
     kept = json.loads(path.read_text())
     assert len(kept) == 4
     lost = dict(list(kept.items())[:2])
     path.write_text(json.dumps({key: value + 1 for key, value in lost.items()}))
-    again = Runs(path)
+    again = Trials(path)
     run_all(["adaptation"], budget, again, quick=True, workers=1)
     assert again.values == {**kept, **{key: value + 1 for key, value in lost.items()}}
     assert set(rows["adaptation"]) == {"plain"}
@@ -191,7 +192,7 @@ def rows_on_file():
 def test_the_page_shows_what_is_on_file():
     _, rows = rows_on_file()
     page = (ROOT / "docs/reuse.md").read_text(encoding="utf-8")
-    assert insert(page, tables(rows)) == page
+    assert with_tables(page, tables(rows), BEGIN, END) == page
 
 
 def test_results_were_made_as_the_protocol_says():
@@ -211,4 +212,4 @@ def test_results_were_made_as_the_protocol_says():
 
 def test_a_page_without_marks_is_refused():
     with pytest.raises(ValueError, match="marks"):
-        insert("no table here", "")
+        with_tables("no table here", "", BEGIN, END)

@@ -1,13 +1,13 @@
-"""Test-time adaptation: a classifier of digits goes on learning, without labels, where it is used.
+"""Test-time adaptation of a digit classifier, without labels.
 
-Trained on clean images, used on a stream under uneven light with sensor noise, sorted by class as
-streams from the real world are, with images of no digit among them. It minimises the entropy of
-its own answers, batch by batch, all weights adapting.
+It is trained on clean images and used on a stream with uneven light and sensor noise. As in real
+streams, the images are sorted by class, and some show no digit. It minimises the entropy of its own
+outputs, batch by batch; all weights adapt.
 
-mask      an uncertain answer teaches nothing: keep entropies under a share of ln C (at the
-          perturbed weights again, as the closure verifies each time it is called)
-smooth    SAM: entropy's sharp minima are where the answers collapse onto one class
-project   the first layer's response to blank frames is cleared before the first step, and stays so
+mask      uncertain outputs are left out: keep entropies under a share of ln C (also at the
+          perturbed weights, as the closure verifies each time it is called)
+smooth    SAM: in entropy's sharp minima all outputs collapse to one class
+project   the first layer's response to blank images is removed before the first step and kept out
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.reuse.levels import Options, clear, kept_mean, projector, wrap
+from benchmarks.reuse.levels import Options, kept_mean, observe_noise, wrap
 from benchmarks.reuse.tasks.images import CLASSES, PIXELS, shade, split
 from benchmarks.reuse.tasks.task import Metric, Task
 from gradreg import Entropy
@@ -32,7 +32,7 @@ SHADE, NOISE = 1.0, 0.15
 
 @lru_cache(maxsize=32)
 def source(seed: int) -> nn.Sequential:
-    """Train the classifier on 1000 clean images with labels; what follows sees neither."""
+    """Train the classifier on 1000 clean images with labels; the adaptation sees neither."""
     images, labels, _, _ = split(seed, 1000)
     generator = torch.Generator().manual_seed(seed)
     torch.manual_seed(seed)
@@ -53,46 +53,42 @@ def source(seed: int) -> nn.Sequential:
 
 @lru_cache(maxsize=32)
 def stream(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return batches (n, 40, 64), their labels (n, 40), -1 for no digit, and blank frames (64, 64).
+    """Return batches (n, 40, 64), their labels (n, 40), -1 for no digit, and blank images (64, 64).
 
-    The 797 images come three times, in other light each time: shuffled, then twice by class.
+    The 797 images occur three times, each time in other light: shuffled, then twice by class.
     """
     _, _, images, labels = split(seed, 1000)
     g = torch.Generator().manual_seed(seed + 1)
     used = len(images) // BATCH * BATCH
     shuffled = torch.randperm(len(images), generator=g)
     by_class = labels.argsort(stable=True)
-    batches, marks = [], []
+    batches, targets = [], []
     for order in (shuffled, by_class, by_class):
         x, y = images[order[:used]], labels[order[:used]]
         x = x + shade(used, SHADE, SHADES, g) + NOISE * torch.randn(x.shape, generator=g)
         x, y = x.view(-1, BATCH, PIXELS), y.view(-1, BATCH)
-        wild = 2 * torch.rand(len(x), OUTLIERS, PIXELS, generator=g)
-        batches.append(torch.cat([x, wild], dim=1))
-        marks.append(torch.cat([y, y.new_full((len(y), OUTLIERS), -1)], dim=1))
-    return torch.cat(batches), torch.cat(marks), shade(64, SHADE, SHADES, g)
+        outliers = 2 * torch.rand(len(x), OUTLIERS, PIXELS, generator=g)
+        batches.append(torch.cat([x, outliers], dim=1))
+        targets.append(torch.cat([y, y.new_full((len(y), OUTLIERS), -1)], dim=1))
+    return torch.cat(batches), torch.cat(targets), shade(64, SHADE, SHADES, g)
 
 
 def run(options: Options, seed: int) -> float:
-    """Adapt along the stream; return the share of digits told right before each step."""
+    """Adapt along the stream; return the accuracy on digits, before each step."""
     model = copy.deepcopy(source(seed))
     batches, labels, blank = stream(seed)
     batches, labels = batches[: options.get("batches")], labels[: options.get("batches")]
     base = torch.optim.SGD(model.parameters(), lr=options["lr"], momentum=options["momentum"])
     opt = wrap(base, model, Entropy(options.get("mask", 1.0), keepdim=False), options)
-    level = projector(opt)
-    if level is not None:
-        with level.observe_noise():
-            model[0](blank)
-        clear(level, options)
+    observe_noise(opt, model[0], blank, options)
     right = total = 0
     for images, truth in zip(batches, labels, strict=True):
-        answers: list[Tensor] = []
+        outputs: list[Tensor] = []
 
-        def closure(images: Tensor = images, answers: list[Tensor] = answers) -> Tensor:
+        def closure(images: Tensor = images, outputs: list[Tensor] = outputs) -> Tensor:
             opt.zero_grad()
             logits = model(images)
-            answers.append(logits.detach())
+            outputs.append(logits.detach())
             entropy = torch.special.entr(logits.softmax(-1)).sum(-1)
             keep = torch.ones_like(entropy)
             if "mask" in options:
@@ -102,9 +98,9 @@ def run(options: Options, seed: int) -> float:
             return loss
 
         opt.step(closure)
-        known = truth >= 0
-        right += int((answers[0].argmax(-1) == truth)[known].sum())
-        total += int(known.sum())
+        digit = truth >= 0
+        right += int((outputs[0].argmax(-1) == truth)[digit].sum())
+        total += int(digit.sum())
     return right / total
 
 

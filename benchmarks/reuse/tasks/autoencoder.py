@@ -1,10 +1,10 @@
-"""A denoising autoencoder, trained on what there is: shaded digits, a fifth of them rubbish.
+"""A denoising autoencoder, trained on digits in uneven light, a fifth of them replaced by noise.
 
-It is to give the digit without the light. No clean image is shown to it.
+It has to return the digit without the light. It never sees a clean image.
 
 mask      an image that is reconstructed far worse than the batch's median is no digit
-smooth    SAM: few images, so that sharp minima remember them
-project   the first layer's response to blank frames is cleared before the first step, and stays so
+smooth    SAM: with few images, sharp minima memorise them
+project   the first layer's response to blank images is removed before the first step and kept out
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from benchmarks.reuse.levels import Options, clear, kept_mean, projector, verify, wrap
+from benchmarks.reuse.levels import Options, kept_mean, observe_noise, verify, wrap
 from benchmarks.reuse.tasks.images import PIXELS, shade, split
 from benchmarks.reuse.tasks.task import Metric, Task
 from gradreg import MedianOutlier
@@ -25,12 +25,12 @@ MAIN_METRIC = Metric(
 )
 
 IMAGES, BATCH, SHADES, CODE = 300, 32, 4, 12
-SHADE, NOISE, RUBBISH = 0.7, 0.1, 0.2
+SHADE, NOISE, NO_DIGIT = 0.7, 0.1, 0.2
 
 
 @lru_cache(maxsize=32)
 def images(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return training images (300, 64), blank frames, held-out images and their clean originals."""
+    """Return training images (300, 64), blank images, held-out images and their clean originals."""
     train, _, clean, _ = split(seed, IMAGES)
     g = torch.Generator().manual_seed(seed + 1)
 
@@ -38,9 +38,14 @@ def images(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         light = shade(len(x), SHADE, SHADES, g)
         return x + light + NOISE * torch.randn(x.shape, generator=g)
 
-    rubbish = torch.rand(IMAGES, 1, generator=g) < RUBBISH
-    wild = 2 * torch.randn(train.shape, generator=g)
-    return torch.where(rubbish, wild, seen(train)), shade(64, SHADE, SHADES, g), seen(clean), clean
+    no_digit = torch.rand(IMAGES, 1, generator=g) < NO_DIGIT
+    outliers = 2 * torch.randn(train.shape, generator=g)
+    return (
+        torch.where(no_digit, outliers, seen(train)),
+        shade(64, SHADE, SHADES, g),
+        seen(clean),
+        clean,
+    )
 
 
 def run(options: Options, seed: int) -> float:
@@ -55,11 +60,7 @@ def run(options: Options, seed: int) -> float:
         model.parameters(), lr=options["lr"], weight_decay=options["weight_decay"]
     )
     opt = wrap(base, model, MedianOutlier(options.get("mask", 3.0)), options)
-    level = projector(opt)
-    if level is not None:
-        with level.observe_noise():
-            model[0](blank)
-        clear(level, options)
+    observe_noise(opt, model[0], blank, options)
     for _ in range(options["steps"]):
         x = train[torch.randint(IMAGES, (BATCH,))]
 
@@ -79,7 +80,7 @@ def run(options: Options, seed: int) -> float:
 
 TASK = Task(
     name="autoencoder",
-    title="denoising autoencoder, 20 % rubbish among its images",
+    title="denoising autoencoder, 20 % outliers among its images",
     metric=MAIN_METRIC,
     space={
         "lr": (1e-3, 3e-3, 1e-2),

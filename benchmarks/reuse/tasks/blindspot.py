@@ -1,12 +1,12 @@
-"""Blind-spot denoising of few images: each pixel is told from the others, noise from nothing.
+"""Blind-spot denoising of few images: each pixel is predicted from the others.
 
-Only noisy images are there, and few of them; a quarter of the pixels is hidden and predicted from
-the rest, so that the noise can't be copied, only learnt by heart. Nothing is contaminated and the
-noise has no direction of its own: there is little for mask and projector to do.
+There are only noisy images, and few of them. A quarter of the pixels is hidden and predicted from
+the rest, so that the noise can't be copied, only memorised. No image is contaminated, and the noise
+has no preferred direction: there is little for mask and projector to do.
 
 mask      an image whose hidden pixels are predicted far worse than the batch's median
-smooth    SAM: what was learnt by heart lies in sharp minima
-project   the first layer's response to dark frames, which show sensor noise alone, stays as it is
+smooth    SAM: memorised images lie in sharp minima
+project   the first layer's response to dark images, which show only sensor noise, stays as it is
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor, nn
 
-from benchmarks.reuse.levels import Options, clear, kept_mean, projector, verify, wrap
+from benchmarks.reuse.levels import Options, kept_mean, observe_noise, verify, wrap
 from benchmarks.reuse.tasks.images import PIXELS, split
 from benchmarks.reuse.tasks.task import Metric, Task
 from gradreg import MedianOutlier
@@ -32,7 +32,7 @@ PARTS = 4
 
 @lru_cache(maxsize=32)
 def images(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return noisy training images (150, 64), dark frames, noisy held-out images, clean ones."""
+    """Return noisy training images (150, 64), dark images, noisy held-out images, clean ones."""
     train, _, clean, _ = split(seed, IMAGES)
     g = torch.Generator().manual_seed(seed + 1)
     train = train + NOISE * torch.randn(train.shape, generator=g)
@@ -49,12 +49,8 @@ def run(options: Options, seed: int) -> float:
         model.parameters(), lr=options["lr"], weight_decay=options["weight_decay"]
     )
     opt = wrap(base, model, MedianOutlier(options.get("mask", 3.0)), options)
-    level = projector(opt)
-    if level is not None:
-        with level.observe_noise():
-            model[0](dark)
-        clear(level, options)
-    parts = torch.randperm(PIXELS) % PARTS  # which pixels are hidden together
+    observe_noise(opt, model[0], dark, options)
+    parts = torch.randperm(PIXELS) % PARTS  # pixels with the same number are hidden together
     for _ in range(options["steps"]):
         x = train[torch.randint(len(train), (BATCH,))]
         hidden = (torch.rand(x.shape) < 1 / PARTS).float()

@@ -1,11 +1,11 @@
-"""Contrastive learning with false pairs: two views of one digit, except where the pairing erred.
+"""Contrastive learning of two views of one digit, where some pairs are false.
 
-Views of a pair share their light, as pictures taken together do: telling light apart is a
-shortcut to a low loss that says nothing of the digit. Of the pairs a third are false.
+Views of a pair have the same light, like photographs taken together: recognising the light is a
+shortcut to a low loss that ignores the digit. A third of the pairs are false.
 
-mask      a pair whose embeddings agree far less than is usual is likely false
-smooth    SAM: few images, so that sharp minima remember them
-project   the first layer's response to blank frames is cleared before the first step, and stays so
+mask      a pair whose embeddings agree far less than usual is probably false
+smooth    SAM: with few images, sharp minima memorise them
+project   the first layer's response to blank images is removed before the first step and kept out
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from benchmarks.reuse.levels import Options, clear, kept_mean, projector, verify, wrap
+from benchmarks.reuse.levels import Options, kept_mean, observe_noise, verify, wrap
 from benchmarks.reuse.tasks.images import CLASSES, PIXELS, shade, split
 from benchmarks.reuse.tasks.task import Metric, Task
 from gradreg import WeakAmplitude
@@ -31,7 +31,7 @@ SHADE, NOISE, FALSE = 1.0, 0.2, 0.35
 
 @lru_cache(maxsize=32)
 def views(seed: int) -> tuple[Tensor, Tensor, Tensor]:
-    """Return two views of each pair, (400, 64) both, and blank frames (64, 64)."""
+    """Return two views of each pair, both (400, 64), and blank images (64, 64)."""
     images, _, _, _ = split(seed, IMAGES)
     g = torch.Generator().manual_seed(seed + 1)
     light = shade(IMAGES, SHADE, SHADES, g)
@@ -44,19 +44,19 @@ def views(seed: int) -> tuple[Tensor, Tensor, Tensor]:
 
 @torch.no_grad()
 def neighbours(model: nn.Module, seed: int) -> float:
-    """Tell held-out digits by their nearest neighbours among the training images."""
+    """Return the accuracy of nearest neighbours among the training images, on held-out digits."""
     g = torch.Generator().manual_seed(seed + 2)
-    known, labels, unknown, truth = split(seed, IMAGES)
-    known = known + shade(len(known), SHADE, SHADES, g)
-    unknown = unknown + shade(len(unknown), SHADE, SHADES, g)
-    a, b = F.normalize(model(unknown), dim=-1), F.normalize(model(known), dim=-1)
+    train, labels, held_out, truth = split(seed, IMAGES)
+    train = train + shade(len(train), SHADE, SHADES, g)
+    held_out = held_out + shade(len(held_out), SHADE, SHADES, g)
+    a, b = F.normalize(model(held_out), dim=-1), F.normalize(model(train), dim=-1)
     near = (a @ b.T).topk(5).indices
     votes = F.one_hot(labels[near], CLASSES).sum(1)
     return float((votes.argmax(-1) == truth).float().mean())
 
 
 def run(options: Options, seed: int) -> float:
-    """Train an encoder on pairs; return how well neighbours in its space tell digits."""
+    """Train an encoder on pairs; return the accuracy of nearest neighbours in its space."""
     first, second, blank = views(seed)
     torch.manual_seed(seed)
     model = nn.Sequential(nn.Linear(PIXELS, 64), nn.ReLU(), nn.Linear(64, 32))
@@ -65,11 +65,7 @@ def run(options: Options, seed: int) -> float:
     )
     prior = WeakAmplitude(0.0, 2.0, adaptive=options.get("mask", 0.5))
     opt = wrap(base, model, prior, options)
-    level = projector(opt)
-    if level is not None:
-        with level.observe_noise():
-            model[0](blank)
-        clear(level, options)
+    observe_noise(opt, model[0], blank, options)
     for _ in range(options["steps"]):
         batch = torch.randint(IMAGES, (BATCH,))
         x, y = first[batch], second[batch]

@@ -1,9 +1,9 @@
-"""scikit-learn's digits as a sensor sees them: with a shade that has nothing to do with the digit.
+"""scikit-learn's digits in uneven light, which is independent of the digit.
 
     image = digit + Σ_k a_k shade_k,      a_k ~ N(0, strength²)
 
-The shades are a few smooth fields (uneven light). Frames without a digit, which anyone can record
-by covering the scene with a blank sheet, show shades alone: these are the noise observations.
+The shades are a few smooth fields. Blank images, which can be recorded by covering the scene with a
+sheet of paper, show only shades: these are the noise observations.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ CLASSES = 10
 
 @cache
 def digits() -> tuple[Tensor, Tensor]:
-    """Return all 1797 images (n, 64) in 0..1, and the labels, for evaluation alone."""
+    """Return all 1797 images (n, 64) in 0..1, and the labels, for evaluation only."""
     data = load_digits()
     images = torch.from_numpy(data.data).float() / 16
     return images, torch.from_numpy(data.target)
 
 
 def split(seed: int, count: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return `count` images and labels, and the rest of them, in an order drawn from the seed."""
+    """Return `count` images and labels, and the remaining ones, in an order drawn from the seed."""
     images, labels = digits()
     order = torch.randperm(len(images), generator=torch.Generator().manual_seed(seed))
     first, rest = order[:count], order[count:]
@@ -47,5 +47,5 @@ def shades(count: int) -> Tensor:
 
 
 def shade(images: int, strength: float, count: int, generator: torch.Generator) -> Tensor:
-    """Draw what uneven light adds to images, (images, 64)."""
+    """Draw the uneven light that is added to images, (images, 64)."""
     return strength * torch.randn(images, count, generator=generator) @ shades(count)

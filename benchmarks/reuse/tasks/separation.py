@@ -1,14 +1,14 @@
-"""Blind source separation of a recording with bursts of artefact.
+"""Blind source separation of a recording with bursts of an artefact.
 
-Eight sensors hear four sources through an unknown mixture; an artefact with two known directions
-(recorded while nothing else was on) comes and goes, and single spans are spoilt altogether, from
+Eight sensors record four sources through an unknown mixture. An artefact with two known directions
+(recorded while no source was active) occurs in some spans. A few spans are corrupted entirely, from
 any direction.
 
-    x = A s + B n + spoilt,      y = W x,      minimise E log cosh y + |E y yᵀ - I|²
+    x = A s + B n + corruption,      y = W x,      minimise E log cosh y + |E y yᵀ - I|²
 
-mask      a span whose amplitude is beyond what is usual is spoilt
+mask      a span with an unusually large amplitude is corrupted
 smooth    SAM on the unmixing matrix
-project   W's response to the artefact's directions is cleared before the first step, and stays so
+project   W's response to the artefact's directions is removed before the first step and kept out
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ MAIN_METRIC = Metric(
 )
 
 SENSORS, SOURCES, ARTEFACTS = 8, 4, 2
-SPAN, SPANS, BATCH = 32, 128, 16  # samples a span, spans a recording, spans a step
+SPAN, SPANS, BATCH = 32, 128, 16  # samples per span, spans per recording, spans per step
 
 
 @lru_cache(maxsize=32)
 def recording(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Return spans to learn from, held-out spans and their sources, and the artefact alone.
+    """Return training spans, held-out spans and their sources, and the artefact alone.
 
     Shapes: (128, 32, 8), (128, 32, 8), (128, 32, 4), (64, 8).
     """
@@ -41,19 +41,19 @@ def recording(seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     mixing = torch.randn(SOURCES, SENSORS, generator=g)
     leads = torch.randn(ARTEFACTS, SENSORS, generator=g)
 
-    def recording(spoilt: float) -> tuple[Tensor, Tensor]:
+    def recording(corrupted: float) -> tuple[Tensor, Tensor]:
         uniform = torch.rand(2, SPANS, SPAN, SOURCES, generator=g).clamp_min(1e-6)
         sources = (uniform[0] / uniform[1]).log() / 2**0.5  # Laplace, unit variance
         active = (torch.rand(SPANS, 1, ARTEFACTS, generator=g) < 0.3).float()
         noise = 3 * active * torch.randn(SPANS, SPAN, ARTEFACTS, generator=g)
         x = sources @ mixing + noise @ leads
         x = x + 0.2 * torch.randn(x.shape, generator=g)
-        bad = (torch.rand(SPANS, 1, 1, generator=g) < spoilt).float()
+        bad = (torch.rand(SPANS, 1, 1, generator=g) < corrupted).float()
         burst = torch.randn(SPANS, 1, SENSORS, generator=g)
         return x + 15 * bad * burst * torch.randn(SPANS, SPAN, 1, generator=g), sources
 
-    train, _ = recording(spoilt=0.15)
-    held_out, sources = recording(spoilt=0.0)
+    train, _ = recording(corrupted=0.15)
+    held_out, sources = recording(corrupted=0.0)
     alone = torch.randn(64, ARTEFACTS, generator=g) @ leads
     return train, held_out, sources, alone
 
@@ -69,7 +69,7 @@ def distortion(estimates: Tensor, sources: Tensor) -> float:
 
 
 def run(options: Options, seed: int) -> float:
-    """Learn an unmixing matrix; return how clean its sources are on the held-out recording."""
+    """Learn an unmixing matrix; return the signal-to-distortion ratio on the held-out recording."""
     train, held_out, sources, alone = recording(seed)
     torch.manual_seed(seed)
     unmixing = nn.Parameter(0.1 * torch.randn(SOURCES, SENSORS))

@@ -1,4 +1,4 @@
-"""What a task is."""
+"""A task and its metric."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Metric:
-    """The one number by which a task is judged.
+    """The main metric of a task.
 
     Args:
-        name: what is measured, on what.
+        name: what is measured, and on which data.
         higher_is_better: its direction.
     """
 
@@ -25,12 +25,12 @@ class Task:
     """An unsupervised task.
 
     Args:
-        name: a word.
-        title: a line.
+        name: one word.
+        title: one line.
         metric: the main metric.
         space: the choices of each option: those of the optimizer, and `"mask"`, `"rho"` and
             `"clear"` of the levels.
-        quick: options that make a run short, whatever it then is worth.
+        quick: options that make a training short, for tests.
         run: from options and a seed to the main metric.
     """
 

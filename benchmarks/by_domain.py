@@ -1,0 +1,48 @@
+"""Results by domain, written one by one, so that an interrupted program continues."""
+
+import argparse
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from benchmarks.results import arguments, saved_part, write_json
+from rppg.synthetic.domains import DOMAINS, Domain
+
+
+def domain_arguments(doc: str, name: str, *, subjects: int) -> argparse.ArgumentParser:
+    """Return `arguments` with the options of a program that measures domain by domain.
+
+    Args:
+        subjects: the default of `--subjects`.
+    """
+    parser = arguments(doc, name)
+    parser.add_argument("--subjects", type=int, default=subjects, help="in each domain")
+    parser.add_argument("--again", action="store_true", help="measure all domains again")
+    return parser
+
+
+def measure_domains(
+    path: Path,
+    settings: Mapping[str, Any],
+    measure: Callable[[Domain], Any],
+    *,
+    again: bool,
+    report: Callable[[Domain, Any], None],
+) -> None:
+    """Measure each domain, report the result and write it.
+
+    A result in the file, with the same settings and the same version of the domain, is reported
+    but not measured again.
+
+    Args:
+        path: `{"settings": ..., "domains": {"webcam@1": ...}}` as JSON.
+        measure: from a domain to JSON values.
+        again: measure all domains again.
+    """
+    saved = {} if again else saved_part(path, "domains", settings)
+    results: dict[str, Any] = {}
+    for domain in DOMAINS.values():
+        results[domain.key] = saved.get(domain.key) or measure(domain)
+        report(domain, results[domain.key])
+        others = {key: row for key, row in saved.items() if key not in results}
+        write_json(path, {"settings": settings, "domains": results | others})

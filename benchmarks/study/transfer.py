@@ -1,0 +1,146 @@
+"""Errors by training and test domain: the table of the study `cross_domain`."""
+
+from collections.abc import Sequence
+from statistics import fmean, median
+from typing import Any
+
+import numpy as np
+
+from benchmarks.study.claims import spread
+from benchmarks.study.statistics import (
+    Interval,
+    Point,
+    bootstrap,
+    by_subject,
+    coverage,
+    guess_mae,
+    mae,
+    pearson,
+    stack,
+)
+from benchmarks.trials.store import Result
+from benchmarks.trials.trial import method_label
+from rppg.synthetic.domains import DOMAINS
+
+TARGETS = tuple(DOMAINS)
+
+Columns = dict[str, dict[str, float]]
+"""A value for each row of the table and each target."""
+
+
+class TransferTable:
+    """All results, by method, training domain (source) and test domain (target).
+
+    Args:
+        sources: domains trained on.
+        fcus: one result per seed, by source.
+        untrained: one result per seed.
+        classical: by method.
+        peers: one result per seed, by peer and source.
+    """
+
+    def __init__(
+        self,
+        sources: Sequence[str],
+        fcus: dict[str, list[Result]],
+        untrained: list[Result],
+        classical: dict[str, Result],
+        peers: dict[str, dict[str, list[Result]]],
+    ) -> None:
+        self.sources = sources
+        self.fcus, self.untrained, self.classical, self.peers = fcus, untrained, classical, peers
+
+    def points(self, method: str, source: str) -> list[Point]:
+        """Return one point per seed: FCUS's first epoch, or the one a peer's criterion chose."""
+        if method == "fcus":
+            return [p for result in self.fcus[source] for p in result["points"] if p["epoch"] == 1]
+        results = self.peers[method][source]
+        return [point for result in results for point in result["points"] if point.get("picked")]
+
+    def cell(self, method: str, source: str, target: str) -> list[float]:
+        """Return the MAE of each seed."""
+        return [mae(point, target) for point in self.points(method, source)]
+
+    def foreign(self, target: str) -> list[str]:
+        """Return the sources other than the target."""
+        return [source for source in self.sources if source != target]
+
+    def matrix(self) -> dict[str, dict[str, dict[str, list[float]]]]:
+        """Return the MAE of each seed, by method, source and target."""
+        return {
+            method: {s: {t: self.cell(method, s, t) for t in TARGETS} for s in self.sources}
+            for method in ("fcus", *self.peers)
+        }
+
+    def matrix_rows(self) -> list[list[str]]:
+        """Return FCUS's matrix as rows of text."""
+        return [[s, *(spread(self.cell("fcus", s, t)) for t in TARGETS)] for s in self.sources]
+
+    def columns(self) -> Columns:
+        """Return each method's error on each target; trained methods from foreign sources."""
+        first = self.untrained[0]["points"][0]
+        middle = {name: sum(DOMAINS[name].hr_bpm) / 2 for name in self.sources}
+        columns: Columns = {
+            "constant guess": {
+                t: fmean(guess_mae(first, t, middle[s]) for s in self.foreign(t)) for t in TARGETS
+            }
+        }
+        for method, result in self.classical.items():
+            columns[method_label(method)] = {t: mae(result["points"][0], t) for t in TARGETS}
+        for method in (*self.peers, "untrained", "fcus"):
+            columns[method] = {t: self._column(method, t) for t in TARGETS}
+        return columns
+
+    def _column(self, method: str, target: str) -> float:
+        if method == "untrained":
+            return median(mae(result["points"][0], target) for result in self.untrained)
+        return fmean(median(self.cell(method, s, target)) for s in self.foreign(target))
+
+    def correlations(self) -> dict[str, list[float]]:
+        """Return FCUS's Pearson r on each target, for every foreign source and seed."""
+        return {
+            t: [pearson(p, t) for s in self.foreign(t) for p in self.points("fcus", s)]
+            for t in TARGETS
+        }
+
+    def coverages(self) -> dict[str, float]:
+        """Return the lowest share of windows with an estimate over all cells, by method."""
+        lowest = {
+            method: min(
+                coverage(p, t)
+                for s in self.sources
+                for p in self.points(method, s)
+                for t in TARGETS
+            )
+            for method in ("fcus", *self.peers)
+        }
+        for method, result in self.classical.items():
+            lowest[method] = min(coverage(result["points"][0], t) for t in TARGETS)
+        return lowest
+
+    def differences(self) -> dict[tuple[str, str], Interval]:
+        """Return FCUS minus untrained, paired by seed, by source and target."""
+        gains = {}
+        for source in self.sources:
+            for target in TARGETS:
+                pairs = [
+                    (result["points"][0], self.untrained[result["trial"]["seed"]]["points"][0])
+                    for result in self.fcus[source]
+                    if result["points"]
+                ]
+                subjects = [by_subject(point, [target]) for pair in pairs for point in pair]
+                values, groups = stack(subjects)
+                gain = np.nanmean(values[0::2] - values[1::2], axis=0)
+                gains[source, target] = bootstrap(gain, groups)
+        return gains
+
+    def peer_trainings(self) -> dict[str, Any]:
+        """Return how far each peer's training went."""
+        keys = ("stopped", "epochs_done", "epochs_published", "clips_per_epoch", "parameters")
+        return {
+            f"{peer} {source} {result['trial']['seed']}": {key: result[key] for key in keys}
+            | {"train_s": result["points"][-2]["train_s"], "config": result["config"]}
+            for peer, by_source in self.peers.items()
+            for source, results in by_source.items()
+            for result in results
+        }

@@ -1,0 +1,143 @@
+"""A trial: a method, the domain it is trained on, a seed, and the domains it is evaluated on."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rppg.errors import InputError
+from rppg.estimators.find import SKIN
+from rppg.methods import METHODS
+from rppg.peers.config import PUBLISHED, PeerConfig
+from rppg.synthetic.domains import DOMAINS
+from rppg.train.config import TrainConfig
+
+LEVELS = ("mask", "smooth", "project")
+PEERS = ("sinc", "contrast-phys")
+CLASSICAL = (*METHODS, *(name + SKIN for name in METHODS))
+
+PATIENCE = 5
+"""Epochs without a better criterion after which a peer's training stops."""
+
+PEER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "sinc": {
+        "stride_frames": 120,
+        "batch_size": 4,
+        "lr": 3e-4,
+        "precision": "bfloat16",
+        "model": {**PUBLISHED["contrast-phys"]["model"], "spatial": 1},
+    },
+    "contrast-phys": {"lr": 3e-4, "precision": "bfloat16"},
+}
+"""Differences from the published settings, in the peers' favour: with these they converge in
+minutes on a CPU. See `docs/how-to/train-a-peer.md`."""
+
+STEADY = {"tether": 0.02, "averaged": 0.5}
+"""FCUS's settings for several epochs."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One unit of work. Attributes that name no method apply to all.
+
+    Attributes:
+        method: `fcus`, `untrained`, one of `PEERS`, or one of `CLASSICAL`.
+        source: the domain to train on; "" for a method that isn't trained.
+        seed: of the training.
+        epochs: of FCUS. A longer trial's first epochs are a shorter one's.
+        subjects: number of recordings to train on.
+        levels: FCUS's levels that are on.
+        steady: whether FCUS is trained with `STEADY`.
+        minutes: training time after which a peer is stopped.
+        published: whether a peer is trained as published, without `PEER_SETTINGS`.
+        split: whose subjects to evaluate on.
+        test_subjects: number of subjects to evaluate on, in each domain.
+        curve_subjects: the same, at the epochs of a peer that its criterion doesn't choose:
+            PhysNet is slow.
+        targets: domains to evaluate on.
+    """
+
+    method: str
+    source: str = ""
+    seed: int = 0
+    epochs: int = 1
+    subjects: int = 60
+    levels: tuple[str, ...] = LEVELS
+    steady: bool = False
+    minutes: float = 12.0
+    published: bool = False
+    split: str = "test"
+    test_subjects: int = 40
+    curve_subjects: int = 10
+    targets: tuple[str, ...] = tuple(DOMAINS)
+
+    def __post_init__(self) -> None:
+        methods = ("fcus", "untrained", *PEERS, *CLASSICAL)
+        if self.method not in methods:
+            raise InputError(f"no method {self.method!r}; choose one of {', '.join(methods)}")
+        trained = self.kind in ("fcus", "peer")
+        for name in (*self.targets, *([self.source] if trained else [])):
+            if name not in DOMAINS:
+                raise InputError(f"no domain {name!r}; choose one of {', '.join(DOMAINS)}")
+
+    @property
+    def kind(self) -> str:
+        """The kind of method: `fcus`, `untrained`, `peer` or `classical`."""
+        if self.method in ("fcus", "untrained"):
+            return self.method
+        return "peer" if self.method in PEERS else "classical"
+
+    @property
+    def title(self) -> str:
+        """Its name in progress reports."""
+        parts = [self.method, self.source]
+        if self.kind in ("fcus", "peer"):
+            parts.append(f"seed {self.seed}")
+        if self.kind == "fcus" and self.levels != LEVELS:
+            parts.append("+".join(self.levels) or "no level")
+        return " ".join(part for part in parts if part)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return its attributes as JSON values."""
+        return json.loads(json.dumps(asdict(self)))
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> "Trial":
+        """Return the trial that `to_json` described."""
+        attributes: dict[str, Any] = {
+            name: tuple(value) if isinstance(value, list) else value
+            for name, value in values.items()
+        }
+        return cls(**attributes)
+
+
+def train_config(trial: Trial) -> TrainConfig:
+    """Return the training configuration of an FCUS trial."""
+    off = {level: None for level in LEVELS if level not in trial.levels}
+    settings = {
+        "data": (f"synthetic:{trial.source}",),
+        "subjects": trial.subjects,
+        "epochs": trial.epochs,
+        "seed": trial.seed,
+    }
+    return TrainConfig.model_validate({**settings, **off, **(STEADY if trial.steady else {})})
+
+
+def peer_config(trial: Trial) -> PeerConfig:
+    """Return the training configuration of a peer's trial."""
+    return PeerConfig.model_validate(
+        {
+            "method": trial.method,
+            "data": (f"synthetic:{trial.source}",),
+            "subjects": trial.subjects,
+            "seed": trial.seed,
+            "patience": PATIENCE,
+            **({} if trial.published else PEER_SETTINGS[trial.method]),
+        }
+    )
+
+
+def method_label(method: str) -> str:
+    """Return a classical method's name in tables: `POS`, `POS, skin mask`."""
+    name = method.removesuffix(SKIN).upper()
+    return f"{name}, skin mask" if method.endswith(SKIN) else name
