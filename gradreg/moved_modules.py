@@ -32,6 +32,16 @@ def alias(old: str, new: str) -> ModuleSpec:
     return ModuleSpec(old, _AliasLoader(old, new), is_package=True)
 
 
+def load(name: str) -> object:
+    """Return the object of a full name, `package.module.name`.
+
+    Old names alone are looked up so: an import in a string is hidden from readers and linters.
+    """
+    module, _, attribute = name.rpartition(".")
+    found: object = getattr(import_module(module), attribute)
+    return found
+
+
 class OldNames(MetaPathFinder):
     """A finder of this package's modules by their old names, for `sys.meta_path`."""
 

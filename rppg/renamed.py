@@ -3,27 +3,25 @@
 import functools
 import warnings
 from collections.abc import Callable, Mapping
-from importlib import import_module
 from typing import Any, ParamSpec, TypeVar
 
 P = ParamSpec("P")
 T = TypeVar("T")
 
 
-def renamed(module: str, names: Mapping[str, str]) -> Callable[[str], object]:
-    """Return a `__getattr__` for a module, which finds what had another name or module before.
+def renamed(module: str, names: Mapping[str, tuple[str, object]]) -> Callable[[str], object]:
+    """Return a `__getattr__` for a module, which finds what had another name before.
 
     Args:
         module: the module's `__name__`.
-        names: old name in this module -> new name, `package.module.name` in full.
+        names: old name in this module -> the full new name, and the object.
     """
 
     def find(name: str) -> object:
         if name not in names:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
-        warn_of_old_name(f"{module}.{name}", names[name])
-        new_module, _, new_name = names[name].rpartition(".")
-        found: object = getattr(import_module(new_module), new_name)
+        new_name, found = names[name]
+        warn_of_old_name(f"{module}.{name}", new_name)
         return found
 
     return find

@@ -925,8 +925,11 @@ def harmful(source: str) -> Iterator[str]:
 def test_the_program_reads_no_pickle_and_runs_no_text() -> None:
     files = sorted(Path(rppg.__file__).parent.rglob("*.py"))
     assert len(files) > 100
-    found = {str(f): list(harmful(f.read_text(encoding="utf-8"))) for f in files}
-    assert not {name: what for name, what in found.items() if what}
+    found = {f.stem: list(harmful(f.read_text(encoding="utf-8"))) for f in files}
+    # The one program that it starts is its own, with fixed arguments.
+    assert {name: what for name, what in found.items() if what} == {
+        "mat_files": ["import subprocess"]
+    }
 
 
 @pytest.mark.parametrize(

@@ -84,10 +84,12 @@ def predict(
             print_error(message)
             continue
         results.append({"path": str(video), "method": method, **prediction.to_json(bvp=bvp)})
-        for write in writers:  # before printing: a closed pipe ends the process
-            write(video, prediction)
-        if not as_json:
-            _print_prediction(video, prediction)
+        try:
+            for write in writers:  # before printing: a closed pipe ends the process
+                write(video, prediction)
+        finally:
+            if not as_json:
+                _print_prediction(video, prediction)
     if as_json:
         print_json({"videos": results})
     if failed:

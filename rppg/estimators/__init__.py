@@ -23,4 +23,6 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed(__name__, {"trained": "rppg.estimators.find.load_estimator"})
+    __getattr__ = renamed(
+        __name__, {"trained": ("rppg.estimators.find.load_estimator", load_estimator)}
+    )

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from gradreg.moved_modules import load
 from rppg.estimators.classical import classical
 from rppg.estimators.estimator import ConstantGuess, Estimator, constant_guess
 from rppg.evaluation.journal import Journal
@@ -17,7 +18,7 @@ from rppg.evaluation.results import (
     paired_difference,
 )
 from rppg.evaluation.run import PreparedRecording, evaluate, prepare
-from rppg.renamed import renamed
+from rppg.renamed import renamed, warn_of_old_name
 from rppg.signals.protocol import TOOLBOX, Measured, Protocol, measure
 
 __all__ = [
@@ -46,11 +47,13 @@ __all__ = [
 ]
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed(
-        __name__,
-        {
-            "Trial": "rppg.evaluation.run.PreparedRecording",
-            "to_csv": "rppg.report.result_files.to_csv",
-            "to_json": "rppg.report.result_files.to_json",
-        },
+    _renamed = renamed(
+        __name__, {"Trial": ("rppg.evaluation.run.PreparedRecording", PreparedRecording)}
     )
+
+    def __getattr__(name: str) -> object:
+        if name not in ("to_csv", "to_json"):
+            return _renamed(name)
+        new_name = f"rppg.report.result_files.{name}"  # above this package: it can't be imported
+        warn_of_old_name(f"{__name__}.{name}", new_name)
+        return load(new_name)

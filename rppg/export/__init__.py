@@ -11,7 +11,7 @@ if not TYPE_CHECKING:
     __getattr__ = renamed(
         __name__,
         {
-            "About": "rppg.export.network.Metadata",
-            "Exported": "rppg.export.network.ExportedNetwork",
+            "About": ("rppg.export.network.Metadata", Metadata),
+            "Exported": ("rppg.export.network.ExportedNetwork", ExportedNetwork),
         },
     )

@@ -205,4 +205,4 @@ def criterion(net: PhysNet, held_out: Sequence[Span], config: PeerConfig) -> flo
 
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed(__name__, {"fit": "rppg.peers.trainer.fit_peer"})
+    __getattr__ = renamed(__name__, {"fit": (f"{__name__}.fit_peer", fit_peer)})

@@ -1,6 +1,6 @@
 """The report of an evaluation: an HTML file that refers to no other file."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import groupby
 from pathlib import Path
 
@@ -8,8 +8,9 @@ from rppg.atomic import write_text
 from rppg.evaluation import Evaluation, Row, Waveform
 from rppg.report import html
 from rppg.report.columns import COLUMNS, best
-from rppg.report.figures import bland_altman_figure, rate_figure, waveform_figure
-from rppg.report.training import TrainingLog, training_figures
+
+TrainingLog = Sequence[Mapping[str, float]]
+"""One row per step: `step`, `clips_seen` or both, and the quantities that are plotted."""
 
 
 def write_report(
@@ -40,6 +41,8 @@ def write_report(
 def _sections(
     evaluation: Evaluation, training: TrainingLog | None, settings: Mapping[str, object]
 ) -> Iterable[str]:
+    from rppg.report.training import training_figures
+
     yield from _headlines(evaluation)
     yield _tables(evaluation)
     curves = [
@@ -122,6 +125,8 @@ def _tables(evaluation: Evaluation) -> str:
 
 
 def _examples(evaluation: Evaluation) -> Iterable[str]:
+    from rppg.report.figures import rate_figure, waveform_figure
+
     methods = evaluation.methods
     waves, rates = [], []
     for (dataset, recording), group in groupby(evaluation.waveforms, _recording_of):
@@ -153,6 +158,8 @@ def _recording_of(waveform: Waveform) -> tuple[str, str]:
 
 
 def _agreement(evaluation: Evaluation) -> str:
+    from rppg.report.figures import bland_altman_figure
+
     parts = []
     for index, dataset in enumerate(evaluation.datasets):
         images = []

@@ -3,12 +3,13 @@
 from collections.abc import Mapping, Sequence
 from html import escape
 from importlib import resources
-
-from matplotlib.figure import Figure
+from typing import TYPE_CHECKING
 
 from rppg.evaluation import Scores
 from rppg.report.columns import COLUMNS, best, coverage, interval, statistic
-from rppg.report.figure_style import data_uri
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 CSS = (resources.files("rppg.report") / "report.css").read_text(encoding="utf-8")
 
@@ -61,8 +62,10 @@ def bullets(items: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(item)}</li>" for item in items) + "</ul>"
 
 
-def image(figure: Figure, description: str) -> str:
+def image(figure: "Figure", description: str) -> str:
     """Return an embedded figure; `description` is its alternative text."""
+    from rppg.report.figure_style import data_uri
+
     return (
         f'<figure><img src="{data_uri(figure)}" alt="{escape(description, quote=True)}"></figure>'
     )

@@ -5,14 +5,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from matplotlib import font_manager
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
 from rppg.predict import Prediction
 from rppg.renamed import renamed
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 PLOT_SUFFIXES = (".png", ".svg", ".pdf")
 LEAST_RANGE_BPM = 20.0
@@ -55,11 +56,13 @@ def plot_prediction(path: Path, prediction: Prediction, *, title: str) -> None:
         figure.savefig(temporary, dpi=150)
 
 
-def prediction_figure(prediction: Prediction, *, title: str) -> Figure:
+def prediction_figure(prediction: Prediction, *, title: str) -> "Figure":
     """Draw pulse and heart rate over time.
 
     The beats are drawn on the measured wave, in which they were found; the refined wave is behind.
     """
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(10, 6), layout="constrained")
     top, bottom = figure.subplots(2, 1, sharex=True)
     times_s, wave = prediction.times_s, prediction.measured
@@ -99,6 +102,8 @@ def _rate_limits(hr_bpm: NDArray[np.float64]) -> tuple[float, float]:
 
 def _drawable(text: str) -> str:
     """Replace characters that the font lacks, and control characters, by escapes: `\\u4e2d`."""
+    from matplotlib import font_manager
+
     font = font_manager.get_font(font_manager.findfont(font_manager.FontProperties()))
     charmap = font.get_charmap()
     return "".join(
@@ -110,4 +115,4 @@ def _drawable(text: str) -> str:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed(__name__, {"write_course": "rppg.report.prediction.write_rates"})
+    __getattr__ = renamed(__name__, {"write_course": (f"{__name__}.write_rates", write_rates)})

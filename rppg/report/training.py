@@ -1,16 +1,14 @@
 """Training curves: loss terms, share of kept samples, cosine of successive gradients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from scipy.ndimage import median_filter
 
+from rppg.report.document import TrainingLog
 from rppg.report.figure_style import DASHES, PALETTE, in_house_style, new_figure
-
-TrainingLog = Sequence[Mapping[str, float]]
-"""One row per step: `step`, `clips_seen` or both, and any of the quantities below."""
 
 _TIME_AXES = ("clips_seen", "step", "epoch")
 _PANELS = (

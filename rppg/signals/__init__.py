@@ -41,7 +41,7 @@ if not TYPE_CHECKING:
     __getattr__ = renamed(
         __name__,
         {
-            "RateCourse": "rppg.signals.rates.RateSeries",
-            "rate_course": "rppg.signals.rates.rate_series",
+            "RateCourse": ("rppg.signals.rates.RateSeries", RateSeries),
+            "rate_course": ("rppg.signals.rates.rate_series", rate_series),
         },
     )

@@ -188,4 +188,4 @@ def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
 
 
 if not TYPE_CHECKING:
-    __getattr__ = renamed(__name__, {"fit": "rppg.train.fcus.fit_fcus"})
+    __getattr__ = renamed(__name__, {"fit": (f"{__name__}.fit_fcus", fit_fcus)})
