@@ -37,7 +37,6 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-CROP_SIZE = 54
 BEAT_QUALITY = 0.8
 """Minimum quality of windows that are searched for beats: variability needs more than a rate."""
 PIECE_S = 5.0
@@ -167,7 +166,6 @@ def predict(
     pieces = crop_pieces(
         _video_source(video, timestamps),
         piece_s=PIECE_S,
-        size=CROP_SIZE,
         box=box,
         full_frame=full_frame,
         start_s=start_s,

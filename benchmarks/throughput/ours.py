@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from benchmarks.throughput.process import Stopwatch, memory_mb, print_json
 from rppg.estimators.find import load_estimator
-from rppg.predict import CROP_SIZE, predict, predict_crops
+from rppg.predict import predict, predict_crops
 from rppg.video import Frame, probe, read_crops, read_frames
 from rppg.video.crop import reduction
 from rppg.video.prefetch import prefetch
@@ -58,7 +58,7 @@ def stages(path: str, seconds: float) -> dict[str, dict[str, float]]:
     track.finish()
     costs["decode, track"] = watch.per_frame(count)
     watch = Stopwatch()
-    crops = read_crops(path, size=CROP_SIZE, duration_s=seconds)
+    crops = read_crops(path, duration_s=seconds)
     costs["decode, track, crop"] = watch.per_frame(count)
     estimator = load_estimator()
     watch = Stopwatch()

@@ -83,9 +83,9 @@ def send(value: Any, answers: IO[bytes]) -> None:
     """Write a value: nested dicts and lists of arrays, numbers and text."""
     arrays: list[bytes] = []
 
-    def place(part: Any) -> Any:
+    def take_arrays(part: Any) -> Any:
         if isinstance(part, dict):
-            return {"fields": {name: place(item) for name, item in part.items()}}
+            return {"fields": {name: take_arrays(item) for name, item in part.items()}}
         if isinstance(part, np.ndarray):
             file = io.BytesIO()
             np.save(file, part, allow_pickle=False)
@@ -93,7 +93,7 @@ def send(value: Any, answers: IO[bytes]) -> None:
             return {"array": len(arrays) - 1}
         return part
 
-    tree = place(value)
+    tree = take_arrays(value)
     answers.write(json.dumps({"sizes": [*map(len, arrays)], "value": tree}).encode() + b"\n")
     answers.writelines(arrays)
 
