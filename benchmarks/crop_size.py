@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.by_domain import domain_arguments, measure_domains
+from benchmarks.measure_domains import domain_arguments, measure_domains
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import write_dataset
 from rppg.estimators.fcus import untrained

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.baselines import classical_methods
-from benchmarks.by_domain import domain_arguments, measure_domains
+from benchmarks.measure_domains import domain_arguments, measure_domains
 from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import default_layout, write_dataset

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.by_domain import domain_arguments, measure_domains
+from benchmarks.measure_domains import domain_arguments, measure_domains
 from rppg.estimators.find import load_estimator
 from rppg.evaluation.waveform import lagged_correlation, sine_correlation
 from rppg.predict import Prediction, predict_crops

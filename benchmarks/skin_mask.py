@@ -7,7 +7,7 @@ windows on the mean of the face's ellipse and on the mean of its skin, and their
 
 from typing import Any
 
-from benchmarks.by_domain import domain_arguments, measure_domains
+from benchmarks.measure_domains import domain_arguments, measure_domains
 from rppg.evaluation import classical, evaluate
 from rppg.evaluation.results import paired_difference
 from rppg.methods import METHODS

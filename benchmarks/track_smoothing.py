@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.by_domain import domain_arguments, measure_domains
+from benchmarks.measure_domains import domain_arguments, measure_domains
 from rppg.cache_folder import cache_folder
 from rppg.evaluation import classical, evaluate
 from rppg.evaluation.metrics import mean

@@ -34,14 +34,7 @@ from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
 from gradreg.forwarding import Forwarding
-from gradreg.state_format import (
-    FORMAT_VERSION,
-    STATE_KEY,
-    check_format,
-    check_shapes,
-    merge_by_index,
-    shapes_of,
-)
+from gradreg.state_dict import STATE_KEY, join, split
 
 Closure = Callable[[], Any]
 
@@ -394,11 +387,8 @@ class OptimizerWrapper(Forwarding, Optimizer):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the innermost optimizer's state dict, and the levels' states under `"gradreg"`."""
-        state = dict(self.inner.state_dict())
-        common = {"version": FORMAT_VERSION, "shapes": shapes_of(self.parameters)}
-        levels = state.get(STATE_KEY, common)
-        state[STATE_KEY] = {**levels, self._state_name(): self.get_extra_state()}
-        return state
+        inner, own = self.inner.state_dict(), self.get_extra_state()
+        return join(inner, self._state_name(), own, self.parameters)
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
         """Load a wrapper's or a bare optimizer's state dict; the latter doesn't change the levels.
@@ -409,11 +399,7 @@ class OptimizerWrapper(Forwarding, Optimizer):
             ValueError: a state of a newer format, or of parameters of other shapes. Then nothing
                 is loaded.
         """
-        levels = dict(state_dict.get(STATE_KEY, {}))
-        check_format(levels.pop("version", 1))
-        check_shapes(levels.pop("shapes", None), self.parameters)
-        own = levels.pop(self._state_name(), None)
-        rest = {key: value for key, value in state_dict.items() if key != STATE_KEY}
+        rest, levels, own = split(state_dict, self._state_name(), self.parameters)
         if isinstance(self.inner, OptimizerWrapper):
             rest[STATE_KEY] = levels
         elif levels:
@@ -422,7 +408,6 @@ class OptimizerWrapper(Forwarding, Optimizer):
                 "wrappers lacks: it is dropped",
                 stacklevel=2,
             )
-        rest["state"] = merge_by_index(rest["state"])
         self.inner.load_state_dict(rest)
         if own is not None:
             self.set_extra_state(own)

@@ -8,10 +8,12 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+
+from rppg.renamed import renamed
 
 CROP_TO_FACE = 1.5
 """Side of a square crop divided by the side of the face box. The rest is background."""
@@ -169,9 +171,9 @@ class Recording:
     """
 
     name: str
+    dataset: str
     subject: str
     load_crops: Callable[[], FaceCrops]
-    dataset: str = ""
     load_truth: Callable[[], Pulse] | None = None
     metadata: Mapping[str, str] = field(default_factory=dict)
     load_rate: Callable[[], HeartRate] | None = None
@@ -180,3 +182,7 @@ class Recording:
     per_frame: bool = False
     spec: str = ""
     split: str = ""
+
+
+if not TYPE_CHECKING:
+    __getattr__ = renamed(__name__, {"Record": ("rppg.types.Recording", Recording)})

@@ -55,7 +55,7 @@ def assert_shown(shown: list[float], measured: list[float], digits: int = 2) -> 
 
 
 def test_one_epoch_on_one_camera() -> None:
-    measured = load("first_epoch")["mae_bpm"]
+    measured = load("one_epoch_error")["mae_bpm"]
     for name, shown in table("One epoch on one camera").items():
         values = [
             measured[f"synthetic:{d}@1"][METHODS.get(name, name.lower())]
@@ -136,7 +136,7 @@ def test_layouts() -> None:
 
 
 def test_calibration() -> None:
-    measured = load("calibration")["domains"]
+    measured = load("domain_calibration")["domains"]
     keys = ("constant", "green", "chrom", "pos", "untrained", "oracle")
     shown = table("Are the synthetic domains as hard as what they mirror?")
     assert shown.keys() == measured.keys()

@@ -27,6 +27,7 @@ def video_recording(
     """
     return Recording(
         name=name,
+        dataset="",  # named when it is opened by a SPEC
         subject=subject,
         load_crops=VideoCrops(video, face or FaceRegion()),
         load_truth=truth,

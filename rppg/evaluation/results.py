@@ -11,7 +11,7 @@ from rppg.data.provenance import DatasetProvenance
 from rppg.errors import InputError
 from rppg.evaluation import metrics
 from rppg.evaluation.metrics import BlandAltman, Statistic
-from rppg.signals import toolbox
+from rppg.signals import rppg_toolbox
 
 Array = NDArray[np.float64]
 Scope = Literal["windows", "clips"]
@@ -270,7 +270,7 @@ def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Score
 def _as_toolbox(scores: Scores, rows: Sequence[Row]) -> Scores:
     """Replace the standard errors by rPPG-Toolbox's."""
     rows = [row for row in rows if np.isfinite(row.hr_true_bpm)]
-    errors = toolbox.standard_errors(
+    errors = rppg_toolbox.standard_errors(
         np.array([row.hr_true_bpm for row in rows]),
         np.array([row.hr_pred_bpm for row in rows]),
         [row.snr_db for row in rows],

@@ -14,7 +14,7 @@ from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import snr_db
 from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
-from rppg.signals import resample, resample_frames, toolbox, uniform_grid
+from rppg.signals import resample, resample_frames, rppg_toolbox, uniform_grid
 from rppg.signals.protocol import Measured, Protocol, measure
 from rppg.types import Pulse, Recording
 from rppg.video.threads import one_thread
@@ -214,7 +214,7 @@ def _estimate(
 def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
     if protocol.name == "toolbox":
         band = (protocol.low_hz, protocol.high_hz)
-        return float(toolbox.snr_db(bvp, protocol.fps, hr_true_bpm, *band))
+        return float(rppg_toolbox.snr_db(bvp, protocol.fps, hr_true_bpm, *band))
     return float(snr_db(bvp, protocol.fps, hr_true_bpm))
 
 
@@ -254,7 +254,7 @@ def _rows(
                 snr_db=_snr_db(bvp, row.hr_true_bpm, protocol),
                 correlation=lagged_correlation(bvp_true, bvp, fps),
                 sine_correlation=sine_correlation(bvp_true, fps, row.hr_true_bpm),
-                macc=(toolbox.macc if protocol.name == "toolbox" else macc)(bvp_true, bvp),
+                macc=(rppg_toolbox.macc if protocol.name == "toolbox" else macc)(bvp_true, bvp),
                 beat_error_ms=beat_error_ms(bvp_true, bvp, fps),
             )
         rows.append(row)

@@ -15,7 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from rppg.models import beamformer as bf
-from rppg.models.attention import SharedAttention
 from rppg.models.motion import apparent_motion
 from rppg.models.patches import (
     ac_dc,
@@ -24,18 +23,8 @@ from rppg.models.patches import (
     pool_patches,
     region_cells,
 )
-
-NOMINAL_SIGNATURES = (
-    (0.527, 0.762, 0.377),
-    (0.439, 0.765, 0.471),
-    (0.342, 0.756, 0.559),
-    (0.241, 0.734, 0.635),
-    (0.141, 0.702, 0.698),
-)
-"""Relative pulse amplitude in R, G, B of cameras from a reddish to a bluish one: a line through the
-published signature (.33, .77, .53) (de Haan & van Leest, 2014), the low-dimensional manifold on
-which the network locates each clip. The line itself is not learned: an epoch on one camera would
-move it to that camera, and away from all others."""
+from rppg.models.signatures import NOMINAL_SIGNATURES, choose_signatures
+from rppg.models.skin_attention import SharedAttention
 
 
 class ModelConfig(BaseModel):
@@ -178,18 +167,11 @@ class FcusNet(nn.Module):
         return band_limit(bf.fold_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
 
     def _choose(self, candidates: Tensor, attention: Tensor) -> Tensor:
-        """Return weights `(B, K)` of the signatures in the mixture.
-
-        The weight of a candidate grows with the sparsity of its spectrum, and a little with its
-        amplitude: the gain on a signature is one, so with a wrong signature the beamformer treats
-        part of the pulse as noise and cancels it.
-        """
+        """Return weights `(B, K)` of the signatures in the mixture."""
         if candidates.shape[1] == 1:
             return candidates.new_ones(len(candidates), 1)
         fused = fuse(candidates, attention[:, None], self.fusion_power)
-        loudness = 0.5 * (fused.square().mean(-1) + 1e-14).log()
-        score = concentration(fused) + self.loudness * loudness
-        return torch.softmax(self.log_sharpness.exp() * score, 1)
+        return choose_signatures(fused, self.loudness, self.log_sharpness)
 
     def fuse(self, output: FcusOutput, keep: Tensor | None = None) -> Tensor:
         """Return the BVP `(B, T)` of the face; `keep` `(B, R, T)` in 0..1 weighs the samples."""
@@ -217,11 +199,3 @@ def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None 
         weights = weights * keep
         regions = torch.where(keep > 0, regions, 0.0)
     return (weights * regions).sum(-2) / weights.sum(-2).clamp(min=1e-8)
-
-
-def concentration(waves: Tensor) -> Tensor:
-    """Return the concentration of a wave's `(..., T)` power in few spectral lines, in 0..1."""
-    power = torch.fft.rfft(waves * torch.hann_window(waves.shape[-1], device=waves.device))
-    power = power.abs().square()
-    power = power / power.sum(-1, keepdim=True).clamp(min=1e-20)
-    return power.square().sum(-1).sqrt()

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 from rppg.renamed import renamed
 from rppg.signals.beats import Beats, find_beats, local_rate_hz
 from rppg.signals.filters import bandpass, detrend
+from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.quality import RELIABLE, pulse_power_share, quality, quality_evidence
 from rppg.signals.rates import RateSeries, rate_series
 from rppg.signals.refine import refine
 from rppg.signals.resample import resample, resample_frames, uniform_grid
-from rppg.signals.spectrum import heart_rate_bpm, power_spectrum
+from rppg.signals.spectrum import power_spectrum
 from rppg.signals.variability import Variability, variability
 from rppg.signals.windows import sliding_windows, valid_share
 

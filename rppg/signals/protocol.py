@@ -13,8 +13,8 @@ from rppg.signals import (
     detrend,
     heart_rate_bpm,
     rate_series,
+    rppg_toolbox,
     sliding_windows,
-    toolbox,
 )
 
 Array = NDArray[np.float64]
@@ -100,10 +100,10 @@ def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None =
         _, parts = sliding_windows(clean, fps, length_s=length_s, stride_s=stride_s)
         windows = _rates(clean, valid, protocol, length_s, stride_s)
     else:
-        clean = toolbox.clean(bvp, fps, *band, protocol.order)
+        clean = rppg_toolbox.clean(bvp, fps, *band, protocol.order)
         starts, parts = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
         if len(parts):
-            parts = toolbox.clean(parts, fps, *band, protocol.order)
+            parts = rppg_toolbox.clean(parts, fps, *band, protocol.order)
         windows = _rates_of_parts(starts, parts, valid, protocol)
     return Measured(clean, parts, windows, _rate_of_whole(clean, valid, protocol))
 
@@ -124,7 +124,7 @@ def _rates(
         low_hz=protocol.low_hz,
         high_hz=protocol.high_hz,
         min_valid=protocol.min_valid,
-        rate=toolbox.heart_rate_bpm if protocol.name == "toolbox" else heart_rate_bpm,
+        rate=rppg_toolbox.heart_rate_bpm if protocol.name == "toolbox" else heart_rate_bpm,
     )
 
 

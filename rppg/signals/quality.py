@@ -4,7 +4,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
-from rppg.signals.spectrum import heart_rate_bpm, peak_frequency_hz, power_spectrum
+from rppg.signals.heart_rate import heart_rate_bpm, peak_frequency_hz
+from rppg.signals.spectrum import power_spectrum
 
 Array = NDArray[np.float64]
 

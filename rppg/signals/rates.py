@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
+from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.quality import quality
-from rppg.signals.spectrum import heart_rate_bpm
 from rppg.signals.windows import sliding_windows, valid_share
 
 Array = NDArray[np.float64]

@@ -35,7 +35,7 @@ def people(domain: str) -> list[Recording]:
 
     def recording(number: int) -> Recording:
         crops = render_crops(draw_subject(DOMAINS[domain], number, 10.0))
-        return Recording(f"{domain}-{number}", str(number), lambda: crops, domain, unreadable)
+        return Recording(f"{domain}-{number}", domain, str(number), lambda: crops, unreadable)
 
     return [recording(n) for n in range(320, 326)]
 

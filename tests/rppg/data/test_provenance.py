@@ -12,7 +12,7 @@ def nothing() -> FaceCrops:
 
 
 def recording(dataset: str, name: str, subject: str, split: str = "all") -> Recording:
-    return Recording(name, subject, nothing, dataset=dataset, spec=f"{dataset}:/data", split=split)
+    return Recording(name, dataset, subject, nothing, spec=f"{dataset}:/data", split=split)
 
 
 def test_each_dataset_is_told_with_its_people_and_what_was_left_out() -> None:

@@ -17,7 +17,7 @@ from scipy.sparse.linalg import spsolve
 
 from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, evaluate, metrics
 from rppg.evaluation.results import Scores
-from rppg.signals import toolbox
+from rppg.signals import rppg_toolbox
 from rppg.types import FaceCrops, Pulse, Recording
 
 KINDS = ["pulse", "noise", "walk", "trend", "square", "edges", "clicks", "steps", "constant"]
@@ -287,5 +287,5 @@ def test_the_default_snr_is_scipys_periodogram_summed(
 
 
 def test_a_clip_too_short_for_a_bin_in_the_band_has_no_rate() -> None:
-    assert np.isnan(toolbox.heart_rate_bpm(np.ones(3), 30.0, 0.6, 3.3))
-    assert np.isnan(toolbox.macc(np.ones(1), np.ones(1)))
+    assert np.isnan(rppg_toolbox.heart_rate_bpm(np.ones(3), 30.0, 0.6, 3.3))
+    assert np.isnan(rppg_toolbox.macc(np.ones(1), np.ones(1)))

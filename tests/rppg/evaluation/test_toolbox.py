@@ -7,7 +7,7 @@ import pytest
 from scipy import signal
 
 from rppg.evaluation import TOOLBOX, Protocol, classical, constant_guess, evaluate
-from rppg.signals import toolbox
+from rppg.signals import rppg_toolbox
 from rppg.types import FaceCrops, Pulse, Recording
 
 
@@ -22,7 +22,7 @@ def test_one_clip_is_scored_as_the_toolbox_does(
     expected = (np.eye(n) - np.linalg.inv(np.eye(n) + 100.0**2 * d.T @ d)) @ raw
     coefficients = signal.butter(1, [edge / fps * 2 for edge in band], btype="bandpass")
     expected = signal.filtfilt(*coefficients, expected)
-    found = toolbox.clean(raw, fps, *band, 1)
+    found = rppg_toolbox.clean(raw, fps, *band, 1)
     np.testing.assert_allclose(found, expected, atol=1e-6)
 
     size = 2 ** int(np.ceil(np.log2(n)))
@@ -31,28 +31,28 @@ def test_one_clip_is_scored_as_the_toolbox_does(
     f = np.arange(len(power)) * fps / size
     inside = [k for k in range(len(f)) if band[0] <= f[k] <= band[1]]
     best = max(inside, key=lambda k: power[k])
-    assert toolbox.heart_rate_bpm(found, fps, *band) == pytest.approx(60 * f[best])
+    assert rppg_toolbox.heart_rate_bpm(found, fps, *band) == pytest.approx(60 * f[best])
     true = 74.0 / 60
     near = [k for k in range(len(f)) if min(abs(f[k] - true), abs(f[k] - 2 * true)) <= 0.1]
     rest = sum(power[k] for k in inside if k not in near)
     snr = 20 * np.log10(sum(power[k] for k in near) / rest)
-    assert toolbox.snr_db(found, fps, 74.0, *band) == pytest.approx(snr, abs=1e-4)
+    assert rppg_toolbox.snr_db(found, fps, 74.0, *band) == pytest.approx(snr, abs=1e-4)
 
 
 def test_its_standard_errors_divide_by_n_and_take_a_fourth_root() -> None:
     true, predicted = np.array([60.0, 70.0, 80.0, 90.0]), np.array([61.0, 74.0, 80.0, np.nan])
-    found = toolbox.standard_errors(true, predicted, [1.0, 3.0, np.nan], [0.5])
+    found = rppg_toolbox.standard_errors(true, predicted, [1.0, 3.0, np.nan], [0.5])
     assert found["mae_bpm"] == pytest.approx(np.std([1, 4, 0]) / np.sqrt(3))
     assert found["rmse_bpm"] == pytest.approx(np.sqrt(np.std([1, 16, 0]) / np.sqrt(3)))
     assert found["snr_db"] == pytest.approx(1 / np.sqrt(2))
-    nothing = toolbox.standard_errors(true[:0], true[:0], [], [])
+    nothing = rppg_toolbox.standard_errors(true[:0], true[:0], [], [])
     assert all(np.isnan(value) for value in nothing.values())
 
 
 def test_silence_has_no_rate() -> None:
-    assert np.isnan(toolbox.heart_rate_bpm(np.zeros(300), 30.0, 0.6, 3.3))
-    assert np.isnan(toolbox.snr_db(np.zeros(300), 30.0, 72.0, 0.6, 3.3))
-    assert toolbox.heart_rate_bpm(np.zeros((0, 300)), 30.0, 0.6, 3.3).shape == (0,)
+    assert np.isnan(rppg_toolbox.heart_rate_bpm(np.zeros(300), 30.0, 0.6, 3.3))
+    assert np.isnan(rppg_toolbox.snr_db(np.zeros(300), 30.0, 72.0, 0.6, 3.3))
+    assert rppg_toolbox.heart_rate_bpm(np.zeros((0, 300)), 30.0, 0.6, 3.3).shape == (0,)
 
 
 @pytest.mark.parametrize("protocol", [TOOLBOX, replace(TOOLBOX, low_hz=0.75, high_hz=2.5)])
@@ -63,7 +63,7 @@ def test_the_protocol_end_to_end(protocol: Protocol) -> None:
     crops = FaceCrops(
         np.broadcast_to(frames[:, None, None], (900, 6, 6, 3)), times, np.ones(900, dtype=np.bool_)
     )
-    recording = Recording("r", "s", lambda: crops, "made", lambda: Pulse(times, wave))
+    recording = Recording("r", "made", "s", lambda: crops, lambda: Pulse(times, wave))
     found = evaluate(
         [recording], {"pos": classical("pos"), "guess": constant_guess(80.0)}, protocol
     )

@@ -9,9 +9,9 @@ from torch import Tensor
 
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.estimators.find import load_estimator
-from rppg.models.attention import SharedAttention
 from rppg.models.fcus import NOMINAL_SIGNATURES, FcusNet, FcusOutput, ModelConfig, fuse
 from rppg.models.patches import face_prior
+from rppg.models.skin_attention import SharedAttention
 from rppg.signals import heart_rate_bpm
 
 FPS = 30

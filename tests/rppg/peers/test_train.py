@@ -50,7 +50,7 @@ def record_of(number: int, seconds: float = 6.0) -> Recording:
     beat = np.sin(2 * np.pi * (1.0 + 0.2 * number) * times_s)[:, None, None, None]
     frames = 120 + 4 * beat + 3 * generator.standard_normal((len(times_s), 36, 36, 3))
     crops = FaceCrops(frames.astype(np.uint8), times_s, np.ones(len(times_s), bool))
-    return Recording(f"face-{number}", str(number), lambda: crops, "faces", unreadable)
+    return Recording(f"face-{number}", "faces", str(number), lambda: crops, unreadable)
 
 
 @pytest.fixture(scope="module")

@@ -39,7 +39,7 @@ POS_BPM = {
 
 
 def test_the_committed_calibration_covers_all_domains_and_meets_its_targets() -> None:
-    path = Path(__file__).parents[3] / "docs" / "results" / "calibration.json"
+    path = Path(__file__).parents[3] / "docs" / "results" / "domain_calibration.json"
     found = json.loads(path.read_text(encoding="utf-8"))["domains"]
     assert list(found) == [domain.key for domain in DOMAINS.values()]
     for name, (low, high) in POS_BPM.items():

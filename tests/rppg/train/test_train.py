@@ -11,10 +11,10 @@ import torch
 from pydantic import ValidationError
 
 from rppg.errors import InputError
-from rppg.models.attention import appearance
 from rppg.models.checkpoint import load_checkpoint
 from rppg.models.fcus import FcusNet
 from rppg.models.patches import tile_background
+from rppg.models.skin_attention import appearance
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.train.clips import to_patches

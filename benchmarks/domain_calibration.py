@@ -1,11 +1,11 @@
-"""Difficulty of the synthetic domains: `python -m benchmarks.calibration`.
+"""Difficulty of the synthetic domains: `python -m benchmarks.domain_calibration`.
 
 Prints, for each domain, the mean absolute error in 10 s windows of a constant guess, every
 classical method, POS and CHROM with the skin mask, the untrained network, and an oracle: the
 beamformer over all regions and channels that knows the true signature and the true covariance of
 everything but the pulse, from a second rendering of the same recording without a pulse. Training
-subjects only. Writes `docs/results/calibration.json` after each domain, so an interrupted program
-continues (`--again` starts from scratch).
+subjects only. Writes `docs/results/domain_calibration.json` after each domain, so an interrupted
+program continues (`--again` starts from scratch).
 """
 
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.baselines import classical_methods
-from benchmarks.by_domain import domain_arguments, measure_domains
+from benchmarks.measure_domains import domain_arguments, measure_domains
 from rppg.estimators.fcus import untrained
 from rppg.evaluation import ConstantGuess, Estimator, constant_guess, evaluate
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
@@ -30,7 +30,7 @@ LOADING = 3e-3
 
 def main() -> None:
     """Measure, print, write."""
-    options = domain_arguments(__doc__, "calibration", subjects=40).parse_args()
+    options = domain_arguments(__doc__, "domain_calibration", subjects=40).parse_args()
     settings: dict[str, Any] = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
     settings["classical"] = list(classical_methods())
 

@@ -1,4 +1,4 @@
-"""The format of what the wrappers add to an optimizer's state dict."""
+"""State dicts of wrapped optimizers: the inner one's, with the levels' states under one key."""
 
 from __future__ import annotations
 
@@ -13,6 +13,42 @@ STATE_KEY = "gradreg"
 
 FORMAT_VERSION = 1
 """Version of what is under that key; a state without a version is of the first one."""
+
+
+def join(
+    inner: Mapping[str, Any], name: str, own: Mapping[str, Any], parameters: list[Tensor]
+) -> dict[str, Any]:
+    """Return the inner optimizer's state dict with a level's own state in it.
+
+    Args:
+        inner: the state dict of the optimizer that the level wraps, itself wrapped or not.
+        name: of the level in the state dict.
+        own: the level's state.
+        parameters: the optimizer's, in order.
+    """
+    common = {"version": FORMAT_VERSION, "shapes": shapes_of(parameters)}
+    return {**inner, STATE_KEY: {**inner.get(STATE_KEY, common), name: own}}
+
+
+def split(
+    state_dict: Mapping[str, Any], name: str, parameters: list[Tensor]
+) -> tuple[dict[str, Any], dict[str, Any], Mapping[str, Any] | None]:
+    """Undo `join`.
+
+    Returns:
+        The bare optimizer's state dict, the states of the other levels, and the level's own; None
+        if the state dict has none.
+
+    Raises:
+        ValueError: another format, or parameters of other shapes.
+    """
+    levels = dict(state_dict.get(STATE_KEY, {}))
+    check_format(levels.pop("version", 1))
+    check_shapes(levels.pop("shapes", None), parameters)
+    own = levels.pop(name, None)
+    rest = {key: value for key, value in state_dict.items() if key != STATE_KEY}
+    rest["state"] = merge_by_index(rest["state"])
+    return rest, levels, own
 
 
 def merge_by_index(state: Mapping[Any, Any]) -> dict[Any, Any]:

@@ -1,8 +1,8 @@
-"""Errors after one epoch on one domain, for new subjects: `python -m benchmarks.first_epoch`.
+"""Errors after one epoch on one domain, for new subjects: `python -m benchmarks.one_epoch_error`.
 
 Runs the demo (`rppg demo`) with several seeds. Prints, for each domain and method, the median over
-seeds of the mean absolute error in 10 s windows, and the lowest and highest; writes
-`docs/results/first_epoch.json`. The subjects are test subjects: nothing is tuned on these numbers.
+seeds of the mean absolute error in 10 s windows, and the lowest and highest. Writes
+`docs/results/one_epoch_error.json`. These are test subjects: nothing is tuned on these numbers.
 """
 
 import statistics
@@ -15,7 +15,7 @@ from rppg.demo import demo
 
 def main() -> None:
     """Measure, print, write."""
-    parser = arguments(__doc__, "first_epoch")
+    parser = arguments(__doc__, "one_epoch_error")
     parser.add_argument("--seeds", type=int, default=3)
     options = parser.parse_args()
     errors: dict[str, dict[str, list[float]]] = {}
