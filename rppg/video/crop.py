@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 CROP_SIZE = 48
 """Default side of a crop in pixels, in prediction, training and export: on the validation domains
-36 loses signal, 54 and 72 gain nothing (`python -m benchmarks.crop_size`)."""
+36 loses 0.2 dB, 54 and 72 gain nothing (`python -m benchmarks.crop_size`)."""
 LEAST_S = 5.0
 """Shortest video: a few beats, and a frequency resolution of 0.2 Hz."""
 HOLE_S = 0.5
