@@ -16,8 +16,8 @@ from statistics import fmean, stdev
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.study.claims import Claim, print_claims, print_table, write
 from benchmarks.study.options import Budget, parse
+from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import (
     Array,
     Interval,
@@ -31,7 +31,7 @@ from benchmarks.study.statistics import (
     student,
 )
 from benchmarks.trials.store import Result, run_all, trial_store
-from benchmarks.trials.trial import LEVELS, Trial
+from benchmarks.trials.trial_settings import LEVELS, Trial
 from rppg.report.figure_style import PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 

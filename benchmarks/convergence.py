@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.study.claims import Claim, print_claims, print_table, spread, write
 from benchmarks.study.options import Budget, parse
+from benchmarks.study.output import Claim, print_claims, print_table, spread, write
 from benchmarks.study.statistics import (
     Interval,
     Point,
@@ -28,7 +28,7 @@ from benchmarks.study.statistics import (
 )
 from benchmarks.trials.epoch_cost import epoch_cost
 from benchmarks.trials.store import Result, run_all, trial_store
-from benchmarks.trials.trial import PEERS
+from benchmarks.trials.trial_settings import PEERS
 from rppg.report.figure_style import PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 

@@ -14,8 +14,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from benchmarks.study.claims import Claim, print_claims, print_table, write
 from benchmarks.study.options import Budget, parse
+from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import Interval, Point, coverage, guess_mae, mean_mae
 from benchmarks.study.transfer import TARGETS, Columns, TransferTable
 from benchmarks.trials.store import Result, run_all, trial_store

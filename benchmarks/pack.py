@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.same_results import read_stamp
 from benchmarks.trials.key import CODE_DIGESTS, key
 from benchmarks.trials.store import NEW, Result, Store, cost_store, packed_results, trial_store
-from benchmarks.trials.trial import Trial, peer_config, train_config
+from benchmarks.trials.trial_settings import Trial, peer_config, train_config
 from rppg import atomic
 
 

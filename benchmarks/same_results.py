@@ -23,7 +23,7 @@ from benchmarks.study.statistics import by_subject, mae
 from benchmarks.trials.fcus import run_fcus
 from benchmarks.trials.key import CODE_DIGESTS, ROOT
 from benchmarks.trials.store import NEW, packed_results, trial_store
-from benchmarks.trials.trial import Trial
+from benchmarks.trials.trial_settings import Trial
 from rppg.errors import InputError
 
 STAMP = NEW / "same_results.json"

@@ -59,7 +59,7 @@ MOVED = {
     "gradreg.gradient_mask": "gradreg.mask.gradients",
     "gradreg.mask_counts": "gradreg.mask.counts",
     "gradreg.masking": "gradreg.mask.level",
-    "gradreg.matrices": "gradreg.project.matrix",
+    "gradreg.matrices": "gradreg.project.weight_as_matrix",
     "gradreg.observation": "gradreg.project.observation",
     "gradreg.one_pass": "gradreg.smooth.one_pass",
     "gradreg.perturbations": "gradreg.smooth.perturbations",

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.results import arguments
 from benchmarks.trials.store import NEW
-from benchmarks.trials.trial import PEERS, Trial
+from benchmarks.trials.trial_settings import PEERS, Trial
 from rppg.synthetic.domains import DOMAINS
 
 

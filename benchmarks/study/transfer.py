@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.study.claims import spread
+from benchmarks.study.output import spread
 from benchmarks.study.statistics import (
     Interval,
     Point,
@@ -19,7 +19,7 @@ from benchmarks.study.statistics import (
     stack,
 )
 from benchmarks.trials.store import Result
-from benchmarks.trials.trial import method_label
+from benchmarks.trials.trial_settings import method_label
 from rppg.synthetic.domains import DOMAINS
 
 TARGETS = tuple(DOMAINS)

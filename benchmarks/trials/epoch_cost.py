@@ -21,7 +21,7 @@ from benchmarks.throughput.process import memory_mb, print_json
 from benchmarks.trials.fcus import Stopwatch, clips_of, new_network
 from benchmarks.trials.key import CODE_DIGESTS
 from benchmarks.trials.store import cost_store
-from benchmarks.trials.trial import LEVELS
+from benchmarks.trials.trial_settings import LEVELS
 from rppg.train.clips import ClipSet
 from rppg.train.config import TrainConfig
 from rppg.train.fcus import fit_fcus

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmarks.trials.trial import Trial
+from benchmarks.trials.trial_settings import Trial
 from rppg.estimators.find import find_estimator
 from rppg.evaluation import (
     Estimator,

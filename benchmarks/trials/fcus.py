@@ -10,7 +10,7 @@ import torch
 
 from benchmarks.trials.diagnosis import Diagnosis
 from benchmarks.trials.evaluation import Windows, predict_windows
-from benchmarks.trials.trial import Trial, train_config
+from benchmarks.trials.trial_settings import Trial, train_config
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.models.fcus import FcusNet, ModelConfig

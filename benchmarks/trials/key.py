@@ -9,7 +9,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from benchmarks.trials.trial import Trial, peer_config, train_config
+from benchmarks.trials.trial_settings import Trial, peer_config, train_config
 from rppg.code_digest import digest_code
 from rppg.synthetic.domains import DOMAINS
 from rppg.train.config import TrainConfig

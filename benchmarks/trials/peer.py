@@ -4,7 +4,7 @@ import time
 from typing import Any
 
 from benchmarks.trials.evaluation import predict_windows
-from benchmarks.trials.trial import Trial, peer_config
+from benchmarks.trials.trial_settings import Trial, peer_config
 from rppg.estimators.physnet import PeerEstimator
 from rppg.models.physnet import PhysNet
 from rppg.peers.config import PeerConfig

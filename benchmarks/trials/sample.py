@@ -13,7 +13,7 @@ from rppg.synthetic.domains import DOMAINS
 try:
     from benchmarks.trials.key import CODE_DIGESTS
     from benchmarks.trials.store import RUN
-    from benchmarks.trials.trial import CLASSICAL, Trial
+    from benchmarks.trials.trial_settings import CLASSICAL, Trial
 except ModuleNotFoundError:  # a tree in which trials were still called runs
     from benchmarks.claims.runs import CODE, LOADED, code_digest
     from benchmarks.claims.runs import Run as Trial

@@ -14,7 +14,7 @@ from benchmarks.trials.evaluation import run_classical
 from benchmarks.trials.fcus import run_fcus, run_untrained
 from benchmarks.trials.key import CODE_DIGESTS, key
 from benchmarks.trials.peer import run_peer
-from benchmarks.trials.trial import Trial
+from benchmarks.trials.trial_settings import Trial
 from rppg import atomic
 from rppg.errors import InputError
 from rppg.processes import work_through

@@ -9,9 +9,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradreg.project.matrix import join_matrix, split_matrix, working_dtype
 from gradreg.project.subspace import complement
 from gradreg.project.weight import ProtectedWeight
+from gradreg.project.weight_as_matrix import join_matrix, split_matrix, working_dtype
 from gradreg.sharding import local
 
 

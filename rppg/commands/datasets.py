@@ -5,7 +5,7 @@ from rppg.commands.terminal import print_line
 
 def datasets() -> None:
     """List the datasets that a SPEC can name."""
-    from rppg.data.catalogue import DATASETS
+    from rppg.data.datasets import DATASETS
     from rppg.synthetic.domains import DOMAINS
 
     for domain in DOMAINS.values():

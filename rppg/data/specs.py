@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
-from rppg.data.catalogue import DATASETS
+from rppg.data.datasets import DATASETS
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
 from rppg.synthetic.cache import Progress, synthetic_recordings

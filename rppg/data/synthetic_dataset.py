@@ -9,16 +9,16 @@ from numpy.typing import NDArray
 
 from rppg.atomic import atomic_folder
 from rppg.data import writers
-from rppg.data.catalogue import DATASETS
+from rppg.data.datasets import DATASETS
 from rppg.data.layouts.cohface import RATE_HZ as COHFACE_HZ
 from rppg.data.layouts.mmpd import FPS as MMPD_FPS
 from rppg.data.layouts.vipl_hr import WAVE_HZ
 from rppg.errors import InputError
 from rppg.signals import bandpass, rate_series, resample
 from rppg.synthetic.cache import Progress, find_domain
+from rppg.synthetic.pulse_motion_light import TimeSeries
 from rppg.synthetic.scene import render_scene
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject
-from rppg.synthetic.time_series import TimeSeries
 from rppg.types import Pulse
 from rppg.video.encode import roundtrip
 

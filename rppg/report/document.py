@@ -6,7 +6,7 @@ from pathlib import Path
 
 from rppg.atomic import write_text
 from rppg.evaluation import Evaluation, Row, Waveform
-from rppg.report import html
+from rppg.report import html_elements as html
 from rppg.report.columns import COLUMNS, best
 
 TrainingLog = Sequence[Mapping[str, float]]

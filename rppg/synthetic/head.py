@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.synthetic.noise import texture
+from rppg.synthetic.smooth_noise import texture
 
 EXTENT = 0.8
 SIZE = 112

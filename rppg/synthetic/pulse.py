@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.synthetic.noise import smooth_noise
+from rppg.synthetic.smooth_noise import smooth_noise
 
 Array = NDArray[np.float64]
 

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from rppg.synthetic.domains import Camera, Light
 from rppg.synthetic.head import EXTENT, WALL_EXTENT, Head
-from rppg.synthetic.time_series import TimeSeries
+from rppg.synthetic.pulse_motion_light import TimeSeries
 
 SURFACE = 0.03
 """Fresnel reflection of skin."""

@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
 from rppg.synthetic.head import Head, draw_head
+from rppg.synthetic.pulse_motion_light import TimeSeries, draw_time_series, tracked_position
 from rppg.synthetic.render import SceneSetup, Viewport, render
-from rppg.synthetic.time_series import TimeSeries, draw_time_series, tracked_position
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.video.encode import roundtrip
 from rppg.video.resize import resample_box_uint8

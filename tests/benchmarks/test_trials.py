@@ -33,7 +33,7 @@ from benchmarks.trials.diagnosis import Diagnosis, only_background
 from benchmarks.trials.fcus import clips_of, new_network, run_fcus
 from benchmarks.trials.key import CODE, code_digest, key
 from benchmarks.trials.store import Store, compute, load, packed_results, run_all
-from benchmarks.trials.trial import LEVELS, Trial, peer_config, train_config
+from benchmarks.trials.trial_settings import LEVELS, Trial, peer_config, train_config
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import classical, evaluate
@@ -91,7 +91,7 @@ def test_a_killed_program_goes_on(tmp_path, store):
     program = (
         "import sys, time; from pathlib import Path\n"
         "from benchmarks.trials.store import Store, run_all\n"
-        "from benchmarks.trials.trial import Trial\n"
+        "from benchmarks.trials.trial_settings import Trial\n"
         "folder = Path(sys.argv[1])\n"
         "trials = [Trial(m, test_subjects=2, targets=('lab',)) for m in ('green', 'pos')]\n"
         "def report(line): print(line, flush=True); time.sleep(60)\n"

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
-from rppg.video.decode import log, probe, read_frames
+from rppg.video.decode_video import log, probe, read_frames
 from rppg.video.sources.identity import describe_function
 from rppg.video.time_range import select_time_range
 

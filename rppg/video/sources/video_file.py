@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rppg.types import Frame, VideoInfo
-from rppg.video.decode import probe, read_frames
+from rppg.video.decode_video import probe, read_frames
 
 
 @dataclass(frozen=True)

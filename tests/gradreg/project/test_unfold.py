@@ -7,9 +7,9 @@ from hypothesis import strategies as st
 from torch import nn
 
 from gradreg.project.level import NullSpaceProjector
-from gradreg.project.matrix import view_as_matrix, view_as_weight
 from gradreg.project.subspace import complement
 from gradreg.project.unfold import LAYERS, feature_chunks, feature_shape
+from gradreg.project.weight_as_matrix import view_as_matrix, view_as_weight
 
 TRANSPOSED = [nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d]
 seeds = st.integers(0, 2**31)

@@ -24,7 +24,7 @@ from rppg.cli import main
 from rppg.crops import cache, crop_file, crop_key
 from rppg.crops.cache import CachedCrops, cached, checked_elsewhere, store
 from rppg.crops.crop_file import UnusableError, open_crops, write_crops
-from rppg.data.catalogue import DATASETS
+from rppg.data.datasets import DATASETS
 from rppg.data.specs import open_dataset, open_shard
 from rppg.data.synthetic_dataset import write_dataset
 from rppg.errors import InputError

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rppg.data.catalogue import DATASETS
 from rppg.data.check import check_recording
+from rppg.data.datasets import DATASETS
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
 

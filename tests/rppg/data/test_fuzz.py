@@ -20,7 +20,7 @@ import numpy as np
 import pytest
 import scipy.io
 
-from rppg.data.catalogue import DATASETS
+from rppg.data.datasets import DATASETS
 from rppg.data.writers import write_raw_avi
 from rppg.video import write_video
 

@@ -7,8 +7,8 @@ import pytest
 from PIL import Image
 from skimage import data
 
-from rppg.data.catalogue import DATASETS
 from rppg.data.check import check_recording
+from rppg.data.datasets import DATASETS
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
 from rppg.types import Recording

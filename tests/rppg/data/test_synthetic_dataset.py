@@ -11,8 +11,8 @@ import pytest
 
 from rppg.atomic import atomic_folder
 from rppg.data import synthetic_dataset
-from rppg.data.catalogue import DATASETS
 from rppg.data.check import check_recording
+from rppg.data.datasets import DATASETS
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import LAYOUTS, default_layout, write_dataset
 from rppg.errors import InputError

@@ -7,8 +7,8 @@ from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter1d
 
 from rppg.synthetic.domains import Domain, Light, Motion
-from rppg.synthetic.noise import smooth_noise, step_noise
 from rppg.synthetic.pulse import beat_times, bvp
+from rppg.synthetic.smooth_noise import smooth_noise, step_noise
 
 Array = NDArray[np.float64]
 
