@@ -4,6 +4,7 @@ The worker process (`rppg.data.mat_worker`) is started once and used again. If i
 that it was reading is refused, and the next request starts another.
 """
 
+import atexit
 import io
 import json
 import os
@@ -106,3 +107,10 @@ def _start() -> subprocess.Popen[bytes]:
         stderr=subprocess.DEVNULL,
         env={**os.environ, "PYTHONPATH": path, "OPENBLAS_NUM_THREADS": "1"},
     )
+
+
+@atexit.register
+def _stop_idle() -> None:
+    for worker in _idle:
+        worker.kill()
+        worker.communicate()
