@@ -37,7 +37,7 @@ def recordings() -> list[Recording]:
     def recording(number: int) -> Recording:
         crops = render_crops(draw_subject(DOMAINS["webcam"], number, 10.0))
         return Recording(
-            f"webcam-{number}", str(number), lambda: crops, "synthetic:webcam@1", unreadable
+            f"webcam-{number}", "synthetic:webcam@1", str(number), lambda: crops, unreadable
         )
 
     return [recording(n) for n in range(310, 314)]
