@@ -85,7 +85,7 @@ def measure(
 
     def by_pytorch() -> Any:
         with torch.inference_mode():
-            return net.fuse(net(pixels)).numpy()
+            return net.wave(net(pixels)).numpy()
 
     def by_onnxruntime() -> Any:
         return session.run(["bvp"], {"clips": clips})[0]

@@ -49,8 +49,8 @@ class FcusEstimator:
         device = self.net.fusion_power.device
 
         def waves_of(clips: Tensor) -> NDArray[np.float64]:
-            fused = self.net.fuse(self.net(clips.to(device)))
-            return np.asarray(fused.double().cpu().numpy())
+            wave = self.net.wave(self.net(clips.to(device)))
+            return np.asarray(wave.double().cpu().numpy())
 
         with torch.inference_mode():
             return add_waves(patches, round(self.clip_s * fps), self.batch, waves_of)

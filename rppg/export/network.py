@@ -169,7 +169,7 @@ class WaveModule(nn.Module):
 
     def forward(self, clips: Tensor) -> Tensor:
         with SymbolicLengths():
-            return self.net.fuse(self.net(clips))
+            return self.net.wave(self.net(clips))
 
 
 def trace(net: FcusNet, metadata: Metadata) -> ExportedProgram:

@@ -1,10 +1,10 @@
 """FCUS-rPPG's network: a spectrally shared backbone that beamforms the pulse out of the channels.
 
-The stages: patches → shared attention → regional traces → cancellation of the background's light
-and of the head's motion → beamformer over a bank of pulse signatures → mixture of the bank → fusion
-of the regions. No kernel over time is learned, so the network cannot produce a sine that is not in
-its input. Its gain on a pulse is one, so its output is in AC/DC units, in which the weak-amplitude
-prior has its bounds.
+The stages: patches → shared attention → regional traces → cancellation of the head's motion, and,
+in one of two sets of candidates, of the background's light → beamformer over a bank of pulse
+signatures → mixture of the candidates that verification prefers → fusion of the regions → filter by
+verification. No kernel over time is learned, so the network cannot produce a sine that is not in
+its input. Its gain on a pulse is one, so the regions are in AC/DC units.
 """
 
 import math
@@ -15,6 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
 from rppg.models import beamformer as bf
+from rppg.models.background import background_traces
 from rppg.models.motion import apparent_motion
 from rppg.models.patches import (
     ac_dc,
@@ -23,8 +24,13 @@ from rppg.models.patches import (
     pool_patches,
     region_cells,
 )
-from rppg.models.signatures import NOMINAL_SIGNATURES, choose_signatures
+from rppg.models.signatures import NOMINAL_SIGNATURES
 from rppg.models.skin_attention import SharedAttention
+from rppg.verification import Evidence, References, apply_gain, judge
+
+SETS = 2
+"""Sets of candidates: with the background's light cancelled, and without. Where the light is
+steady, cancelling costs a part of the pulse."""
 
 
 class ModelConfig(BaseModel):
@@ -54,12 +60,15 @@ class FcusOutput:
     Attributes:
         regions: `(B, R, T)` BVP of each region in AC/DC units, up at systole.
         attention: `(B, R)` share of skin in each region, sums to 1.
-        choice: `(B, K)` weights of the signatures in the mixture, sum to 1.
+        choice: `(B, K)` weights of the candidates in the mixture, sum to 1: all signatures with the
+            light cancelled, then all without.
+        references: the traces of light and motion that waves are verified by.
     """
 
     regions: Tensor
     attention: Tensor
     choice: Tensor
+    references: References
 
 
 class FcusNet(nn.Module):
@@ -69,7 +78,7 @@ class FcusNet(nn.Module):
         >>> net = FcusNet(ModelConfig())
         >>> clips = 100 + torch.rand(2, 150, 3, 36, 36)
         >>> out = net(clips)
-        >>> out.regions.shape, net.fuse(out).shape
+        >>> out.regions.shape, net.wave(out).shape
         (torch.Size([2, 36, 150]), torch.Size([2, 150]))
     """
 
@@ -85,8 +94,8 @@ class FcusNet(nn.Module):
         self.log_cancel_ridge = nn.Parameter(torch.tensor(math.log(0.1)))
         self.log_ridge = nn.Parameter(torch.tensor(math.log(3e-3)))
         self.log_pooled = nn.Parameter(torch.tensor(math.log(1.0)))
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(8.0)))
-        self.loudness = nn.Parameter(torch.tensor(0.3))
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(40.0)))
+        self.loudness = nn.Parameter(torch.tensor(2.4))
         self.fusion_power = nn.Parameter(torch.tensor(2.0))
         signatures = nn.functional.normalize(torch.tensor(config.signatures), dim=1)
         self.register_buffer("signatures", signatures, persistent=False)
@@ -102,11 +111,6 @@ class FcusNet(nn.Module):
         c = self.config
         traces, mean = ac_dc(pool_patches(clips, c.grid))
         return band_limit(traces, c.fps, c.low_hz, c.high_hz), mean
-
-    def background_traces(self, traces: Tensor) -> Tensor:
-        """Return traces `(B, 3, C, T)` of the background left of, right of and above the head."""
-        weights = self.background / self.background.sum(1, keepdim=True)
-        return torch.einsum("mp,bpct->bmct", weights, traces)
 
     def forward(self, clips: Tensor) -> FcusOutput:
         """Estimate the regional BVP.
@@ -126,26 +130,31 @@ class FcusNet(nn.Module):
         mass = weights.sum(-1)
         weights = weights / mass.clamp(min=1e-6)[..., None]
         x = torch.einsum("brp,bpct->brct", weights, traces)
-        x = self._cancel_motion(self._cancel_light(x, traces), traces, mean)
-        candidates = -self._beamform(x)  # more blood, less light: up at systole
+        light, seen = background_traces(traces, mean, self.background)
+        motion = apparent_motion(traces, mean)
+        references = References(
+            light.flatten(1, 2), motion, seen.repeat_interleave(light.shape[2], 1)
+        )
+        both = [self._cancel_light(x, references.light), x]
+        cancelled = [self._cancel_motion(part, motion) for part in both]
+        # More blood, less light: up at systole.
+        candidates = torch.cat([-self._beamform(part) for part in cancelled], 1)
         attention = mass / mass.sum(1, keepdim=True)
-        choice = self._choose(candidates, attention)
+        choice = self._choose(candidates, attention, references)
         regions = torch.einsum("bk,bkrt->brt", choice, candidates)
-        return FcusOutput(regions, attention, choice)
+        return FcusOutput(regions, attention, choice, references)
 
-    def _cancel_light(self, x: Tensor, traces: Tensor) -> Tensor:
+    def _cancel_light(self, x: Tensor, light: Tensor) -> Tensor:
         """Remove what the skin shares with background patches: light, as they carry no pulse."""
-        references = self.background_traces(traces).flatten(1, 2)
-        gram = bf.load_diagonal(bf.covariance(references), self.log_cancel_ridge.exp())
-        return bf.cancel_references(x, references, gram)
+        gram = bf.load_diagonal(bf.covariance(light), self.log_cancel_ridge.exp())
+        return bf.cancel_references(x, light, gram)
 
-    def _cancel_motion(self, x: Tensor, traces: Tensor, mean: Tensor) -> Tensor:
+    def _cancel_motion(self, x: Tensor, motion: Tensor) -> Tensor:
         """Remove what the skin shares with the head's motion: changes of shade.
 
         Motion that is small compared with the floor (a share of the crop's side) is noise, and may
         contain a little pulse; it is not removed.
         """
-        motion = apparent_motion(traces, mean)
         gram = bf.covariance(motion)
         eye = torch.eye(gram.shape[-1], dtype=gram.dtype, device=gram.device)
         return bf.cancel_references(x, motion, gram + (2 * self.log_motion_floor).exp() * eye)
@@ -166,16 +175,43 @@ class FcusNet(nn.Module):
         mixed = torch.einsum("brnkc,brncl->bkrnl", w, windows)
         return band_limit(bf.fold_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
 
-    def _choose(self, candidates: Tensor, attention: Tensor) -> Tensor:
-        """Return weights `(B, K)` of the signatures in the mixture."""
-        if candidates.shape[1] == 1:
-            return candidates.new_ones(len(candidates), 1)
+    def _choose(self, candidates: Tensor, attention: Tensor, references: References) -> Tensor:
+        """Return weights `(B, K)` of the candidates `(B, K, R, T)` in the mixture.
+
+        They grow with what verification says of the candidate's wave, and a little with its
+        amplitude: the gain on a signature is one, so with a wrong signature the beamformer treats
+        part of the pulse as noise and cancels it.
+        """
         fused = fuse(candidates, attention[:, None], self.fusion_power)
-        return choose_signatures(fused, self.loudness, self.log_sharpness)
+        amplitude = 0.5 * (fused.square().mean(-1) + 1e-14).log()
+        line = self._judge(fused, candidates, attention, references).line
+        return torch.softmax(self.log_sharpness.exp() * line + self.loudness * amplitude, 1)
+
+    def _judge(
+        self, wave: Tensor, regions: Tensor, attention: Tensor, references: References
+    ) -> Evidence:
+        c = self.config
+        return judge(
+            wave,
+            references,
+            c.fps,
+            regions=regions,
+            attention=attention,
+            low_hz=c.low_hz,
+            high_hz=c.high_hz,
+        )
 
     def fuse(self, output: FcusOutput, keep: Tensor | None = None) -> Tensor:
-        """Return the BVP `(B, T)` of the face; `keep` `(B, R, T)` in 0..1 weighs the samples."""
+        """Return the fused regions `(B, T)`; `keep` `(B, R, T)` in 0..1 weighs the samples."""
         return fuse(output.regions, output.attention, self.fusion_power, keep)
+
+    def verify(self, output: FcusOutput) -> Evidence:
+        """Return the evidence `(B, F)` that the fused regions are a pulse."""
+        return self._judge(self.fuse(output), output.regions, output.attention, output.references)
+
+    def wave(self, output: FcusOutput) -> Tensor:
+        """Return the BVP `(B, T)` of the face: the fused regions, filtered by their evidence."""
+        return apply_gain(self.fuse(output), self.verify(output), self.config.fps)
 
 
 def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None = None) -> Tensor:

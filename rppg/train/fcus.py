@@ -20,6 +20,7 @@ from rppg.train.objective import Loss, objective
 from rppg.train.optimizer import build_optimizer, observe_background, physics_of
 from rppg.train.resume import RunState
 from rppg.train.steady import EpochMean, Tether
+from rppg.verification import References
 
 
 def fit_fcus(
@@ -169,8 +170,12 @@ class FcusTrainer:
 
 def _gather(output: FcusOutput, clips: int) -> FcusOutput:
     """Return the output of all ranks for the batch."""
-    parts = (output.regions, output.attention, output.choice)
-    return FcusOutput(*(distributed.gather(part, clips) for part in parts))
+    r = output.references
+    regions, attention, choice, *references = (
+        distributed.gather(part, clips)
+        for part in (output.regions, output.attention, output.choice, r.light, r.motion, r.seen)
+    )
+    return FcusOutput(regions, attention, choice, References(*references))
 
 
 def _gradient(net: FcusNet) -> Tensor:

@@ -123,7 +123,7 @@ def untrained(folder, config):
 
 def expected(net, clips):
     with torch.no_grad():
-        return net.fuse(net(clips)).numpy()
+        return net.wave(net(clips)).numpy()
 
 
 def difference(found, reference):

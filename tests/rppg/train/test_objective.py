@@ -17,6 +17,7 @@ from rppg.train.objective import (
     sparsity_term,
     variance_term,
 )
+from rppg.verification import References
 
 FPS = 30.0
 WEIGHTS = ObjectiveWeights()
@@ -85,7 +86,8 @@ def net() -> FcusNet:
 def output_of(regions: Tensor) -> FcusOutput:
     batch, count = regions.shape[:2]
     even = torch.full((batch, count), 1 / count)
-    return FcusOutput(regions, even, torch.full((batch, 5), 0.2))
+    references = References(regions, regions, even)
+    return FcusOutput(regions, even, torch.full((batch, 10), 0.1), references)
 
 
 def test_coherence_is_zero_for_one_pulse_two_for_opposite_ones_one_for_strangers(

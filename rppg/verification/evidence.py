@@ -1,0 +1,156 @@
+"""The evidence that a wave is a pulse, at each frequency of the band."""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import interpolate
+
+from rppg.verification.references import References
+from rppg.verification.spectra import frequencies, short_time_spectrum, spectrum_at
+
+LINE_HZ = 0.15
+"""Half width of a spectral line. That of a Hann window of 10 s is 0.2 Hz at its base."""
+STEP_HZ = 1 / 60
+SHORT_S, SHORT_STEP_HZ = 2.5, 0.1
+"""Windows over which phases are compared: as long as two or three beats, so that a wave and a
+reference of slightly different rates, or a short disturbance, don't agree by chance."""
+LIGHT_FLOOR, MOTION_FLOOR = 1e-4, 2e-4
+"""Amplitude of a reference, in its unit, at which its coherence counts half. Smaller ones are the
+sensor's noise or, in the motion, a trace of the pulse itself."""
+TINY = 1e-30
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The evidence at frequencies `hz` `(F,)`; the other tensors are `(..., F)`, in 0..1 but for
+    `power`.
+
+    Attributes:
+        power: of the wave.
+        share: of the in-band power within a line at this frequency and at its double.
+        agreement: of the regions: 1 if all are in phase, 1 / R if their phases are random.
+        light: squared coherence with the background trace that explains the wave best.
+        motion: the same with the head's motion.
+    """
+
+    hz: Tensor
+    power: Tensor
+    share: Tensor
+    agreement: Tensor
+    light: Tensor
+    motion: Tensor
+
+    @property
+    def gain(self) -> Tensor:
+        """The share of the power at each frequency that is a pulse's, as of a Wiener filter."""
+        return self.agreement * (1 - torch.maximum(self.light, self.motion))
+
+    @property
+    def peak(self) -> Tensor:
+        """The index `(...)` of the strongest frequency."""
+        return self.power.argmax(-1)
+
+    @property
+    def rate_hz(self) -> Tensor:
+        """The strongest frequency `(...)` in Hz."""
+        return self.hz[self.peak]
+
+    def at_peak(self, values: Tensor) -> Tensor:
+        """Return `values` `(..., F)` at the strongest frequency, `(...)`."""
+        return values.gather(-1, self.peak[..., None])[..., 0]
+
+    @property
+    def line(self) -> Tensor:
+        """The score `(...)` in 0..1: `share · gain` at the strongest frequency."""
+        return self.at_peak(self.share * self.gain)
+
+
+@torch.no_grad()
+def judge(
+    wave: Tensor,
+    references: References,
+    fps: float,
+    *,
+    regions: Tensor | None = None,
+    attention: Tensor | None = None,
+    low_hz: float = 0.6,
+    high_hz: float = 3.3,
+) -> Evidence:
+    """Compute the evidence that waves are a pulse.
+
+    Args:
+        wave: `(B, ..., T)`, band-limited, any units.
+        references: traces of the same B clips.
+        fps: sampling rate in Hz.
+        regions: `(B, ..., R, T)` the waves of the face's regions in one unit; None if the method
+            has only one wave: the agreement is then 1.
+        attention: `(B, R)` the regions' shares of the skin; None if they are equal.
+        low_hz, high_hz: the pulse's band.
+    """
+    hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
+    power = spectrum_at(wave, hz, fps).square().sum(-1)
+    distance = (hz - hz[:, None]).abs(), (hz - 2 * hz[:, None]).abs()
+    near = torch.minimum(*distance) <= LINE_HZ  # (line, F)
+    share = power @ near.to(power).mT / power.sum(-1, keepdim=True).clamp(min=TINY)
+
+    coarse = frequencies(low_hz, high_hz, SHORT_STEP_HZ, wave)
+    spectrum = short_time_spectrum(wave, coarse, fps, SHORT_S)
+    light = _explained(spectrum, references.light, LIGHT_FLOOR, coarse, fps)
+    light = (light * _between(references.seen, light.ndim - 1)[..., None]).amax(-2)
+    motion = _explained(spectrum, references.motion, MOTION_FLOOR, coarse, fps).amax(-2)
+    if regions is None:
+        agreement = torch.ones_like(light)
+    else:
+        agreement = _agreement(regions, attention, coarse, fps)
+    fine = (_resample(values, len(hz)) for values in (agreement, light, motion))
+    return Evidence(hz, power, share, *fine)
+
+
+def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float) -> Tensor:
+    """Return the power of the regions' mean as a share of their mean power, `(..., F)`.
+
+    Regions count by their attention and inversely by their power: a loud one is noisy.
+    """
+    weight = 1 / (regions.square().mean(-1) + 1e-14)
+    if attention is not None:
+        weight = weight * _between(attention, weight.ndim)
+    weight = (weight / weight.sum(-1, keepdim=True))[..., None, None, None]
+    spectrum = short_time_spectrum(regions, hz, fps, SHORT_S)  # (..., R, F, N, 2)
+    together = (weight * spectrum).sum(-4).square().sum((-1, -2))
+    return together / (weight * spectrum.square()).sum(-4).sum((-1, -2)).clamp(min=TINY)
+
+
+def _explained(
+    spectrum: Tensor, references: Tensor, floor: float, hz: Tensor, fps: float
+) -> Tensor:
+    """Return the share `(B, ..., M, F)` of waves' power that each reference explains.
+
+    It is their squared coherence over the N windows, which is 1 if amplitude ratio and phase are
+    the same in all of them, times P / (P + floor²) of a reference of power P.
+
+    Args:
+        spectrum: `(B, ..., F, N, 2)` of the waves.
+        references: `(B, M, T)`.
+    """
+    there = short_time_spectrum(references, hz, fps, SHORT_S)
+    power = there.square().sum(-1).mean(-1)
+    there = _between(there, spectrum.ndim + 1, keep=4)
+    a, b = spectrum.unsqueeze(-4).unbind(-1)
+    c, d = there.unbind(-1)
+    cross = (a * c + b * d).sum(-1).square() + (b * c - a * d).sum(-1).square()
+    both = spectrum.square().sum((-1, -2)).unsqueeze(-2) * there.square().sum((-1, -2))
+    heard = _between(power / (power + floor**2), spectrum.ndim - 1, keep=2)
+    return heard * cross / both.clamp(min=TINY)
+
+
+def _between(x: Tensor, ndim: int, keep: int = 1) -> Tensor:
+    """Insert axes of size 1 after the first axis of `(B, ...)`, before the last `keep`."""
+    return x.reshape(x.shape[0], *([1] * (ndim - 1 - keep)), *x.shape[-keep:])
+
+
+def _resample(values: Tensor, size: int) -> Tensor:
+    """Interpolate `(..., F)` linearly to `size` frequencies."""
+    flat = values.flatten(0, -2)[:, None]
+    fine = interpolate(flat, size=size, mode="linear", align_corners=True)
+    return fine[:, 0].unflatten(0, values.shape[:-1])
