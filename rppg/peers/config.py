@@ -84,6 +84,11 @@ class PeerConfig(BaseModel):
     model: PhysNetConfig = PhysNetConfig()
     sinc: SincConfig = SincConfig()
     contrast: ContrastConfig = ContrastConfig()
+    select: Literal["own", "reference"] = Field(
+        "own",
+        description="criterion that selects the epoch: the method's own, or the share of the "
+        "wave's power away from the pulse that a reference estimator finds",
+    )
     mask: PeerMaskConfig | None = None
     smooth: PeerSmoothConfig | None = None
     project: PeerProjectConfig | None = None
@@ -119,10 +124,11 @@ class PeerConfig(BaseModel):
         return self
 
     @model_serializer(mode="wrap")
-    def _without_absent_levels(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        """Leave absent levels out, so that a run without any has the digest it always had."""
+    def _without_new_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not published, where it is off: such a run has the digest it had."""
         fields: dict[str, Any] = serialize(self)
-        return {k: v for k, v in fields.items() if v is not None or k not in LEVELS}
+        off = {**dict.fromkeys(LEVELS), "select": "own"}
+        return {k: v for k, v in fields.items() if k not in off or v != off[k]}
 
     @property
     def levels(self) -> tuple[str, ...]:

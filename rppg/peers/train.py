@@ -1,26 +1,23 @@
 """Training of PhysNet without labels, by SiNC or Contrast-Phys: `train_peer(config)`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from rppg.errors import InputError
-from rppg.json_values import finite_or_null
 from rppg.models.physnet import PhysNet
 from rppg.peers.batches import peer_batch_sizes
 from rppg.peers.clips import Span, find_spans
 from rppg.peers.config import PeerConfig
-from rppg.peers.optimizer import prior_of
 from rppg.peers.trainer import EpochState, OnEpoch, fit_peer
+from rppg.peers.verification import verify
 from rppg.renamed import renamed_attribute, renamed_keyword
 from rppg.train import distributed
 from rppg.train.loop import LogRow
 from rppg.train.resume import SAVE_EVERY_S, settings_of
 from rppg.train.run import Loading, TrainingRun, TrainProgress
-from rppg.train.verified import Score, score_recordings
+from rppg.train.verified import Score, Wave
 from rppg.types import Recording
 
 
@@ -62,11 +59,13 @@ def train_peer(
     save_every_s: float = SAVE_EVERY_S,
     device: str = "cpu",
     score: Score | None = None,
+    reference: Wave | None = None,
 ) -> PeerResult:
     """Train PhysNet without labels.
 
-    The last tenth of the recordings, one at least, is held out: the method's criterion on them,
-    which needs no label, selects the epoch whose weights are kept.
+    The last tenth of the recordings, one at least, is held out: a criterion on them, which needs no
+    label, selects the epoch whose weights are kept. It is the method's own, or by a reference
+    estimator (`config.select`).
 
     Args:
         config: the configuration; SiNC on `synthetic:webcam` by default.
@@ -83,8 +82,10 @@ def train_peer(
         resume: resume a run into `out` after the last epoch whose state it has saved.
         save_every_s: seconds after which the state is saved again, at the end of an epoch.
         device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
-        score: with `config.mask`, the function that scores a recording's crops; it gives NaN where
-            it can't. By default `rppg.train.verified.recording_score`.
+        score: the function that scores a recording's crops, for `config.mask` and
+            `config.select`; it gives NaN where it can't. By default that of
+            `rppg.train.verified`.
+        reference: the function from crops to the reference's wave, for `config.select`; likewise.
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine with the
@@ -112,20 +113,31 @@ def train_peer(
     )
     training, held_out = _hold_out(find_spans(run.crops, config.model, config.clip_frames), config)
     sizes = peer_batch_sizes(training, config)
-    evidence = None if config.mask is None else _evidence(training, score)
-    rejected = [] if evidence is None else _rejected(evidence, config)
+    verified = verify(training, held_out, config, score, reference)
     on_step = run.on_step(len(sizes) * config.epochs)
-    state = run.state(sizes if config.mask is None else [sizes, rejected])
+    state = run.state(sizes if verified is None else [sizes, verified.decisions])
     with run.seeded():
         net = PhysNet(config.model).to(run.device)
-        log, epochs = fit_peer(net, training, held_out, config, on_step, on_epoch, state, evidence)
+        log, epochs = fit_peer(
+            net,
+            training,
+            held_out,
+            config,
+            on_step,
+            on_epoch,
+            state,
+            None if verified is None else verified.scores,
+            () if verified is None else verified.targets,
+        )
+    names = [f"{recording.dataset}: {recording.name}" for recording in run.usable]
     provenance = {
         **run.provenance(),
         "held_out": len({span.recording for span in held_out}),
         "clips_per_epoch": sum(sizes),
         "steps": len(log),
         "levels": list(config.levels),
-        **({} if evidence is None else _verification(evidence, rejected, log, run)),
+        **({} if verified is None else verified.provenance(names)),
+        **({} if config.mask is None else {"skipped_steps": sum(r["skipped"] > 0 for r in log)}),
         "criterion": [epoch.criterion for epoch in epochs],
         "best_epoch": max(epoch.epoch for epoch in epochs if epoch.best),
         "run": run.digest,
@@ -149,40 +161,3 @@ def _hold_out(spans: Sequence[Span], config: PeerConfig) -> tuple[list[Span], li
     first = recordings[-max(1, round(len(recordings) / 10))]
     training = [span for span in spans if span.recording < first]
     return training, [span for span in spans if span.recording >= first]
-
-
-def _evidence(training: Sequence[Span], score: Score | None) -> dict[int, float]:
-    """Return the score of each recording that is trained on, by its index."""
-    return score_recordings({span.recording: span.crops for span in training}, score)
-
-
-def _rejected(evidence: Mapping[int, float], config: PeerConfig) -> list[int]:
-    """Return the indices of the recordings that the mask rejects.
-
-    Raises:
-        InputError: it leaves too few to train on.
-    """
-    assert config.mask is not None
-    keep = prior_of(config.mask)(torch.tensor(list(evidence.values()))).tolist()
-    rejected = [index for index, kept in zip(evidence, keep, strict=True) if not kept]
-    found, needed = len(evidence) - len(rejected), 1 if config.method == "sinc" else 2
-    if found < needed:
-        raise InputError(
-            f"{found} of the {len(evidence)} recordings to train on have a score of "
-            f"{config.mask.threshold:g} or more, {config.method} needs {needed}; lower "
-            "mask.threshold, or leave the mask out (--no-mask)"
-        )
-    return rejected
-
-
-def _verification(
-    evidence: Mapping[int, float], rejected: Sequence[int], log: Sequence[LogRow], run: TrainingRun
-) -> dict[str, Any]:
-    """Return what the mask did, for the checkpoint."""
-    usable = run.usable
-    names = {index: f"{usable[index].dataset}: {usable[index].name}" for index in evidence}
-    return {
-        "scores": {names[index]: finite_or_null(value) for index, value in evidence.items()},
-        "rejected": [names[index] for index in rejected],
-        "skipped_steps": sum(row["skipped"] > 0 for row in log),
-    }

@@ -16,18 +16,17 @@ from torch import Tensor
 from rppg.errors import InputError
 from rppg.models.physnet import PhysNet
 from rppg.peers.batches import peer_batch_sizes, peer_batches
-from rppg.peers.clips import Span, clip_starts, cut_clip
+from rppg.peers.clips import Span
 from rppg.peers.config import PeerConfig
-from rppg.peers.contrast_phys import contrast_loss, irrelevant_power
+from rppg.peers.contrast_phys import contrast_loss
 from rppg.peers.optimizer import build_optimizer, observe_background, unperturbed
-from rppg.peers.sinc import sinc_criterion, sinc_loss
+from rppg.peers.selection import Target, criterion, criterion_by_reference
+from rppg.peers.sinc import sinc_loss
 from rppg.renamed import renamed
 from rppg.train import loop
 from rppg.train.clips import Batch
 from rppg.train.loop import LogRow, OnStep
 from rppg.train.resume import RunState
-
-VALIDATION_BATCH = 4
 
 
 @dataclass(frozen=True)
@@ -38,7 +37,7 @@ class EpochState:
         epoch: from 1.
         clips_seen: clips trained on so far.
         train_s: wall-clock seconds spent in training so far, without criterion and callbacks.
-        criterion: the method's criterion on the held-out recordings; lower is better.
+        criterion: on the held-out recordings, by `config.select`; lower is better.
         best: whether it is the lowest so far.
     """
 
@@ -61,6 +60,7 @@ def fit_peer(
     on_epoch: OnEpoch | None = None,
     state: RunState | None = None,
     evidence: Mapping[int, float] | None = None,
+    targets: Sequence[Target] = (),
 ) -> tuple[list[LogRow], list[EpochState]]:
     """Train `net` in place; it ends with the weights of the epoch with the lowest criterion.
 
@@ -69,6 +69,7 @@ def fit_peer(
         on_epoch: see `rppg.peers.train.train_peer`.
         evidence: what the mask judges, by the index of the recording. One without evidence is
             rejected, as is one whose evidence is NaN.
+        targets: the held-out clips by which the epoch is chosen, if `config.select` is `reference`.
 
     Returns:
         The log, one row per step, and the state after each epoch.
@@ -76,7 +77,7 @@ def fit_peer(
     Raises:
         InputError: the criterion is not finite after any epoch; or as `rppg.train.loop.fit` does.
     """
-    trainer = PeerTrainer(net, training, held_out, config, on_epoch, evidence)
+    trainer = PeerTrainer(net, training, held_out, config, on_epoch, evidence, targets)
     log = loop.fit(trainer, config.epochs, on_step, state)
     if not trainer.best_weights:
         raise InputError("the criterion is not finite after any epoch; nothing was saved; lower lr")
@@ -101,9 +102,15 @@ class PeerTrainer:
         config: PeerConfig,
         on_epoch: OnEpoch | None = None,
         evidence: Mapping[int, float] | None = None,
+        targets: Sequence[Target] = (),
     ) -> None:
         if config.mask is not None and evidence is None:
             raise ValueError("config.mask judges evidence, found none: give each recording's")
+        if config.select == "reference" and not targets:
+            raise ValueError(
+                "config.select is 'reference', found no targets: give find_targets(...)"
+            )
+        self.targets = targets
         self.net, self.training, self.held_out = net, training, held_out
         self.config, self.on_epoch, self.evidence = config, on_epoch, evidence or {}
         self.steps_per_epoch = len(peer_batch_sizes(training, config))
@@ -200,7 +207,10 @@ class PeerTrainer:
 
     def _end_epoch(self, row: LogRow) -> None:
         self.net.eval()
-        score = criterion(self.net, self.held_out, self.config)
+        if self.config.select == "own":
+            score = criterion(self.net, self.held_out, self.config)
+        else:
+            score = criterion_by_reference(self.net, self.targets, self.config)
         lowest = min((state.criterion for state in self.epochs if state.best), default=math.inf)
         best = score < lowest  # never if it is NaN
         if best:
@@ -259,25 +269,6 @@ def _loss(
     if config.method == "sinc":
         return sinc_loss(waves[:, -1], fps, config.sinc, speed, keep)
     return contrast_loss(waves, fps, config.contrast, generator, keep)
-
-
-def criterion(net: PhysNet, held_out: Sequence[Span], config: PeerConfig) -> float:
-    """Return the method's label-free criterion of a network in evaluation mode; lower is better.
-
-    The mean over consecutive clips of the recordings.
-    """
-    frames, fps = config.clip_frames, config.model.fps
-    starts = [(span, first) for span in held_out for first in clip_starts(span, frames, frames)]
-    waves = []
-    with torch.inference_mode():
-        for n in range(0, len(starts), VALIDATION_BATCH):
-            part = starts[n : n + VALIDATION_BATCH]
-            clips = [cut_clip(span, first, frames, config.model) for span, first in part]
-            waves.append(net(torch.stack(clips).to(_device(net)))[:, -1])
-        wave = torch.cat(waves)
-        if config.method == "sinc":
-            return float(sinc_criterion(wave, fps, config.sinc))
-        return float(irrelevant_power(wave, fps, config.contrast))
 
 
 if not TYPE_CHECKING:

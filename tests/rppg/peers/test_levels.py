@@ -20,9 +20,10 @@ from rppg.peers.clips import cut_background, find_spans
 from rppg.peers.config import PeerConfig
 from rppg.peers.contrast_phys import contrast_loss
 from rppg.peers.optimizer import build_optimizer, observe_background, projected_layers
+from rppg.peers.selection import criterion
 from rppg.peers.sinc import sinc_loss
 from rppg.peers.train import PeerResult, train_peer
-from rppg.peers.trainer import PeerTrainer, criterion
+from rppg.peers.trainer import PeerTrainer
 from rppg.train import verified
 from rppg.train.resume import digest_of_run, settings_of
 from rppg.train.run import TrainProgress
