@@ -17,6 +17,7 @@ from torch import Tensor
 
 from gradreg.priors import (
     Agreement,
+    AtLeast,
     BandEnergy,
     Entropy,
     MedianOutlier,
@@ -54,8 +55,10 @@ def write(figure: Figure, path: Path) -> None:
 @in_house_style
 def evidence_figure() -> Figure:
     """Draw the priors on a network's output."""
-    figure = Figure(figsize=(10, 5.4), layout="constrained")
-    axes = figure.subplots(2, 3, sharey=True).flatten()
+    figure = Figure(figsize=(10, 8), layout="constrained")
+    grid = figure.add_gridspec(3, 3)
+    axes = [figure.add_subplot(grid[row, column]) for row in (0, 1) for column in range(3)]
+    axes.append(figure.add_subplot(grid[2, :]))
     panel(
         axes[0],
         "WeakAmplitude(low=0.2, high=1)",
@@ -88,6 +91,13 @@ def evidence_figure() -> Figure:
     )
     panel(
         axes[5],
+        "AtLeast(0.2)",
+        "score",
+        {"hard": at_least(0.0), "soft=0.3": at_least(0.3)},
+        legend="lower right",
+    )
+    panel(
+        axes[6],
         "WeakAmplitude(...) & ~WeakAmplitude(...)",
         "amplitude",
         {"soft=0.5, combined": combined()},
@@ -95,7 +105,7 @@ def evidence_figure() -> Figure:
     )
     axes[1].legend(loc="center")
     axes[1].set_xticks(range(-6, 7, 2))
-    for row in (axes[0], axes[3]):
+    for row in (axes[0], axes[3], axes[6]):
         row.set_ylabel("keep weight")
     return figure
 
@@ -158,6 +168,12 @@ def combined() -> Curve:
     x = torch.linspace(0, 1.8, POINTS)
     prior = WeakAmplitude(0.2, 1.0, soft=0.5) & ~WeakAmplitude(0.5, 0.6, soft=0.5)
     return x, prior(x)
+
+
+def at_least(soft: float) -> Curve:
+    """Return the weight of a score."""
+    x = torch.linspace(-0.4, 1, POINTS)
+    return x, AtLeast(0.2, soft=soft)(x)
 
 
 def batch() -> Tensor:

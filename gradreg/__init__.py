@@ -12,6 +12,7 @@ from gradreg.mask import MaskStats, MaskStep, PostVerificationMask, kept_mean
 from gradreg.moved_modules import OldNames
 from gradreg.priors import (
     Agreement,
+    AtLeast,
     BandEnergy,
     Entropy,
     GradientPrior,
@@ -44,6 +45,7 @@ __all__ = [
     "ASAM",
     "SAM",
     "Agreement",
+    "AtLeast",
     "BandEnergy",
     "Entropy",
     "Friendly",

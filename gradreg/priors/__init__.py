@@ -10,6 +10,7 @@ independently of the prior.
 
 prior           evidence                     keeps
 WeakAmplitude   amplitudes, any shape        those within the range of a signal
+AtLeast         scores, any shape            those that reach a threshold
 MedianOutlier   numbers, any shape           those near the batch's median
 BandEnergy      waveforms (..., T)           waveforms with power in the signal's band
 Entropy         logits (..., C)              confident predictions
@@ -20,6 +21,7 @@ Agreement       vectors (..., d)             those that point in the direction o
 
 from gradreg.priors.agreement import Agreement
 from gradreg.priors.amplitude import WeakAmplitude
+from gradreg.priors.at_least import AtLeast
 from gradreg.priors.band import BandEnergy
 from gradreg.priors.base import Prior, PriorLike
 from gradreg.priors.entropy import Entropy
@@ -28,6 +30,7 @@ from gradreg.priors.outlier import MedianOutlier
 
 __all__ = [
     "Agreement",
+    "AtLeast",
     "BandEnergy",
     "Entropy",
     "GradientPrior",

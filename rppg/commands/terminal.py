@@ -107,7 +107,7 @@ class Bars:
         self.stage("training", state.step, state.steps)
         row = state.row
         speed = row["clips_seen"] / max(row["seconds"], 1e-9)
-        kept = f"kept {row['kept']:.0%}, " if "kept" in row else ""  # a peer has no mask
+        kept = f"kept {row['kept']:.0%}, " if "kept" in row else ""  # only with a mask
         self.progress.update(
             self.tasks["training"],
             description=f"training, loss {row['loss']:.3f}, {kept}{speed:.1f} clips/s",

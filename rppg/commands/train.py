@@ -1,5 +1,6 @@
 """`rppg train`."""
 
+import math
 import reprlib
 import tomllib
 from collections.abc import Callable
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 MOST_PROBLEMS = 5
 METHODS = ("fcus", "sinc", "contrast-phys")
+BY_METHOD = "with for fcus, without for a peer"
 
 
 def train(
@@ -65,13 +67,28 @@ def train(
         Path | None,
         typer.Option(help="With --adapt: CHECKPOINT.safetensors.", show_default="the shipped one"),
     ] = None,
-    no_mask: Annotated[bool, typer.Option("--no-mask", help="Without the gradient level.")] = False,
-    no_smooth: Annotated[
-        bool, typer.Option("--no-smooth", help="Without the landscape level.")
-    ] = False,
-    no_project: Annotated[
-        bool, typer.Option("--no-project", help="Without the feature level.")
-    ] = False,
+    mask: Annotated[
+        bool | None,
+        typer.Option(
+            "--mask/--no-mask", help="With or without the gradient level.", show_default=BY_METHOD
+        ),
+    ] = None,
+    smooth: Annotated[
+        bool | None,
+        typer.Option(
+            "--smooth/--no-smooth",
+            help="With or without the landscape level.",
+            show_default=BY_METHOD,
+        ),
+    ] = None,
+    project: Annotated[
+        bool | None,
+        typer.Option(
+            "--project/--no-project",
+            help="With or without the feature level.",
+            show_default=BY_METHOD,
+        ),
+    ] = None,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a run into --out that was killed or stopped.")
     ] = False,
@@ -87,12 +104,7 @@ def train(
     method = _method(method, recipe, fields)
     options = {"data": tuple(data) if data else None, "epochs": epochs, "seed": seed}
     fields |= {name: value for name, value in options.items() if value is not None}
-    switches = {"mask": no_mask, "smooth": no_smooth, "project": no_project}
-    off = [level for level, left_out in switches.items() if left_out]
-    if off and method != "fcus":
-        raise InputError(
-            f"--no-{off[0]}: method {method} has no such level; leave it out, or train fcus"
-        )
+    _switch(fields, {"mask": mask, "smooth": smooth, "project": project})
     _check_adapt(adapt, start, method, out, fields)
     if out.exists() and not out.is_dir():  # checked before the work, not after
         raise InputError(f"{out}: is a file; name a folder for --out")
@@ -111,7 +123,7 @@ def train(
             return
         from rppg.train.config import TrainConfig
 
-        settings = _validated(TrainConfig, fields | dict.fromkeys(off), source)
+        settings = _validated(TrainConfig, fields, source)
         if adapt:
             _adapt(settings, start, common)
         else:
@@ -135,6 +147,15 @@ def _method(option: str | None, old_option: str | None, fields: dict[str, Any]) 
     if method not in METHODS:
         raise InputError(f"no method {reprlib.repr(method)}; choose one of {', '.join(METHODS)}")
     return method
+
+
+def _switch(fields: dict[str, Any], levels: dict[str, bool | None]) -> None:
+    """Switch levels on, with the file's settings if it has any, or off; None is as they are."""
+    for level, on in levels.items():
+        if on:
+            fields.setdefault(level, {})
+        elif on is not None:
+            fields[level] = None
 
 
 def _warn_of_old_name(old: str, new: str, *, both: bool) -> None:
@@ -199,12 +220,20 @@ def _train_peer(settings: "PeerConfig", common: dict[str, Any]) -> None:
     if result is None:
         return
     last, best = result.log[-1], result.epochs[result.provenance["best_epoch"] - 1]
+    made = [row["loss"] for row in result.log if not row.get("skipped")] or [math.nan]
     print_line(
-        f"Method: {settings.method}. {len(result.log)} steps, {last['clips_seen']:.0f} clips, "
-        f"{last['seconds']:.1f} s: loss {result.log[0]['loss']:.3g} → {last['loss']:.3g}; kept "
+        f"Method: {settings.method}. Levels: {', '.join(settings.levels) or 'none'}. "
+        f"{len(result.log)} steps, {last['clips_seen']:.0f} clips, "
+        f"{last['seconds']:.1f} s: loss {made[0]:.3g} → {made[-1]:.3g}; kept "
         f"epoch {best.epoch} of {len(result.epochs)}, with the lowest criterion, "
         f"{best.criterion:.3f}"
     )
+    if settings.mask is not None:
+        scores, rejected = result.provenance["scores"], result.provenance["rejected"]
+        print_line(
+            f"Mask: rejected {len(rejected)} of {len(scores)} recordings; "
+            f"{result.provenance['skipped_steps']} steps skipped"
+        )
     print_line(f"Checkpoint: {result.checkpoint}")
 
 

@@ -51,7 +51,7 @@ def _sinc_batches(
     all_clips = _sinc_clips(spans, config)
     frames = config.clip_frames
     for part in torch.randperm(len(all_clips), generator=generator).split(config.batch_size):
-        clips, speeds = [], []
+        clips, speeds, recordings = [], [], []
         for index in part.tolist():
             span, start = all_clips[index]
             fastest = (len(span.grid_s) - 1 - start) / (frames - 1)
@@ -59,7 +59,8 @@ def _sinc_batches(
             clip = cut_clip(span, start, frames, config.model, speed)
             clips.append(augment(clip, config.sinc, generator))
             speeds.append(speed)
-        yield Batch(torch.stack(clips), torch.tensor(speeds))
+            recordings.append(span.recording)
+        yield Batch(torch.stack(clips), torch.tensor(speeds), recordings)
 
 
 def _clips_per_video(spans: Sequence[Span], config: PeerConfig) -> int:
@@ -87,10 +88,11 @@ def _contrast_batches(
         for part in order.split(config.batch_size):
             if len(part) < config.batch_size:
                 continue
-            clips = []
+            clips, recordings = [], []
             for index in part.tolist():
                 candidates = videos[index]
                 drawn = int(torch.randint(len(candidates), (), generator=generator))
                 span, start = candidates[drawn]
                 clips.append(cut_clip(span, start, frames, config.model))
-            yield Batch(torch.stack(clips), torch.ones(len(clips)))
+                recordings.append(span.recording)
+            yield Batch(torch.stack(clips), torch.ones(len(clips)), recordings)

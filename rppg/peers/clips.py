@@ -8,9 +8,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rppg.models.patches import tile_background
 from rppg.models.physnet import PhysNetConfig
 from rppg.models.physnet_input import check_channels, cut_faces
 from rppg.signals.resample import resample_frames, uniform_grid
@@ -53,13 +55,25 @@ def cut_clip(
     span: Span, first: int, frames: int, config: PhysNetConfig, speed: float = 1.0
 ) -> Tensor:
     """Cut a clip `(T, C, S, S)` in 0–255 from frame `first` of a span on, played at `speed`."""
-    at_s = span.grid_s[first] + speed * np.arange(frames) / config.fps
+    return cut_faces(_play(span, first, frames, config.fps, speed), config)
+
+
+def cut_background(span: Span, first: int, frames: int, config: PhysNetConfig) -> Tensor:
+    """Cut a clip as `cut_clip` does, with the background beside the head in place of the head."""
+    crops = torch.from_numpy(_play(span, first, frames, config.fps)).permute(0, 3, 1, 2)
+    return cut_faces(tile_background(crops).permute(0, 2, 3, 1).numpy(), config)
+
+
+def _play(
+    span: Span, first: int, frames: int, fps: float, speed: float = 1.0
+) -> NDArray[np.float32]:
+    """Return crops `(T, H, H, C)` from frame `first` of a span on, played at `speed`."""
+    at_s = span.grid_s[first] + speed * np.arange(frames) / fps
     times_s = span.crops.times_s
     start = max(0, int(np.searchsorted(times_s, at_s[0], side="right")) - 1)
     end = max(start + 2, int(np.searchsorted(times_s, at_s[-1])) + 1)
     start = min(start, max(0, len(times_s) - 2))
-    crops = resample_frames(span.crops.frames[start:end], times_s[start:end], at_s)
-    return cut_faces(crops, config)
+    return resample_frames(span.crops.frames[start:end], times_s[start:end], at_s)
 
 
 def clip_starts(span: Span, frames: int, stride: int) -> range:

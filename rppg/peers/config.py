@@ -3,14 +3,23 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from rppg.models.physnet import PhysNetConfig
 from rppg.peers.contrast_phys import ContrastConfig
+from rppg.peers.levels import PeerMaskConfig, PeerProjectConfig, PeerSmoothConfig
 from rppg.peers.sinc import SincConfig
 from rppg.renamed import warn_of_old_name
 
 LEAST_CLIP_S = 3.0
+LEVELS = ("mask", "smooth", "project")
 
 Method = Literal["sinc", "contrast-phys"]
 
@@ -41,7 +50,8 @@ class PeerConfig(BaseModel):
     """A training run of PhysNet. Fields that are not given are as the method publishes them.
 
     The exception is `model.side`, 32: the size at which this repository compares networks. SiNC
-    publishes 64, Contrast-Phys 128.
+    publishes 64, Contrast-Phys 128. gradreg's levels `mask`, `smooth` and `project` are no part of
+    what is published: None, their default, leaves them out.
 
     Example:
         >>> PeerConfig(method="contrast-phys").clip_frames, PeerConfig().clip_frames
@@ -74,6 +84,14 @@ class PeerConfig(BaseModel):
     model: PhysNetConfig = PhysNetConfig()
     sinc: SincConfig = SincConfig()
     contrast: ContrastConfig = ContrastConfig()
+    select: Literal["own", "reference"] = Field(
+        "own",
+        description="criterion that selects the epoch: the method's own, or the share of the "
+        "wave's power away from the pulse that a reference estimator finds",
+    )
+    mask: PeerMaskConfig | None = None
+    smooth: PeerSmoothConfig | None = None
+    project: PeerProjectConfig | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -104,6 +122,18 @@ class PeerConfig(BaseModel):
                 f"{LEAST_CLIP_S:g} s or more"
             )
         return self
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out what is not published, where it is off: such a run has the digest it had."""
+        fields: dict[str, Any] = serialize(self)
+        off = {**dict.fromkeys(LEVELS), "select": "own"}
+        return {k: v for k, v in fields.items() if k not in off or v != off[k]}
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """Names of the levels that are switched on."""
+        return tuple(level for level in LEVELS if getattr(self, level) is not None)
 
     @property
     def recipe(self) -> str:

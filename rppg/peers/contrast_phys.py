@@ -55,11 +55,23 @@ def contrastive(spectra: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def contrast_loss(
-    waves: Tensor, fps: float, config: ContrastConfig, generator: torch.Generator
+    waves: Tensor,
+    fps: float,
+    config: ContrastConfig,
+    generator: torch.Generator,
+    keep: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return `loss`, `within` and `across` for waves `(V, N, T)` of V ≥ 2 videos."""
+    """Return `loss`, `within` and `across` for waves `(V, N, T)` of V ≥ 2 videos.
+
+    Args:
+        keep: `(V,)` bool, which videos count, two or more; all if None. The others are compared
+            with nothing: neither with themselves nor with another video. The same pieces are drawn
+            of those that count.
+    """
     length = max(2, round(config.share * waves.shape[-1]))
     pieces = draw_pieces(waves, config.pieces, length, generator)
+    if keep is not None:
+        pieces = pieces[keep]
     within, across = contrastive(band_spectra(pieces, fps, config))
     return {"loss": within - across, "within": within, "across": across}
 

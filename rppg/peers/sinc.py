@@ -100,9 +100,21 @@ def variance(of: Spectra) -> Tensor:
 
 
 def sinc_loss(
-    waves: Tensor, fps: float, config: SincConfig, speed: Tensor | None = None
+    waves: Tensor,
+    fps: float,
+    config: SincConfig,
+    speed: Tensor | None = None,
+    keep: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Return the terms for waves `(B, T)`, by name, and their weighted sum, `loss`."""
+    """Return the terms for waves `(B, T)`, by name, and their weighted sum, `loss`.
+
+    Args:
+        speed: `(B,)`; 1 if None.
+        keep: `(B,)` bool, which clips count; all if None. The others have no part in any term, nor
+            in the batch's spectrum.
+    """
+    if keep is not None:
+        waves, speed = waves[keep], None if speed is None else speed[keep]
     of = spectra(waves, fps, config, speed)
     terms = {
         "bandwidth": bandwidth(of),

@@ -11,11 +11,13 @@ from rppg.peers.batches import peer_batch_sizes
 from rppg.peers.clips import Span, find_spans
 from rppg.peers.config import PeerConfig
 from rppg.peers.trainer import EpochState, OnEpoch, fit_peer
+from rppg.peers.verification import verify
 from rppg.renamed import renamed_attribute, renamed_keyword
 from rppg.train import distributed
 from rppg.train.loop import LogRow
 from rppg.train.resume import SAVE_EVERY_S, settings_of
 from rppg.train.run import Loading, TrainingRun, TrainProgress
+from rppg.train.verified import Score, Wave
 from rppg.types import Recording
 
 
@@ -56,11 +58,14 @@ def train_peer(
     resume: bool = False,
     save_every_s: float = SAVE_EVERY_S,
     device: str = "cpu",
+    score: Score | None = None,
+    reference: Wave | None = None,
 ) -> PeerResult:
     """Train PhysNet without labels.
 
-    The last tenth of the recordings, one at least, is held out: the method's criterion on them,
-    which needs no label, selects the epoch whose weights are kept.
+    The last tenth of the recordings, one at least, is held out: a criterion on them, which needs no
+    label, selects the epoch whose weights are kept. It is the method's own, or by a reference
+    estimator (`config.select`).
 
     Args:
         config: the configuration; SiNC on `synthetic:webcam` by default.
@@ -77,14 +82,18 @@ def train_peer(
         resume: resume a run into `out` after the last epoch whose state it has saved.
         save_every_s: seconds after which the state is saved again, at the end of an epoch.
         device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
+        score: the function that scores a recording's crops, for `config.mask` and
+            `config.select`; it gives NaN where it can't. By default that of
+            `rppg.train.verified`.
+        reference: the function from crops to the reference's wave, for `config.select`; likewise.
 
     Returns:
         The network and its log. The same configuration gives the same bits on one machine with the
         same number of threads, whatever random numbers `on_epoch` draws.
 
     Raises:
-        InputError: no such device, too few recordings can be used, the loss is not finite, or the
-            cache can't be written to.
+        InputError: no such device, too few recordings can be used or pass the mask, the loss is
+            not finite, or the cache can't be written to.
     """
     config = config or PeerConfig()
     if distributed.is_distributed():
@@ -104,15 +113,31 @@ def train_peer(
     )
     training, held_out = _hold_out(find_spans(run.crops, config.model, config.clip_frames), config)
     sizes = peer_batch_sizes(training, config)
-    on_step, state = run.on_step(len(sizes) * config.epochs), run.state(sizes)
+    verified = verify(training, held_out, config, score, reference)
+    on_step = run.on_step(len(sizes) * config.epochs)
+    state = run.state(sizes if verified is None else [sizes, verified.decisions])
     with run.seeded():
         net = PhysNet(config.model).to(run.device)
-        log, epochs = fit_peer(net, training, held_out, config, on_step, on_epoch, state)
+        log, epochs = fit_peer(
+            net,
+            training,
+            held_out,
+            config,
+            on_step,
+            on_epoch,
+            state,
+            None if verified is None else verified.scores,
+            () if verified is None else verified.targets,
+        )
+    names = [f"{recording.dataset}: {recording.name}" for recording in run.usable]
     provenance = {
         **run.provenance(),
         "held_out": len({span.recording for span in held_out}),
         "clips_per_epoch": sum(sizes),
         "steps": len(log),
+        "levels": list(config.levels),
+        **({} if verified is None else verified.provenance(names)),
+        **({} if config.mask is None else {"skipped_steps": sum(r["skipped"] > 0 for r in log)}),
         "criterion": [epoch.criterion for epoch in epochs],
         "best_epoch": max(epoch.epoch for epoch in epochs if epoch.best),
         "run": run.digest,

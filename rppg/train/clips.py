@@ -74,10 +74,12 @@ class Batch:
         clips: `(N, T, C, H, W)`: the clips that this process computes. N is its share of B (see
             `distributed.computed_share`), and B in a single process.
         speed: `(B,)` playback speed of every clip.
+        recordings: the index of every clip's recording, for a method that asks for it.
     """
 
     clips: Tensor
     speed: Tensor
+    recordings: Sequence[int] = ()
 
 
 def to_patches(crops: FaceCrops, config: ModelConfig) -> Tensor:

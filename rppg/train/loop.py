@@ -34,7 +34,10 @@ class Trainer(Protocol):
         """Yield an epoch's batches, leaving out the first `skip`."""
 
     def step(self, batch: Batch) -> LogRow:
-        """Make one optimizer step; return the loss and its terms."""
+        """Make one optimizer step; return the loss and its terms.
+
+        A step that is skipped has no loss: it is NaN, and `skipped` is 1.
+        """
 
     def end_epoch(self, row: LogRow) -> None:
         """Finish an epoch, whose last row of the log is `row`."""
@@ -95,7 +98,7 @@ def _append_row(log: list[LogRow], epoch: int, clips: int, clock: "_Clock", term
     Raises:
         InputError: the loss is not finite.
     """
-    if not math.isfinite(terms["loss"]):
+    if not math.isfinite(terms["loss"]) and not terms.get("skipped"):
         raise InputError(
             f"the loss is {terms['loss']} at step {len(log)}; nothing was saved; lower lr, or look "
             "for damaged recordings"

@@ -23,6 +23,7 @@ def weight_at(curve: prior_figures.Curve, evidence: float) -> float:
         (prior_figures.band_energy(0.0), 0.55, 0.45),
         (prior_figures.entropy(0.4), 0.35, 0.45),
         (prior_figures.agreement(0.0), 0.1, -0.1),
+        (prior_figures.at_least(0.0), 0.21, 0.19),
         (prior_figures.norm_outlier(clip=False), 3.9, 4.1),
         (prior_figures.sign_agreement(), 0.1, -0.1),
     ],
@@ -39,6 +40,7 @@ def test_soft_edges() -> None:
     assert torch.equal(weight, WeakAmplitude(0.2, 1.0, soft=0.5)(x))
     assert weight_at((x, weight), 1.25) == pytest.approx(0.5, abs=0.01)
     assert weight_at(prior_figures.band_energy(0.5), 0.375) == pytest.approx(0.5, abs=0.01)
+    assert weight_at(prior_figures.at_least(0.3), 0.05) == pytest.approx(0.5, abs=0.01)
     assert weight_at(prior_figures.norm_outlier(clip=True), 8) == pytest.approx(0.5, abs=0.01)
 
 

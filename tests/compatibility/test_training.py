@@ -79,9 +79,9 @@ def test_the_command_takes_a_recipe_with_a_line_on_stderr(
         return ended.stderr.splitlines()
 
     new = old.replace("recipe", "method")
-    line, error = error_of("--no-mask")
+    line, error = error_of("--adapt")
     assert line == f"rppg: {old} is now {new}; the old name goes in the next version"
-    assert error.startswith("rppg: --no-mask: method sinc")
+    assert error.startswith("rppg: --adapt: method sinc")
     if arguments:
         (line,) = error_of("--method", "sinc")
         assert line.startswith("rppg: --recipe: the old name of --method")

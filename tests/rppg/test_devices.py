@@ -62,3 +62,13 @@ def test_a_peer_learns_on_a_gpu_in_half_precision() -> None:
         {"subjects": 4, "epochs": 1, "precision": "bfloat16", "model": {"width": 8}}
     )
     assert np.isfinite(train_peer(config, device="cuda").log[-1]["loss"])
+
+
+@CUDA
+def test_a_peer_learns_on_a_gpu_with_every_level() -> None:
+    model = {"width": 8}
+    fields = {"subjects": 4, "epochs": 1, "mask": {}, "smooth": {}, "project": {}, "model": model}
+    for method in ("sinc", "contrast-phys"):
+        config = PeerConfig.model_validate({"method": method, **fields})
+        log = train_peer(config, device="cuda", score=lambda crops: 0.5).log
+        assert np.isfinite(log[-1]["loss"]) and log[-1]["kept"] == 1

@@ -1,4 +1,4 @@
-"""Priors on evidence with a last dimension of its own: band, entropy, agreement; their algebra."""
+"""Priors on scores and on evidence with a last dimension of its own; their algebra."""
 
 import math
 import pickle
@@ -8,7 +8,16 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gradreg import Agreement, BandEnergy, Entropy, MedianOutlier, PostVerificationMask, Prior
+from gradreg import (
+    Agreement,
+    AtLeast,
+    BandEnergy,
+    Entropy,
+    MedianOutlier,
+    PostVerificationMask,
+    Prior,
+    regularize,
+)
 from gradreg import WeakAmplitude as Weak
 
 FPS = 30.0
@@ -21,6 +30,60 @@ def mask(prior=None, **options):
 
 def wave(hz, length=150, phase=0.0):
     return torch.sin(2 * torch.pi * hz * torch.arange(length) / FPS + phase)
+
+
+# ---- AtLeast ----------------------------------------------------------------------------------
+
+
+@given(
+    evidence=st.lists(st.floats(-9, 9), min_size=1, max_size=8),
+    threshold=st.floats(-5, 5),
+    soft=st.just(0.0) | st.floats(0.01, 5),
+)
+def test_a_score_is_kept_from_its_threshold_on_whatever_its_sign(evidence, threshold, soft):
+    evidence = torch.tensor([*evidence, threshold, NAN], dtype=torch.float64)
+    keep = AtLeast(threshold, soft=soft)(evidence)
+    assert keep.shape == evidence.shape and keep.dtype == torch.float64
+    for score, weight in zip(evidence.tolist(), keep.tolist(), strict=True):
+        if score >= threshold:
+            assert weight == 1
+        elif math.isnan(score) or soft == 0:
+            assert weight == 0
+        else:
+            expected = max(0, (score - (threshold - soft)) / soft)
+            assert weight == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_score_has_no_part_in_the_weight_of_another():
+    score = torch.tensor([[0.1], [0.3]])
+    for prior in (AtLeast(0.2), AtLeast(0.2, soft=0.4)):
+        prior.observe(torch.full((9,), 9.0))
+        assert prior.state_dict() == {}
+        alone = torch.cat([prior(row) for row in score])
+        assert torch.equal(prior(score).flatten(), alone)
+        assert torch.equal(pickle.loads(pickle.dumps(prior))(score), prior(score))
+    assert AtLeast(2)(torch.tensor([1, 2, 3])).tolist() == [0, 1, 1]
+    assert AtLeast(2, soft=2)(torch.tensor([1, 2, 3])).tolist() == [0.5, 1, 1]
+    assert AtLeast(0.0)(torch.tensor([-torch.inf, torch.inf])).tolist() == [0, 1]
+
+
+def test_scores_between_two_thresholds_and_outside_of_them():
+    score = torch.tensor([-1.0, 0.5, 2.0])
+    between = AtLeast(0.0) & ~AtLeast(1.0)
+    assert between(score).tolist() == [0, 1, 0]
+    assert (AtLeast(1.0) | ~AtLeast(0.0))(score).tolist() == [1, 0, 1]
+    assert ((lambda e: (e > 1).float()) | between)(score).tolist() == [0, 1, 1]
+
+
+def test_a_score_of_each_sample_masks_its_gradient():
+    model = torch.nn.Linear(2, 3)
+    opt = regularize(torch.optim.SGD(model.parameters(), lr=0.1), model, mask=AtLeast(0.2))
+    out = torch.ones(4, 3, requires_grad=True)
+    score = torch.tensor([[0.1], [0.2], [NAN], [0.7]])
+    verified, keep = opt.verify(out, evidence=score)
+    verified.sum().backward()
+    assert keep.flatten().tolist() == [0, 1, 0, 1]
+    assert torch.equal(out.grad, keep.expand(4, 3))
 
 
 # ---- BandEnergy -------------------------------------------------------------------------------
@@ -214,6 +277,10 @@ def test_the_complement_of_boolean_weights_is_their_negation():
 @pytest.mark.parametrize(
     ("use", "error", "message"),
     [
+        (lambda: AtLeast(NAN), ValueError, "finite threshold"),
+        (lambda: AtLeast(0.2, soft=-0.1), ValueError, "soft >= 0"),
+        (lambda: AtLeast(0.2, soft=math.inf), ValueError, "soft >= 0"),
+        (lambda: AtLeast(0.2)(torch.ones(3) * 1j), TypeError, r"evidence\.abs\(\)"),
         (lambda: BandEnergy(3.0, 0.7, FPS, 0.5), ValueError, "low_hz < high_hz"),
         (lambda: BandEnergy(0.7, 16.0, FPS, 0.5), ValueError, "Nyquist"),
         (lambda: BandEnergy(0.7, 3.0, FPS, 0.0), ValueError, "min_ratio"),

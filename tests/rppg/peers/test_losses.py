@@ -188,3 +188,42 @@ def test_the_contrast_is_the_mean_over_pairs() -> None:
     one, two = contrastive(found)
     assert float(one) == pytest.approx(sum(within) / len(within), rel=1e-5)
     assert float(two) == pytest.approx(sum(across) / len(across), rel=1e-5)
+
+
+def test_a_clip_that_is_not_kept_has_no_part_in_any_term_or_gradient() -> None:
+    keep = torch.tensor([True, False, True, True])
+    speed = torch.tensor([1.0, 0.6, 1.2, 0.9])
+    waves = noise(4, 150)
+
+    def sinc(some: torch.Tensor) -> dict[str, torch.Tensor]:
+        return sinc_loss(some, FPS, SINC, speed, keep)
+
+    def contrast(some: torch.Tensor) -> dict[str, torch.Tensor]:
+        generator = torch.Generator().manual_seed(0)
+        regions = torch.stack([some, some.flip(-1)], 1)
+        return contrast_loss(regions, FPS, CONTRAST, generator, keep)
+
+    for loss in (sinc, contrast):
+        expected = {name: float(term) for name, term in loss(waves).items()}
+        for value in (0.0, 1e9, math.nan):
+            other = waves.clone()
+            other[1] = value
+            other.requires_grad_()
+            terms = loss(other)
+            assert {name: float(term.detach()) for name, term in terms.items()} == expected
+            terms["loss"].backward()
+            assert other.grad is not None
+            assert not other.grad[1].any() and all(row.any() for row in other.grad[keep])
+    alone = sinc_loss(waves[keep], FPS, SINC, speed[keep])
+    assert {name: float(term) for name, term in alone.items()} == {
+        name: float(term) for name, term in sinc(waves).items()
+    }
+
+
+def test_videos_that_are_kept_are_contrasted_as_if_they_were_alone() -> None:
+    keep = torch.tensor([True, False, True, True])
+    waves = torch.stack([noise(4, 150), noise(4, 150).flip(0)], 1)
+    found = contrast_loss(waves, FPS, CONTRAST, torch.Generator().manual_seed(0), keep)
+    drawn = draw_pieces(waves, 4, 75, torch.Generator().manual_seed(0))[keep]
+    within, across = contrastive(band_spectra(drawn, FPS, CONTRAST))
+    assert float(found["within"]) == float(within) and float(found["across"]) == float(across)

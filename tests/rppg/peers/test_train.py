@@ -288,8 +288,8 @@ def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--method", "sinc", "--no-mask"], "--no-mask: method sinc has no such level"),
-        (["--method", "contrast-phys", "--no-project"], "--no-project: method contrast-phys"),
+        (["--method", "sinc", "--adapt"], "--adapt: method sinc can't be adapted"),
+        (["--method", "sinc", "--config", "levels.toml"], "levels.toml: mask.quantile = 0.8"),
         (["--method", "simper"], "no method 'simper'; choose one of fcus, sinc, contrast-phys"),
         (["--method", "sinc", "--config", "fcus.toml"], "fcus.toml: clip_s = 5.0"),
         (["--config", "peer.toml"], "peer.toml: Value error, contrast-phys compares videos"),
@@ -307,6 +307,7 @@ def test_what_a_method_does_not_know_is_one_line(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "400")
     Path("fcus.toml").write_text("clip_s = 5.0\n")
+    Path("levels.toml").write_text("[mask]\nquantile = 0.8\n")
     Path("peer.toml").write_text('method = "contrast-phys"\nbatch_size = 1\n')
     with pytest.raises(SystemExit) as ended:
         main(["train", "--data", "synthetic:lab", *arguments])

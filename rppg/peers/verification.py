@@ -1,0 +1,110 @@
+"""What a reference estimator says of a run's recordings: which to train on, and their pulse."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from rppg.errors import InputError
+from rppg.json_values import finite_or_null
+from rppg.peers.clips import Span
+from rppg.peers.config import PeerConfig
+from rppg.peers.levels import PeerMaskConfig
+from rppg.peers.optimizer import prior_of
+from rppg.peers.selection import Target, find_targets
+from rppg.train.verified import Score, Wave, reference_waves, score_recordings
+
+
+@dataclass(frozen=True)
+class Verification:
+    """The verification of a run's recordings, each named by its index.
+
+    Attributes:
+        scores: of the recordings that were judged.
+        rejected: those to train on that the mask rejects.
+        targets: the clips on which the epoch is chosen, if it is chosen by the reference.
+    """
+
+    scores: Mapping[int, float] = field(default_factory=dict)
+    rejected: Sequence[int] = ()
+    targets: Sequence[Target] = ()
+
+    @property
+    def references(self) -> list[int]:
+        """The held-out recordings by which the epoch is chosen."""
+        return sorted({target.clip[0].recording for target in self.targets})
+
+    @property
+    def decisions(self) -> list[list[int]]:
+        """All that a run depends on, as JSON values: scores may differ in their last bits."""
+        return [list(self.rejected), self.references]
+
+    def provenance(self, names: Sequence[str]) -> dict[str, Any]:
+        """Return it for the checkpoint.
+
+        Args:
+            names: of all recordings.
+        """
+        return {
+            "scores": {names[n]: finite_or_null(score) for n, score in self.scores.items()},
+            "rejected": [names[n] for n in self.rejected],
+            "references": [names[n] for n in self.references],
+        }
+
+
+def verify(
+    training: Sequence[Span],
+    held_out: Sequence[Span],
+    config: PeerConfig,
+    score: Score | None = None,
+    reference: Wave | None = None,
+) -> Verification | None:
+    """Judge the recordings as far as the configuration asks for it; None if it doesn't.
+
+    Raises:
+        InputError: too few recordings pass.
+    """
+    if config.mask is None and config.select == "own":
+        return None
+    scores: dict[int, float] = {}
+    rejected: list[int] = []
+    targets: list[Target] = []
+    mask = config.mask or PeerMaskConfig()
+    if config.mask is not None:
+        scores = _scores(training, score)
+        rejected = _rejected(scores, mask)
+        _check_enough(len(scores) - len(rejected), len(scores), config)
+    if config.select == "reference":
+        judged = _scores(held_out, score)
+        low = _rejected(judged, mask)
+        kept = {s.recording: s.crops for s in held_out if s.recording not in low}
+        targets = find_targets(held_out, reference_waves(kept, reference), config)
+        if not targets:
+            raise InputError(
+                f"select = reference: none of the {len(judged)} held-out recordings has a pulse by "
+                f"the reference (a score of {mask.threshold:g} or more); give more recordings, or "
+                "select = own"
+            )
+        scores |= judged
+    return Verification(scores, rejected, targets)
+
+
+def _scores(spans: Sequence[Span], score: Score | None) -> dict[int, float]:
+    return score_recordings({span.recording: span.crops for span in spans}, score)
+
+
+def _rejected(scores: Mapping[int, float], mask: PeerMaskConfig) -> list[int]:
+    keep = prior_of(mask)(torch.tensor(list(scores.values()))).tolist()
+    return [index for index, kept in zip(scores, keep, strict=True) if not kept]
+
+
+def _check_enough(found: int, of: int, config: PeerConfig) -> None:
+    assert config.mask is not None
+    needed = 1 if config.method == "sinc" else 2
+    if found < needed:
+        raise InputError(
+            f"{found} of the {of} recordings to train on have a score of "
+            f"{config.mask.threshold:g} or more, {config.method} needs {needed}; lower "
+            "mask.threshold, or leave the mask out (--no-mask)"
+        )
