@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
 from rppg.synthetic.head import Head, draw_head
-from rppg.synthetic.pulse_motion_light import TimeSeries, draw_time_series, tracked_position
-from rppg.synthetic.render import SceneSetup, Viewport, render
+from rppg.synthetic.pulse_motion_light import Rates, TimeSeries, draw_time_series, tracked_position
+from rppg.synthetic.render import Body, SceneSetup, Viewport, render
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.video.encode import roundtrip
 from rppg.video.resize import resample_box_uint8
@@ -44,15 +44,17 @@ class SyntheticSubject:
     profile: Profile
     head: Head
     series: TimeSeries
+    rates: Rates
     spill: float
     truth: Pulse
     noise_seed: int
+    bodies: tuple[Body, ...] = ()
 
     @property
     def scene_setup(self) -> SceneSetup:
         """The part that the renderer needs."""
         light, camera = self.profile.light, self.profile.camera
-        return SceneSetup(self.head, self.series, light, camera, self.spill)
+        return SceneSetup(self.head, self.series, light, camera, self.spill, self.bodies)
 
 
 def draw_profile(domain: Domain, number: int) -> Profile:
@@ -65,13 +67,14 @@ def draw_subject(domain: Domain, number: int, duration_s: float = 20.0) -> Synth
     rng = _generator(domain, number)
     profile = _draw_profile(rng, domain, number)
     head = draw_head(rng, profile.skin_type)
-    series, contact_s, contact = draw_time_series(
+    series, rates, contact_s, contact = draw_time_series(
         rng, domain, profile.motion, profile.light, duration_s
     )
     return SyntheticSubject(
         profile=profile,
         head=head,
         series=series,
+        rates=rates,
         spill=rng.uniform(*profile.light.spill),
         truth=Pulse(contact_s, contact),
         noise_seed=int(rng.integers(2**31)),
