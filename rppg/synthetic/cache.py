@@ -25,7 +25,7 @@ from rppg.code_digest import digest_code
 from rppg.errors import InputError, one_line
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.subjects import draw_profile, render_crops
-from rppg.synthetic.variations.draw import draw_varied
+from rppg.synthetic.variations.draw import LIVING, describe_recording, draw_kind, draw_varied
 from rppg.synthetic.variations.variation import Variation
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
 
@@ -90,7 +90,8 @@ def synthetic_recordings(
         raise InputError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
     numbers = range(SPLITS[split], SPLITS[split] + count)
     files = {n: _file(domain, n, duration_s, variation) for n in numbers}
-    missing = [n for n in numbers if not _complete(files[n])]
+    living = {n: draw_kind(domain, n, variation) == LIVING for n in numbers}
+    missing = [n for n in numbers if not _complete(files[n], living[n])]
     if missing:
         logger.info("rendering %d recordings of %s", len(missing), domain.key)
         for line in stale_recordings() if logger.isEnabledFor(logging.INFO) else []:
@@ -128,8 +129,9 @@ def _render_one(
 ) -> None:
     subject = draw_varied(domain, number, duration_s, variation)
     crops = render_crops(subject)
-    with atomic_path(_truth_file(file)) as temporary:
-        np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
+    if draw_kind(domain, number, variation) == LIVING:
+        with atomic_path(_truth_file(file)) as temporary:
+            np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
     with atomic_path(file) as temporary:
         np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
 
@@ -154,14 +156,15 @@ def _recording(
     def load_truth() -> Pulse:
         return Pulse(*arrays(_truth_file(file), "times_s", "bvp"))
 
-    options, metadata = variation.text, draw_profile(domain, number).metadata
+    options, kind = variation.text, draw_kind(domain, number, variation)
+    metadata = draw_profile(domain, number).metadata
     return Recording(
         name=f"{domain.name}-{number}",
         dataset=f"synthetic:{domain.key}{f'?{options}' if options else ''}",
         subject=str(number),
         load_crops=load_crops,
-        load_truth=load_truth,
-        metadata=metadata | ({"kind": "living"} if options else {}),
+        load_truth=load_truth if kind == LIVING else None,
+        metadata=metadata | ({"kind": kind} if options else {}),
     )
 
 
@@ -187,8 +190,8 @@ def stale_recordings() -> list[str]:
 
 def _file(domain: Domain, number: int, duration_s: float, variation: Variation) -> Path:
     content = f"{_code_digest()}/{domain!r}/{duration_s}"
-    if variation != PLAIN:
-        content += f"/{_options_digest()}/{variation.text}"
+    if options := describe_recording(domain, number, variation):
+        content += f"/{_options_digest()}/{options}"
     key = hashlib.sha256(content.encode()).hexdigest()[:12]
     return synthetic_folder() / version_name() / f"{domain.key}-{key}" / f"{number:06d}.npz"
 
@@ -197,8 +200,8 @@ def _truth_file(file: Path) -> Path:
     return file.with_name(f"{file.stem}.truth.npz")
 
 
-def _complete(file: Path) -> bool:
-    return file.exists() and _truth_file(file).exists()
+def _complete(file: Path, living: bool) -> bool:
+    return file.exists() and (not living or _truth_file(file).exists())
 
 
 @functools.cache

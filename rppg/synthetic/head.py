@@ -141,11 +141,11 @@ def draw_head(rng: np.random.Generator, skin_type: int) -> Head:
         perfusion=perfusion,
         normal=surface_normals(height),
         gloss=(1 - hair) * (1 - eyes) * rng.uniform(0.5, 1.5),
-        wall=_draw_wall(rng),
+        wall=draw_wall(rng),
     )
 
 
-def _draw_wall(rng: np.random.Generator) -> Array:
+def draw_wall(rng: np.random.Generator) -> Array:
     """Draw a wall with a few rectangles of other colours and some texture."""
     wall = np.empty((3, WALL_SIZE, WALL_SIZE))
     wall[:] = rng.uniform(0.25, 0.7) * rng.uniform(0.85, 1.15, (3, 1, 1))

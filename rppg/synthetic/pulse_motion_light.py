@@ -1,6 +1,6 @@
 """The time series of one recording: pulse, head motion, light. All `(T,)`, at its timestamps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -131,6 +131,12 @@ def draw_light(
         phase = 2 * np.pi * flicker_hz * times_s + 0.6 * smooth_noise(rng, times_s, 0.15)
         second = second + rng.uniform(*light.flicker) / light.second * np.sin(phase)
     return {"key": key, "second": second}
+
+
+def at_rest(series: TimeSeries) -> TimeSeries:
+    """Return the series of something at rest, without a pulse, in the same light."""
+    rest = np.zeros_like(series.times_s)
+    return replace(series, pulse=rest, x=rest, y=rest, yaw=rest, pitch=rest, roll=rest, mouth=rest)
 
 
 def tracked_position(position: Array, fps: float) -> Array:

@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
+from rppg.synthetic.display import Bands, Screen
 from rppg.synthetic.domains import Camera, Light, Rgb
 from rppg.synthetic.head import EXTENT, WALL_EXTENT, Head, Surface
 from rppg.synthetic.pulse_motion_light import TimeSeries
@@ -61,13 +62,32 @@ class Body:
 
 
 @dataclass(frozen=True)
+class Additions:
+    """What may be in a scene beside a head and a wall. The domains have none of it.
+
+    Attributes:
+        bodies: what else is in the picture; of those on one side of the head, later ones cover
+            earlier ones.
+        wall_gain: `(T,)` brightness of the light on the wall, relative to that on the head.
+        bands: bands that run over the whole picture.
+        screen: a screen that shows the scene; the camera sees the screen.
+    """
+
+    bodies: tuple[Body, ...] = ()
+    wall_gain: NDArray[np.float64] | None = None
+    bands: Bands | None = None
+    screen: Screen | None = None
+
+
+NO_ADDITIONS = Additions()
+
+
+@dataclass(frozen=True)
 class SceneSetup:
     """The scene to render: a head, its time series, light and camera.
 
     Attributes:
         spill: the second lamp's share on the background, relative to the face.
-        bodies: what else is in the picture; of those on one side of the head, later ones cover
-            earlier ones.
     """
 
     head: Head
@@ -75,7 +95,7 @@ class SceneSetup:
     light: Light
     camera: Camera
     spill: float
-    bodies: tuple[Body, ...] = ()
+    additions: Additions = NO_ADDITIONS
 
 
 def render(
@@ -115,13 +135,15 @@ class _SceneTensors:
 
     def __init__(self, setup: SceneSetup, viewport: Viewport, pulse_gain: float) -> None:
         head, signature = setup.head, setup.camera.signature
-        bodies = setup.bodies
+        bodies, screen = setup.additions.bodies, setup.additions.screen
         self.layers = [  # from back to front
             *((body, _stack(body.surface)) for body in bodies if not body.in_front),
             (Body(head.surface, setup.series, in_front=False), _stack(head.surface)),
             *((body, _stack(body.surface)) for body in bodies if body.in_front),
         ]
         self.wall = torch.from_numpy(head.wall).float()[None]
+        if screen:
+            self.room_wall = torch.from_numpy(screen.wall).float()[None]
         self.setup, self.viewport = setup, viewport
         self.signature = pulse_gain * torch.tensor(signature) / max(signature)
         step = 1.0 / viewport.pixels_per_face / viewport.supersample
@@ -137,14 +159,22 @@ class _SceneTensors:
         y = column(self.viewport.y) + self.dy[None, :, None]
         x, y = torch.broadcast_tensors(x, y)
         wall = _look_up(self.wall, x / WALL_EXTENT, y / WALL_EXTENT)
-        series = self.setup.series
+        setup, series, additions = self.setup, self.setup.series, self.setup.additions
         lit = column(series.key)[:, None] * _rgb(light.key_rgb) * (light.ambient + 0.6) * wall
         if light.second:
             second_rgb = light.second * _rgb(light.second_rgb)
-            lit = lit + column(series.second)[:, None] * second_rgb * self.setup.spill * wall
+            lit = lit + column(series.second)[:, None] * second_rgb * setup.spill * wall
+        if additions.wall_gain is not None:
+            lit = lit * column(additions.wall_gain)[:, None]
         for body, maps in self.layers:
             lit_body, alpha = self._lit_body(body, maps, x, y, column)
             lit = lit + alpha * (lit_body - lit)
+        if screen := additions.screen:
+            wall = _look_up(self.room_wall, x / WALL_EXTENT, y / WALL_EXTENT)
+            room = column(screen.room)[:, None] * _rgb(light.key_rgb) * (light.ambient + 0.6) * wall
+            lit = screen.show(lit, room, x, y, column(screen.bands.phase))
+        if bands := additions.bands:
+            lit = lit * bands.factor(y, column(bands.phase))
         supersample = self.viewport.supersample
         return F.avg_pool2d(lit, supersample) if supersample > 1 else lit
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
 from rppg.synthetic.head import Head, draw_head
 from rppg.synthetic.pulse_motion_light import Rates, TimeSeries, draw_time_series, tracked_position
-from rppg.synthetic.render import Body, SceneSetup, Viewport, render
+from rppg.synthetic.render import NO_ADDITIONS, Additions, SceneSetup, Viewport, render
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.video.encode import roundtrip
 from rppg.video.resize import resample_box_uint8
@@ -38,6 +38,22 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Compression:
+    """A video compression in place of the domain's own; of the crop if the domain has none.
+
+    Attributes:
+        codec: the encoder.
+        crf, qscale, keyframe_interval, keyframe_quantiser: as in `rppg.video.encode`.
+    """
+
+    codec: str
+    crf: int | None = None
+    qscale: int | None = None
+    keyframe_interval: int | None = None
+    keyframe_quantiser: float | None = None
+
+
+@dataclass(frozen=True)
 class SyntheticSubject:
     """A subject of a synthetic domain: everything that was drawn for its recording."""
 
@@ -48,13 +64,14 @@ class SyntheticSubject:
     spill: float
     truth: Pulse
     noise_seed: int
-    bodies: tuple[Body, ...] = ()
+    additions: Additions = NO_ADDITIONS
+    compression: Compression | None = None
 
     @property
     def scene_setup(self) -> SceneSetup:
         """The part that the renderer needs."""
         light, camera = self.profile.light, self.profile.camera
-        return SceneSetup(self.head, self.series, light, camera, self.spill, self.bodies)
+        return SceneSetup(self.head, self.series, light, camera, self.spill, self.additions)
 
 
 def draw_profile(domain: Domain, number: int) -> Profile:
@@ -110,6 +127,8 @@ def render_crops(subject: SyntheticSubject, *, pulse_gain: float = 1.0) -> FaceC
         frames = render(
             subject.scene_setup, viewport, seed=subject.noise_seed, pulse_gain=pulse_gain
         )
+        if subject.compression:
+            frames = _compress(frames, domain.fps, subject.compression)
     return FaceCrops(frames, series.times_s, np.ones(len(frames), dtype=np.bool_))
 
 
@@ -127,8 +146,20 @@ def _render_compressed(
         noise_gain=codec.face * CROP_TO_FACE / subject.profile.domain.crop_size,
         chunk=8,
     )
-    fps = subject.profile.domain.fps
-    return roundtrip(frames, fps, codec.name, crf=codec.crf, qscale=codec.qscale)
+    own = Compression(codec.name, codec.crf, codec.qscale)
+    return _compress(frames, subject.profile.domain.fps, subject.compression or own)
+
+
+def _compress(frames: NDArray[np.uint8], fps: float, compression: Compression) -> NDArray[np.uint8]:
+    return roundtrip(
+        frames,
+        fps,
+        compression.codec,
+        crf=compression.crf,
+        qscale=compression.qscale,
+        keyframe_interval=compression.keyframe_interval,
+        keyframe_quantiser=compression.keyframe_quantiser,
+    )
 
 
 def _cut_crops(

@@ -19,11 +19,11 @@ from rppg.synthetic.head import (
     surface_normals,
 )
 from rppg.synthetic.pulse import beat_times, bvp
-from rppg.synthetic.pulse_motion_light import TimeSeries
+from rppg.synthetic.pulse_motion_light import at_rest
 from rppg.synthetic.render import Body
 from rppg.synthetic.smooth_noise import smooth_noise, texture
 from rppg.synthetic.subjects import SyntheticSubject
-from rppg.synthetic.variations.generator import generator
+from rppg.synthetic.variations.generator import subject_generator
 
 Array = NDArray[np.float64]
 Ellipse = tuple[float, float, float, float]
@@ -49,19 +49,19 @@ OTHER_DISTANCE_BPM = 20.0
 
 def shoulder(subject: SyntheticSubject) -> SyntheticSubject:
     """Put bare skin of the same person above the head and beside it, behind the head."""
-    rng = generator(subject.profile, "beside/shoulder")
+    rng = subject_generator(subject, "beside/shoulder")
     series = subject.series
     x = 0.4 * series.x + 0.004 * smooth_noise(rng, series.times_s, 0.3)
     y = 0.4 * series.y + 0.006 * smooth_noise(rng, series.times_s, 0.3)
     perfusion = rng.uniform(0.6, 1.0)
     surface = _skin(rng, subject.head, _placed(rng, SHOULDER), perfusion)
-    pose = replace(_still(series), x=x, y=y, pulse=_delayed_pulse(rng, subject))
-    return replace(subject, bodies=(*subject.bodies, Body(surface, pose, in_front=False)))
+    pose = replace(at_rest(series), x=x, y=y, pulse=_delayed_pulse(rng, subject))
+    return _with_body(subject, Body(surface, pose, in_front=False))
 
 
 def hand(subject: SyntheticSubject) -> SyntheticSubject:
     """Put a hand of the same person on one cheek. It moves with the head, and a little more."""
-    rng = generator(subject.profile, "beside/hand")
+    rng = subject_generator(subject, "beside/hand")
     series = subject.series
     x, y = (
         position + 0.003 * smooth_noise(rng, series.times_s, 0.4)
@@ -69,13 +69,13 @@ def hand(subject: SyntheticSubject) -> SyntheticSubject:
     )
     perfusion = rng.uniform(0.8, 1.3)
     surface = _skin(rng, subject.head, _placed(rng, HAND), perfusion)
-    pose = replace(_still(series), x=x, y=y, roll=series.roll, pulse=_delayed_pulse(rng, subject))
-    return replace(subject, bodies=(*subject.bodies, Body(surface, pose, in_front=True)))
+    pose = replace(at_rest(series), x=x, y=y, roll=series.roll, pulse=_delayed_pulse(rng, subject))
+    return _with_body(subject, Body(surface, pose, in_front=True))
 
 
 def second_face(subject: SyntheticSubject) -> SyntheticSubject:
     """Put another person behind the first, at one side, with a heart rate of its own."""
-    rng = generator(subject.profile, "beside/second-face")
+    rng = subject_generator(subject, "beside/second-face")
     domain, series = subject.profile.domain, subject.series
     head = draw_head(rng, int(rng.choice(domain.skin_types)))
     slowest, fastest = subject.rates.slowest_bpm, subject.rates.fastest_bpm
@@ -93,7 +93,7 @@ def second_face(subject: SyntheticSubject) -> SyntheticSubject:
         return deviation * smooth_noise(rng, series.times_s, 0.2)
 
     pose = replace(
-        _still(series),
+        at_rest(series),
         pulse=amplitude * np.interp(series.times_s, contact_s, bvp(rng, contact_s, beats_s)),
         x=side * rng.uniform(0.70, 0.82) + wander(0.01),
         y=rng.uniform(-0.25, 0.0) + wander(0.006),
@@ -102,8 +102,7 @@ def second_face(subject: SyntheticSubject) -> SyntheticSubject:
         roll=wander(0.01),
         second=series.second * rng.uniform(subject.spill, 1.0),  # the lamp is nearer the first
     )
-    body = Body(head.surface, pose, in_front=False, scale=float(scale))
-    return replace(subject, bodies=(*subject.bodies, body))
+    return _with_body(subject, Body(head.surface, pose, in_front=False, scale=float(scale)))
 
 
 BESIDE_DRAWS: Mapping[str, Callable[[SyntheticSubject], SyntheticSubject]] = {
@@ -113,10 +112,9 @@ BESIDE_DRAWS: Mapping[str, Callable[[SyntheticSubject], SyntheticSubject]] = {
 }
 
 
-def _still(series: TimeSeries) -> TimeSeries:
-    """Return the series of something at rest, without a pulse, in the same light."""
-    rest = np.zeros_like(series.times_s)
-    return replace(series, pulse=rest, x=rest, y=rest, yaw=rest, pitch=rest, roll=rest, mouth=rest)
+def _with_body(subject: SyntheticSubject, body: Body) -> SyntheticSubject:
+    additions = replace(subject.additions, bodies=(*subject.additions.bodies, body))
+    return replace(subject, additions=additions)
 
 
 def _delayed_pulse(rng: np.random.Generator, subject: SyntheticSubject) -> Array:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from rppg.synthetic.pulse import beat_times, bvp
 from rppg.synthetic.pulse_motion_light import Rates
 from rppg.synthetic.subjects import SyntheticSubject
-from rppg.synthetic.variations.generator import generator
+from rppg.synthetic.variations.generator import subject_generator
 from rppg.types import Pulse
 
 Array = NDArray[np.float64]
@@ -25,7 +25,7 @@ they couldn't be told from the pulse."""
 
 def with_amplitude(subject: SyntheticSubject, amplitudes: tuple[float, float]) -> SyntheticSubject:
     """Draw another pulse amplitude; the waveform stays."""
-    rng = generator(subject.profile, "amplitude")
+    rng = subject_generator(subject, "amplitude")
     amplitude = float(np.exp(rng.uniform(*np.log(amplitudes))))
     pulse = subject.series.pulse * (amplitude / subject.rates.amplitude)
     return replace(
@@ -45,7 +45,7 @@ def with_heart(
             recovery starts at `RECOVERY_START_BPM`, and other rhythms keep the subject's rate.
         rhythm: `recovery`, `irregular`, or None for the usual variability.
     """
-    rng = generator(subject.profile, f"heart/{rhythm}")
+    rng = subject_generator(subject, f"heart/{rhythm}")
     rates, times_s = subject.rates, subject.series.times_s
     duration_s = float(times_s[-1])
     if rhythm == "recovery":

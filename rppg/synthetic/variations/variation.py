@@ -15,6 +15,11 @@ VERSION = 1
 VERSION_KEY = "options"
 BESIDE = ("shoulder", "hand", "second-face")
 RHYTHMS = ("recovery", "irregular")
+TUNED_KINDS = ("photograph", "dummy", "wall", "mannequin")
+"""Kinds of recordings without a pulse for choosing methods and thresholds."""
+TESTED_KINDS = ("mains", "screen", "walking", "turned", "keyframes", "other-motion")
+"""Kinds for testing what was chosen, and for nothing else."""
+DEAD_KINDS = TUNED_KINDS + TESTED_KINDS
 
 Range = tuple[float, float]
 
@@ -33,6 +38,11 @@ class Variation:
         amplitude: range of pulse amplitudes in AC/DC units, as `Domain.pulse`.
         rhythm: `recovery`, whose rate falls by 30–50 bpm within the recording, or `irregular`,
             whose beats vary independently by 15–25 %, as in atrial fibrillation.
+        replay: whether each recording is filmed off a screen that plays it.
+        dead: share of subjects whose recording has no pulse and no ground truth. The subjects dead
+            at one share are dead at any larger one, and of the same kind. The other options change
+            the living ones alone.
+        dead_kinds: kinds that the dead ones are drawn from, of `DEAD_KINDS`, in any order.
 
     Raises:
         InputError: an unknown value, or a range that isn't one.
@@ -42,12 +52,21 @@ class Variation:
     hr_bpm: Range | None = None
     amplitude: Range | None = None
     rhythm: str | None = None
+    replay: bool = False
+    dead: float = 0.0
+    dead_kinds: tuple[str, ...] = TUNED_KINDS
 
     def __post_init__(self) -> None:
         _check_name("beside", self.beside, BESIDE)
         _check_name("rhythm", self.rhythm, RHYTHMS)
         _check_range("hr", self.hr_bpm, _RECOVERY_BPM if self.rhythm == "recovery" else _HR_BPM)
         _check_range("amplitude", self.amplitude, _AMPLITUDE)
+        if not 0 <= self.dead <= 1:
+            raise InputError(f"dead={self.dead:g}; give a share of subjects, from 0 to 1")
+        if not self.dead_kinds:
+            raise InputError(f"dead_kinds is empty; choose some of {', '.join(DEAD_KINDS)}")
+        for kind in self.dead_kinds:
+            _check_name("dead_kinds", kind, DEAD_KINDS)
 
     @property
     def text(self) -> str:
@@ -57,12 +76,22 @@ class Variation:
             "hr": _range_text(self.hr_bpm),
             "amplitude": _range_text(self.amplitude),
             "rhythm": self.rhythm,
+            "replay": "1" if self.replay else None,
+            "dead": f"{self.dead:.10g}" if self.dead else None,
+            "dead_kinds": ",".join(self.kinds) if self.dead and self.kinds != TUNED_KINDS else None,
         }
         chosen = [f"{key}={value}" for key, value in parts.items() if value]
         return "&".join([*chosen, f"{VERSION_KEY}={VERSION}"]) if chosen else ""
 
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of `dead_kinds`, each once, in the order of `DEAD_KINDS`."""
+        return tuple(kind for kind in DEAD_KINDS if kind in self.dead_kinds)
 
-OPTION_KEYS = ("beside", "hr", "amplitude", "rhythm", VERSION_KEY)
+
+OPTION_KEYS = (
+    "beside", "hr", "amplitude", "rhythm", "replay", "dead", "dead_kinds", VERSION_KEY,
+)  # fmt: skip
 """The keys of options in a SPEC. Other keys of its query are filters."""
 
 
@@ -78,11 +107,21 @@ def parse_variation(query: Mapping[str, tuple[str, ...]]) -> Variation:
             f"{VERSION_KEY}={version}: this package has version {VERSION} of the options; leave "
             f"{VERSION_KEY} out, or use the package that rendered them"
         )
+    if "dead_kinds" in query and "dead" not in query:
+        raise InputError("dead_kinds without dead; give dead=SHARE, too")
+    dead = _single(query, "dead") or "0"
+    if re.fullmatch(_NUMBER, dead) is None:
+        raise InputError(f"dead={dead}; give a share of subjects, from 0 to 1")
+    replay = _single(query, "replay") or "0"
+    _check_name("replay", replay, ("0", "1"))
     return Variation(
         beside=_single(query, "beside"),
         hr_bpm=_range(query, "hr"),
         amplitude=_range(query, "amplitude"),
         rhythm=_single(query, "rhythm"),
+        replay=replay == "1",
+        dead=float(dead),
+        dead_kinds=query.get("dead_kinds", TUNED_KINDS),
     )
 
 

@@ -1,6 +1,6 @@
 """Options of the synthetic domains: what they change, what they leave alone, and their names."""
 
-from dataclasses import fields, replace
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,13 @@ from rppg.synthetic.subjects import SyntheticSubject, draw_subject, render_crops
 from rppg.synthetic.variations.beside import BESIDE_DRAWS
 from rppg.synthetic.variations.draw import draw_varied
 from rppg.synthetic.variations.heart import irregular_beats, recovery_beats
-from rppg.synthetic.variations.variation import BESIDE, OPTION_KEYS, Variation, parse_variation
+from rppg.synthetic.variations.variation import (
+    BESIDE,
+    OPTION_KEYS,
+    TUNED_KINDS,
+    Variation,
+    parse_variation,
+)
 
 TRAIN = 310
 """A subject of the training split that nothing else here looks at."""
@@ -78,9 +84,7 @@ def test_bare_skin_pulses_with_the_face_and_a_second_face_does_not() -> None:
         wave = border_pulse(subject)
         truth = subject.truth
         delayed = [
-            np.corrcoef(wave, resample(truth.bvp, truth.times_s - 0, subject.series.times_s - d))[
-                0, 1
-            ]
+            np.corrcoef(wave, resample(truth.bvp, truth.times_s, subject.series.times_s - d))[0, 1]
             for d in (0.0, 0.02, 0.04, 0.06)
         ]
         assert wave.std() > 0.05
@@ -185,6 +189,11 @@ def test_a_spec_opens_options_and_filters() -> None:
         ("hr=90-60", r"hr=90-60; give hr=LOW-HIGH within 25-220"),
         ("hr=40-60&rhythm=recovery", r"hr=40-60; give hr=LOW-HIGH within 100-220"),
         ("amplitude=0-0.1", r"amplitude=0-0.1; give amplitude=LOW-HIGH within 1e-05-0.1"),
+        ("replay=2", r"no replay=2; choose one of 0, 1"),
+        ("dead=60", r"dead=60; give a share of subjects, from 0 to 1"),
+        ("dead=half", r"dead=half; give a share of subjects, from 0 to 1"),
+        ("dead_kinds=wall", r"dead_kinds without dead; give dead=SHARE"),
+        ("dead=1&dead_kinds=wall,ghost", r"no dead_kinds=ghost; choose one of photograph, dummy"),
         ("options=7", r"options=7: this package has version 1 of the options"),
         ("foot=1", r"no key 'foot'; there are skin_type, motion, camera, split, beside, hr"),
     ],
@@ -196,9 +205,12 @@ def test_an_option_that_there_is_not_is_named_with_the_known_ones(query: str, me
 
 
 def test_the_text_of_options_is_parsed_to_the_same_options() -> None:
-    variation = Variation("hand", (36, 38), (0.001, 0.003), "irregular")
+    kinds = ("wall", "mains")
+    variation = Variation("hand", (36, 38), (0.001, 0.003), "irregular", True, 0.6, kinds)
     query = dict(part.split("=") for part in variation.text.split("&"))
     assert set(query) == set(OPTION_KEYS)
-    assert parse_variation({key: (value,) for key, value in query.items()}) == variation
+    parsed = parse_variation({key: tuple(value.split(",")) for key, value in query.items()})
+    assert parsed == variation
     assert set(BESIDE_DRAWS) == set(BESIDE)
-    assert Variation().text == "" and replace(variation, beside=None) != variation
+    assert Variation().text == Variation(dead_kinds=("mains",)).text == ""
+    assert Variation(dead=0.5, dead_kinds=tuple(reversed(TUNED_KINDS))).text == "dead=0.5&options=1"
