@@ -18,11 +18,10 @@ from rppg.synthetic.render import Additions
 from rppg.synthetic.smooth_noise import smooth_noise, texture
 from rppg.synthetic.subjects import Compression, SyntheticSubject
 from rppg.synthetic.variations.generator import subject_generator
-from rppg.synthetic.variations.screens import on_screen
+from rppg.synthetic.variations.screens import PULSE_HZ, on_screen
 
 Array = NDArray[np.float64]
 
-PULSE_HZ = (0.7, 3.0)
 MAINS_HZ = (100.0, 120.0)
 EXPOSURE_S = (0.004, 0.02)
 READOUT_S_PER_FACE = (0.003, 0.010)

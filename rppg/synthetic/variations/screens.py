@@ -11,6 +11,7 @@ from rppg.synthetic.subjects import SyntheticSubject
 from rppg.synthetic.variations.generator import subject_generator
 
 PULSE_HZ = (0.7, 3.0)
+"""Rates of what is periodic but no pulse."""
 BANDS_PER_FACE = (0.3, 1.5)
 CLEARANCE_HZ = 0.25
 """Distance of the bands' rate from the heart rate, as in the domains."""

@@ -1,11 +1,14 @@
 """Options of the synthetic domains: what they change, what they leave alone, and their names."""
 
+import hashlib
+import shutil
 from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+import rppg
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
 from rppg.signals import heart_rate_bpm, resample
@@ -160,15 +163,29 @@ def test_options_are_in_the_name_and_in_the_path_and_a_plain_domain_has_neither(
     )
 
 
-def test_the_code_of_options_is_in_their_key_alone(tmp_path: Path, monkeypatch) -> None:
-    names: dict[str, list[Path]] = {"before": [], "after": []}
-    for when, paths in names.items():
-        if when == "after":
-            monkeypatch.setattr(cache, "_options_digest", lambda: "other code")
-        for variation in (Variation(), Variation(beside="hand")):
-            paths.append(cache._file(DOMAINS["lab"], 0, 20.0, variation))
-    assert names["before"][0] == names["after"][0]
-    assert names["before"][1] != names["after"][1]
+def test_the_code_of_options_is_in_the_key_of_recordings_with_options_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "rppg"
+    shutil.copytree(
+        Path(rppg.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    before = cache._code_digest(package), cache._options_digest(package)
+    assert before == (cache._code_digest(), cache._options_digest())
+    with (package / "synthetic" / "variations" / "kinds.py").open("a") as file:
+        file.write("\nCHANGED = True\n")
+    for digest in (cache._code_digest, cache._options_digest):
+        digest.cache_clear()
+    after = cache._code_digest(package), cache._options_digest(package)
+    assert before[0] == after[0] and before[1] != after[1]
+
+    domain, hand = DOMAINS["lab"], Variation(beside="hand")
+    plain, varied = (cache._file(domain, 0, 20.0, v) for v in (Variation(), hand))
+    content = f"{cache._code_digest()}/{domain!r}/20.0"
+    assert plain.parent.name == f"lab@1-{hashlib.sha256(content.encode()).hexdigest()[:12]}"
+    monkeypatch.setattr(cache, "_options_digest", lambda: "other code")
+    assert cache._file(domain, 0, 20.0, Variation()) == plain
+    assert cache._file(domain, 0, 20.0, hand) != varied
 
 
 def test_a_spec_opens_options_and_filters() -> None:
