@@ -66,6 +66,7 @@ def test_nothing_of_the_heart_is_in_the_picture(kind: str, name: str) -> None:
     other = with_heart(with_amplitude(subject, (0.05, 0.05)), (60, 140), "irregular")
     assert not np.array_equal(subject.series.pulse, other.series.pulse)
     dead, again = KINDS[kind](subject), KINDS[kind](other)
+    assert not dead.series.pulse.any() and not dead.head.perfusion.any()
     frames = render_crops(dead).frames
     np.testing.assert_array_equal(frames, render_crops(again).frames)
     np.testing.assert_array_equal(frames, render_crops(dead, pulse_gain=100.0).frames)

@@ -2,7 +2,7 @@
 
 import hashlib
 import shutil
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,9 @@ from rppg.signals import heart_rate_bpm, resample
 from rppg.synthetic import cache
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
-from rppg.synthetic.pulse_motion_light import TimeSeries
+from rppg.synthetic.head import ellipse, map_positions
+from rppg.synthetic.pulse_motion_light import TimeSeries, at_rest
+from rppg.synthetic.render import Additions, Body
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject, render_crops
 from rppg.synthetic.variations.beside import BESIDE_DRAWS
 from rppg.synthetic.variations.draw import draw_varied
@@ -69,6 +71,20 @@ def test_what_is_beside_the_face_leaves_the_person_and_the_truth_alone(
     np.testing.assert_array_equal(frames, render_crops(again).frames)
     changed = np.abs(frames.astype(float) - render_crops(plain).frames).max((0, 3)) > 20
     assert 0.02 < changed.mean() < 0.5
+
+
+def test_a_body_of_half_the_size_covers_a_quarter_of_the_area() -> None:
+    subject = draw_subject(DOMAINS["lab"], TRAIN, 0.2)
+    alone = replace(subject, head=replace(subject.head, alpha=np.zeros_like(subject.head.alpha)))
+    oval = replace(subject.head.surface, alpha=ellipse(*map_positions(), 0, 0, 0.4, 0.4, 0.02))
+
+    def area(scale: float) -> float:
+        body = Body(oval, at_rest(subject.series), in_front=False, scale=scale)
+        shown = replace(alone, additions=Additions(bodies=(body,)))
+        changed = render_crops(shown).frames[0] != render_crops(alone).frames[0]
+        return float(changed.any(-1).sum())
+
+    assert area(0.5) / area(1.0) == pytest.approx(0.25, rel=0.3)
 
 
 def border_pulse(subject: SyntheticSubject) -> np.ndarray:
