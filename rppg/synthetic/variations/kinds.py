@@ -56,8 +56,9 @@ def dummy(subject: SyntheticSubject) -> SyntheticSubject:
 
 def wall(subject: SyntheticSubject) -> SyntheticSubject:
     """Draw the wall alone, without a head."""
-    head = replace(subject.head, alpha=np.zeros_like(subject.head.alpha))
-    return replace(_bloodless(subject), head=head, series=at_rest(subject.series))
+    bloodless = _bloodless(subject)
+    head = replace(bloodless.head, alpha=np.zeros_like(subject.head.alpha))
+    return replace(bloodless, head=head, series=at_rest(subject.series))
 
 
 def mannequin(subject: SyntheticSubject) -> SyntheticSubject:
