@@ -62,12 +62,14 @@ class FcusOutput:
         attention: `(B, R)` share of skin in each region, sums to 1.
         choice: `(B, K)` weights of the candidates in the mixture, sum to 1: all signatures with the
             light cancelled, then all without.
+        sets: `(B, 2, R, T)` the regions as either set of candidates has them, without a gradient.
         references: the traces of light and motion that waves are verified by.
     """
 
     regions: Tensor
     attention: Tensor
     choice: Tensor
+    sets: Tensor
     references: References
 
 
@@ -142,7 +144,7 @@ class FcusNet(nn.Module):
         attention = mass / mass.sum(1, keepdim=True)
         choice = self._choose(candidates, attention, references)
         regions = torch.einsum("bk,bkrt->brt", choice, candidates)
-        return FcusOutput(regions, attention, choice, references)
+        return FcusOutput(regions, attention, choice, _sets(candidates, choice), references)
 
     def _cancel_light(self, x: Tensor, light: Tensor) -> Tensor:
         """Remove what the skin shares with background patches: light, as they carry no pulse."""
@@ -209,9 +211,29 @@ class FcusNet(nn.Module):
         """Return the evidence `(B, F)` that the fused regions are a pulse."""
         return self._judge(self.fuse(output), output.regions, output.attention, output.references)
 
+    def line(self, output: FcusOutput) -> Tensor:
+        """Return the score `(B,)` in 0..1 that a clip shows a pulse.
+
+        It is `share · gain` of `Evidence` at the frequency of the wave's peak, in the set of
+        candidates where it is lower: a lamp's line is weak where the light is cancelled, and a line
+        that cancelling has made is weak where it is not.
+        """
+        peak = self.verify(output).peak[:, None, None].expand(-1, SETS, 1)
+        waves = fuse(output.sets, output.attention[:, None], self.fusion_power)
+        evidence = self._judge(waves, output.sets, output.attention, output.references)
+        return (evidence.share * evidence.gain).gather(-1, peak)[..., 0].amin(1)
+
     def wave(self, output: FcusOutput) -> Tensor:
         """Return the BVP `(B, T)` of the face: the fused regions, filtered by their evidence."""
         return apply_gain(self.fuse(output), self.verify(output), self.config.fps)
+
+
+@torch.no_grad()
+def _sets(candidates: Tensor, choice: Tensor) -> Tensor:
+    """Return the mixture of each set alone, `(B, 2, R, T)`, of all candidates `(B, K, R, T)`."""
+    weights = choice.unflatten(1, (SETS, -1)).clamp(min=1e-8)
+    weights = weights / weights.sum(-1, keepdim=True)
+    return torch.einsum("bsk,bskrt->bsrt", weights, candidates.unflatten(1, (SETS, -1)))
 
 
 def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None = None) -> Tensor:

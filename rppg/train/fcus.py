@@ -171,11 +171,10 @@ class FcusTrainer:
 def _gather(output: FcusOutput, clips: int) -> FcusOutput:
     """Return the output of all ranks for the batch."""
     r = output.references
-    regions, attention, choice, *references = (
-        distributed.gather(part, clips)
-        for part in (output.regions, output.attention, output.choice, r.light, r.motion, r.seen)
-    )
-    return FcusOutput(regions, attention, choice, References(*references))
+    parts = (output.regions, output.attention, output.choice, output.sets)
+    gathered = [distributed.gather(part, clips) for part in parts]
+    references = [distributed.gather(part, clips) for part in (r.light, r.motion, r.seen)]
+    return FcusOutput(*gathered, References(*references))
 
 
 def _gradient(net: FcusNet) -> Tensor:

@@ -15,7 +15,7 @@ STEP_HZ = 1 / 60
 SHORT_S, SHORT_STEP_HZ = 2.5, 0.1
 """Windows over which phases are compared: as long as two or three beats, so that a wave and a
 reference of slightly different rates, or a short disturbance, don't agree by chance."""
-LIGHT_FLOOR, MOTION_FLOOR = 1e-4, 2e-4
+LIGHT_FLOOR, MOTION_FLOOR = 3e-5, 1e-4
 """Amplitude of a reference, in its unit, at which its coherence counts half. Smaller ones are the
 sensor's noise or, in the motion, a trace of the pulse itself."""
 TINY = 1e-30

@@ -190,7 +190,13 @@ def test_regions_are_fused_by_inverse_variance_and_attention() -> None:
     part = fuse(regions, attention, torch.tensor(2.0), keep)
     torch.testing.assert_close(part[:, 100:], regions[:, 1, 100:])
     torch.testing.assert_close(part[:, :100], found[:, :100])
-    out = FcusOutput(regions, attention, attention, References(regions, regions, attention))
+    out = FcusOutput(
+        regions,
+        attention,
+        attention,
+        regions[:, None].expand(-1, 2, -1, -1),
+        References(regions, regions, attention),
+    )
     torch.testing.assert_close(FcusNet(ModelConfig()).fuse(out, keep), part)
 
 

@@ -87,7 +87,8 @@ def output_of(regions: Tensor) -> FcusOutput:
     batch, count = regions.shape[:2]
     even = torch.full((batch, count), 1 / count)
     references = References(regions, regions, even)
-    return FcusOutput(regions, even, torch.full((batch, 10), 0.1), references)
+    sets = regions[:, None].expand(-1, 2, -1, -1)
+    return FcusOutput(regions, even, torch.full((batch, 10), 0.1), sets, references)
 
 
 def test_coherence_is_zero_for_one_pulse_two_for_opposite_ones_one_for_strangers(
