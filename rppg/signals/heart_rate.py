@@ -8,14 +8,24 @@ from rppg.signals.spectrum import power_spectrum
 
 Array = NDArray[np.float64]
 
+LEAST_SHARE, LEAST_POWER = 0.7, 0.3
+"""A peak at twice a slow rate gives way to the slow rate if the rate's first four harmonics hold
+this share of the power, and its line this share of the peak's. A filter from 0.6 Hz on takes seven
+eighths of the power of a pulse of 36 bpm, and little of its double's."""
+HARMONIC_HZ = 0.12
+SLACK_HZ, SLOWEST = 0.02, 1.35
+"""A slow rate lies at most this far below the band, and below this multiple of its low end."""
+
 
 def heart_rate_bpm(
     x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
 ) -> Array:
     """Compute the heart rate in bpm `(...)`: the highest local maximum of the spectrum in the band.
 
-    The peak is refined by the parabola through it and its two neighbours. NaN where there is no
-    peak: a constant or non-finite signal, or a spectrum that only rises or falls within the band.
+    If it is the double of a slow rate at the low end of the band, the heart rate is the slow one: a
+    filter weakens the first harmonic most. The peak is refined by the parabola through it and its
+    two neighbours. NaN where there is no peak: a constant or non-finite signal, or a spectrum that
+    only rises or falls within the band.
 
     Args:
         x: `(..., T)`, a BVP, any units.
@@ -27,7 +37,36 @@ def heart_rate_bpm(
     if signal.shape[-1] < 3:
         return np.full(signal.shape[:-1], np.nan)
     frequencies, power = power_spectrum(signal, fps)
-    return peak_frequency_hz(frequencies, power, low_hz, high_hz) * 60.0
+    peak_hz = peak_frequency_hz(frequencies, power, low_hz, high_hz)
+    return halve_doubled(frequencies, power, peak_hz, low_hz, high_hz) * 60.0
+
+
+def halve_doubled(
+    frequencies: Array, power: Array, peak_hz: Array, low_hz: float, high_hz: float
+) -> Array:
+    """Return the peaks `(...)` in Hz, halved where they are the second harmonic of a slow rate."""
+    bin_hz = frequencies[1] - frequencies[0]
+    rows = (peak_hz / 2 >= low_hz - SLACK_HZ) & (peak_hz / 2 <= SLOWEST * low_hz)
+    peak, spectrum = peak_hz[rows], power[rows]
+    near_half = np.abs(frequencies - peak[:, None] / 2) <= HARMONIC_HZ / 2
+    slow = peak_frequency_hz(
+        frequencies, np.where(near_half, spectrum, 0.0), low_hz - SLACK_HZ, high_hz
+    )
+    slow = np.where(np.abs(slow - peak / 2) < HARMONIC_HZ / 2 - bin_hz, slow, np.nan)  # no slope
+
+    def at(hz: Array) -> Array:
+        index = np.nan_to_num(hz / bin_hz).round().astype(int)[:, None]
+        return np.take_along_axis(spectrum, index, -1)[:, 0]
+
+    harmonic = np.clip(np.round(frequencies / slow[:, None]), 1, 4)
+    near = np.abs(frequencies - harmonic * slow[:, None]) <= HARMONIC_HZ
+    in_band = (frequencies >= low_hz - HARMONIC_HZ) & (frequencies <= high_hz)
+    total = np.sum(spectrum * in_band, axis=-1)
+    share = np.sum(spectrum * (near & in_band), axis=-1) / np.where(total > 0, total, np.nan)
+    doubled = (at(slow) >= LEAST_POWER * at(peak)) & (share >= LEAST_SHARE)
+    rates_hz = peak_hz.copy()
+    rates_hz[rows] = np.where(np.isfinite(slow) & doubled, slow, peak)
+    return rates_hz
 
 
 def peak_frequency_hz(frequencies: Array, power: Array, low_hz: float, high_hz: float) -> Array:

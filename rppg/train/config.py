@@ -2,6 +2,7 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rppg.estimators.pulse_score import PULSE_SCORE
 from rppg.models.fcus import ModelConfig
 
 
@@ -20,12 +21,11 @@ class ObjectiveWeights(Frozen):
 
 
 class MaskConfig(Frozen):
-    """Gradient level: the weak-amplitude check of each region and time span."""
+    """Gradient level: clips without a pulse give no gradient."""
 
-    low: float = Field(5e-5, ge=0, description="sensor floor, AC/DC amplitude")
-    high: float = Field(1e-2, gt=0, description="largest amplitude that a pulse can have")
-    quantile: float = Field(0.8, gt=0, lt=1, description="adaptive bound: this share is kept")
-    span_s: float = Field(2.1, gt=0, description="length of a time span")
+    threshold: float = Field(
+        PULSE_SCORE, ge=0, le=1, description="least score of a clip that is trained on"
+    )
 
 
 class SmoothConfig(Frozen):

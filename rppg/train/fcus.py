@@ -14,7 +14,7 @@ from rppg.models.fcus import FcusNet, FcusOutput
 from rppg.renamed import renamed
 from rppg.train import distributed, loop
 from rppg.train.clips import Batch, ClipSet, batch_sizes, batches
-from rppg.train.config import MaskConfig, TrainConfig
+from rppg.train.config import TrainConfig
 from rppg.train.loop import LogRow, OnStep
 from rppg.train.objective import Loss, objective
 from rppg.train.optimizer import build_optimizer, observe_background, physics_of
@@ -123,7 +123,7 @@ class FcusTrainer:
             output = _gather(self.model(clips), len(speed))
             keep = torch.ones_like(output.regions)
             if config.mask is not None:
-                evidence = span_amplitude(output.regions, config.mask, net.config.fps)
+                evidence = net.line(output)[:, None, None].expand_as(output.regions)
                 regions, keep = self.optimizer.verify(output.regions, evidence=evidence)
                 output = replace(output, regions=regions)
             loss = objective(net, output, keep, speed, config.objective)
@@ -172,23 +172,13 @@ def _gather(output: FcusOutput, clips: int) -> FcusOutput:
     """Return the output of all ranks for the batch."""
     r = output.references
     parts = (output.regions, output.attention, output.choice, output.sets)
-    gathered = [distributed.gather(part, clips) for part in parts]
+    regions, attention, choice, sets = (distributed.gather(part, clips) for part in parts)
     references = [distributed.gather(part, clips) for part in (r.light, r.motion, r.seen)]
-    return FcusOutput(*gathered, References(*references))
+    return FcusOutput(regions, attention, choice, sets, References(*references))
 
 
 def _gradient(net: FcusNet) -> Tensor:
     return torch.cat([p.grad.flatten() for p in net.parameters() if p.grad is not None])
-
-
-def span_amplitude(regions: Tensor, mask: MaskConfig, fps: float) -> Tensor:
-    """Return the amplitude `(B, R, T)` of each region around each sample: the mask's evidence.
-
-    The root mean square over a sliding span, in AC/DC units; a pulse's is 0.0002–0.01.
-    """
-    span = min(round(mask.span_s * fps) | 1, regions.shape[-1] | 1)
-    power = F.avg_pool1d(regions.detach().square(), span, 1, span // 2, count_include_pad=False)
-    return power.sqrt()
 
 
 if not TYPE_CHECKING:

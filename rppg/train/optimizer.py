@@ -32,9 +32,7 @@ def build_optimizer(net: FcusNet, config: TrainConfig) -> torch.optim.Optimizer:
     return gradreg.regularize(
         optimizer,
         net,
-        mask=None
-        if mask is None
-        else gradreg.WeakAmplitude(mask.low, mask.high, adaptive=mask.quantile),
+        mask=None if mask is None else gradreg.AtLeast(mask.threshold),
         smooth=None if smooth is None else smooth.rho,
         project=None
         if project is None

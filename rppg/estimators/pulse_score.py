@@ -1,0 +1,63 @@
+"""The score of a recording: how sure it is that there is a pulse in it."""
+
+import functools
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from rppg.estimators.fcus import FcusEstimator, untrained
+from rppg.models.fcus import FcusNet
+from rppg.models.patches import pool_patches
+from rppg.signals.resample import resample, resample_frames, uniform_grid
+from rppg.signals.spans import true_spans
+from rppg.types import FaceCrops
+from rppg.video.threads import one_thread
+
+PULSE_SCORE = 0.05
+"""Score from which a recording counts as one with a pulse."""
+CLIP_S = 10.0
+BATCH = 4
+
+
+@functools.cache
+def reference_estimator() -> FcusEstimator:
+    """Return the reference estimator: the network as it is before any training."""
+    return untrained()
+
+
+def recording_score(crops: FaceCrops) -> float:
+    """Return the mean of `FcusNet.line` over a recording's clips, in 0..1.
+
+    The clips are of 10 s, overlap by half, and show the face throughout. NaN if there is none.
+    """
+    net = reference_estimator().net
+    fps, length = net.config.fps, round(CLIP_S * net.config.fps)
+    grid_s = uniform_grid(crops.times_s, fps)
+    visible = true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
+    starts = [
+        start for first, end in visible for start in range(first, end - length + 1, length // 2)
+    ]
+    scores = [
+        _clip_scores(net, crops, [grid_s[i : i + length] for i in starts[n : n + BATCH]])
+        for n in range(0, len(starts), BATCH)
+    ]
+    return float(np.mean(np.concatenate(scores))) if scores else float("nan")
+
+
+def _clip_scores(
+    net: FcusNet, crops: FaceCrops, grids_s: list[NDArray[np.float64]]
+) -> NDArray[np.float64]:
+    frames = [resample_frames(crops.frames, crops.times_s, grid_s) for grid_s in grids_s]
+    clips = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
+    with torch.inference_mode(), one_thread():
+        patches = torch.cat([pool_patches(clip[None], net.config.grid) for clip in clips])
+        return np.asarray(net.line(net(patches)).double().numpy())
+
+
+def reference_wave(crops: FaceCrops) -> NDArray[np.float64]:
+    """Return the reference estimator's wave `(T,)`, on the recording's grid at its rate."""
+    estimator = reference_estimator()
+    fps = estimator.net.config.fps
+    frames = resample_frames(crops.frames, crops.times_s, uniform_grid(crops.times_s, fps))
+    return estimator(frames, fps)
