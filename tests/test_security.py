@@ -397,7 +397,7 @@ def config_variants(sandbox: Path) -> Iterator[Variant]:
         return put(TOML, (films + "\n".join(small) + "\n" + lines).encode())
 
     fields = ("method", "epochs", "seed", "batch_size", "clip_s", "subjects", "lr", "model.width",
-              "model.grid", "mask.low", "project.energy")  # fmt: skip
+              "model.grid", "mask.threshold", "project.energy")  # fmt: skip
     for name, word in texts(canary).items():
         quoted = json.dumps(word, ensure_ascii=False)
         for field in fields:

@@ -2,6 +2,8 @@
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from rppg.estimators.pulse_score import PULSE_SCORE
+
 
 class PeerMaskConfig(BaseModel):
     """Gradient level: recordings whose score is below the threshold train nothing.
@@ -12,7 +14,7 @@ class PeerMaskConfig(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    threshold: float = Field(0.2, description="least score of a recording")
+    threshold: float = Field(PULSE_SCORE, description="least score of a recording")
 
 
 class PeerSmoothConfig(BaseModel):

@@ -58,7 +58,7 @@ def test_old_modules_hold_their_old_names() -> None:
         "rppg.evaluation.export": ["to_csv", "to_json"],
         "rppg.estimate": ["Estimate", "estimate"],
         "rppg.peers.loop": ["EpochState", "OnEpoch", "criterion", "fit"],
-        "rppg.training.loop": ["LogRow", "build_optimizer", "fit", "physics_of", "span_amplitude"],
+        "rppg.training.loop": ["LogRow", "build_optimizer", "fit", "physics_of"],
     }
     with pytest.warns(DeprecationWarning):
         for module, public in names.items():

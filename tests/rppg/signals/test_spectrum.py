@@ -10,6 +10,7 @@ from rppg.errors import InputError
 from rppg.signals import (
     RELIABLE,
     bandpass,
+    detrend,
     heart_rate_bpm,
     power_spectrum,
     quality,
@@ -136,3 +137,23 @@ def test_a_window_without_a_face_has_no_rate() -> None:
     np.testing.assert_allclose(rates.hr_bpm, [np.nan, 66, 66], atol=0.1)
     assert rates.quality[0] == 0
     np.testing.assert_allclose(rates.end_s, [10, 20, 30])
+
+
+@pytest.mark.parametrize("bpm", [36, 38, 40])
+def test_a_slow_heart_is_not_doubled_by_the_filter(bpm: float) -> None:
+    time_s = np.arange(300) / 30
+    beat = 2 * np.pi * bpm / 60 * time_s
+    pulse = np.sin(beat) + 0.45 * np.sin(2 * beat + 1) + 0.15 * np.sin(3 * beat + 2)
+    clean = bandpass(detrend(pulse, 30.0), 30.0)
+    assert heart_rate_bpm(clean, 30.0) == pytest.approx(bpm, abs=2)
+    both = heart_rate_bpm(np.stack([clean, np.sin(2 * beat)]), 30.0)
+    assert both == pytest.approx([bpm, 2 * bpm], abs=2)  # a fast heart without a slow line stays
+
+
+def test_noise_at_half_the_rate_does_not_halve_it() -> None:
+    rng = np.random.default_rng(0)
+    time_s = np.arange(300) / 30
+    waves = np.sin(2 * np.pi * 1.25 * time_s) + 0.5 * rng.standard_normal((50, 300))
+    waves += 0.3 * np.sin(2 * np.pi * 0.625 * time_s)
+    rates = heart_rate_bpm(bandpass(detrend(waves, 30.0), 30.0), 30.0)
+    assert np.mean(np.abs(rates - 75) < 3) == 1

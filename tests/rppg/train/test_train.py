@@ -19,7 +19,6 @@ from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.train.clips import to_patches
 from rppg.train.config import MaskConfig, ProjectConfig, TrainConfig
-from rppg.train.fcus import span_amplitude
 from rppg.train.run import TrainProgress, train
 from rppg.types import FaceCrops, Pulse, Recording
 
@@ -176,17 +175,16 @@ def test_damaged_pictures_never_become_a_checkpoint(
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
 
 
-def test_the_mask_sees_the_amplitude_around_each_moment() -> None:
-    time = torch.arange(300) / 30
-    wave = 0.004 * torch.sin(2 * torch.pi * 2 * time).expand(2, 5, -1).clone()
-    wave[1, 3, 150:] = 0
-    found = span_amplitude(wave, MaskConfig(), 30.0)
-    assert found.shape == wave.shape
-    assert not found.requires_grad
-    torch.testing.assert_close(found[0], torch.full((5, 300), 0.004 / 2**0.5), rtol=0.03, atol=0)
-    assert float(found[1, 3, 190:].max()) < 1e-8
-    short = span_amplitude(wave[..., :20], MaskConfig(span_s=5), 30.0)
-    assert short.shape == (2, 5, 20)
+def test_the_mask_leaves_clips_without_a_pulse_out(recordings: list[Recording]) -> None:
+    def without(number: int) -> Recording:
+        crops = render_crops(draw_subject(DOMAINS["webcam"], number, 10.0), pulse_gain=0.0)
+        return replace(recordings[0], name=f"dead-{number}", load_crops=lambda: crops)
+
+    dead = [without(n) for n in range(310, 314)]
+    masked = train(CONFIG, recordings=[*recordings, *dead])
+    assert 0.3 < sum(row["kept"] for row in masked.log) / len(masked.log) < 0.7
+    alone = train(CONFIG, recordings=dead)
+    assert all(row["kept"] < 0.3 for row in alone.log)
 
 
 def test_a_configuration_is_strict_about_names_and_ranges() -> None:
