@@ -304,7 +304,7 @@ def test_a_steady_rate_is_drawn_as_steady(crops):
     unknown = replace(steady, hr_bpm=np.full(len(steady.hr_bpm), np.nan))
     limits = []
     for rates in (steady, varied, unknown):
-        figure = prediction_figure(replace(found, rates=rates), title="")
+        figure = prediction_figure(replace(found, rates=rates, continuous=None), title="")
         limits.append(figure.axes[1].get_ylim())
     assert limits[0] == pytest.approx((60.25, 80.25))
     assert limits[1] == pytest.approx((58, 102))
