@@ -52,9 +52,11 @@ def main() -> None:
     parser.add_argument("--subjects", type=int, default=16, help="of 20 s; half as many of 60 s")
     options = parser.parse_args()
     conditions = [Condition(name, options.subjects, 20.0) for name in DOMAINS]
-    for variation in (PLAIN, Variation(rhythm="recovery")):
-        for name in ("webcam", "wild"):
-            conditions.append(Condition(name, options.subjects // 2, 60.0, variation))
+    conditions += [
+        Condition(name, options.subjects // 2, 60.0, variation)
+        for variation in (PLAIN, Variation(rhythm="recovery"))
+        for name in ("webcam", "wild")
+    ]
     estimators = find_estimators(methods=METHODS)
     results: dict[str, dict[str, Any]] = {}
     for condition in conditions:

@@ -93,6 +93,19 @@ def test_windows_without_valid_samples_do_not_break_the_path() -> None:
     assert continuous_rate_series(bvp[:100], FPS).hr_bpm.shape == (0,)
 
 
+def test_what_is_not_valid_has_no_say_in_the_path() -> None:
+    """Two rates of nearly the same power; only samples that aren't valid favour the lesser one."""
+    bvp = wave(constant(80, 60)) + 0.9 * wave(constant(110, 60))
+    valid = np.ones(len(bvp), dtype=np.bool_)
+    valid[round(12 * FPS) : round(48 * FPS)] = False
+    lost = slice(round(17 * FPS), round(43 * FPS))  # in no window that is half valid
+    bvp[lost] = 3 * wave(constant(110, 26))
+    found = continuous_rate_series(bvp, FPS, valid=valid).hr_bpm
+    np.testing.assert_allclose(found[np.isfinite(found)], 80, atol=1)
+    everywhere = continuous_rate_series(bvp, FPS).hr_bpm
+    np.testing.assert_allclose(everywhere[np.isfinite(found)], 110, atol=1)
+
+
 def test_evidence_rules_a_lamp_out() -> None:
     """The lamp is louder all the time, so that only evidence can tell."""
     bvp = wave(constant(66, 40)) + 2 * wave(constant(100, 40))
