@@ -67,16 +67,18 @@ def main(command_line: Sequence[str] | None = None) -> None:
         table.matrix_rows(),
     )
     columns = table.columns()
+    continuity = table.continuity()
+    rows = columns | continuity
     print_table(
         "MAE in bpm from foreign sources (mean over them of the median over seeds)",
         ("method", *TARGETS, "mean"),
         [
             (
                 row,
-                *(f"{columns[row][t]:.2f}" for t in TARGETS),
-                f"{fmean(columns[row].values()):.2f}",
+                *(f"{rows[row][t]:.2f}" for t in TARGETS),
+                f"{fmean(rows[row].values()):.2f}",
             )
-            for row in columns
+            for row in rows
         ],
     )
     differences = table.differences()
@@ -92,6 +94,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
         {
             "matrix": table.matrix(),
             "columns": columns,
+            "continuity": continuity,
             "pearson": table.correlations(),
             "less_untrained": {f"{s}>{t}": vars(d) for (s, t), d in differences.items()},
             "coverage": table.coverages(),

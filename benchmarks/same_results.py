@@ -20,6 +20,7 @@ import torch
 
 from benchmarks.results import write_json
 from benchmarks.study.statistics import by_subject, mae
+from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.fcus import run_fcus
 from benchmarks.trials.key import CODE_DIGESTS, ROOT
 from benchmarks.trials.store import NEW, packed_results, trial_store
@@ -30,6 +31,8 @@ STAMP = NEW / "same_results.json"
 SAMPLE = Path(__file__).parent / "trials" / "sample.py"
 IGNORED = {"train_s", "cpu_s", "unit_s", "config"}
 """Times differ from one training to the next. Settings may be renamed."""
+ADDED = {CONTINUOUS}
+"""Columns that only new trees have: they are compared where both trees do."""
 
 FULL_SIZE = Trial("fcus", "webcam", test_subjects=8, targets=("webcam",))
 """Trained at full size, and compared with the stored seeds on the same subjects."""
@@ -75,9 +78,12 @@ def sample(tree: Path) -> dict[str, Any]:
 
 
 def compare(old: Any, new: Any, path: str = "") -> list[str]:
-    """Return a line for each value that differs; all but `IGNORED` keys are compared exactly."""
+    """Return a line for each value that differs; all keys are compared exactly,
+    but `IGNORED` ones, and `ADDED` ones that the old tree lacks.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
-        keys = [key for key in {**old, **new} if key not in IGNORED]
+        ignored = IGNORED | (ADDED - old.keys())
+        keys = [key for key in {**old, **new} if key not in ignored]
         missing = object()
         return [
             line

@@ -19,6 +19,7 @@ from rppg.signals import (
     RELIABLE,
     RateSeries,
     Variability,
+    continuous_rate_series,
     find_beats,
     local_rate_hz,
     rate_series,
@@ -62,6 +63,8 @@ class Prediction:
         beats_s: `(N,)` times of the systolic peaks where the pulse is reliable.
         hrv: heart rate variability, or None.
         hrv_missing: the reason why `hrv` is None, or None.
+        continuous: the windows and quality of `rates`, with the heart rates that are the most
+            likely together (`rppg.signals.continuity`); None if they weren't computed.
     """
 
     hr_bpm: float
@@ -76,6 +79,7 @@ class Prediction:
     beats_s: Array = field(default_factory=lambda: np.zeros(0))
     hrv: Variability | None = None
     hrv_missing: str | None = None
+    continuous: RateSeries | None = None
 
     @property
     def reliable(self) -> bool:
@@ -94,17 +98,20 @@ class Prediction:
 
     def to_json(self, *, bvp: bool = True) -> dict[str, Any]:
         """Return JSON values; NaN becomes None. `bvp`: include the wave and the beats."""
+        none = np.full(len(self.rates.hr_bpm), np.nan)
         windows = [
             {
                 "start_s": round(float(start), 3),
                 "end_s": round(float(end), 3),
                 "hr_bpm": _rounded(hr, 2),
+                "continuous_bpm": _rounded(continuous, 2),
                 "quality": _rounded(index, 3),
             }
-            for start, end, hr, index in zip(
+            for start, end, hr, continuous, index in zip(
                 self.rates.start_s,
                 self.rates.end_s,
                 self.rates.hr_bpm,
+                none if self.continuous is None else self.continuous.hr_bpm,
                 self.rates.quality,
                 strict=True,
             )
@@ -200,6 +207,9 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     measured = measure(estimated.bvp, protocol, valid=valid)
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
     rates = rate_series(measured.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
+    continuous = continuous_rate_series(
+        measured.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0
+    )
     if estimated.grey:
         rates = replace(rates, quality=np.zeros_like(rates.quality))
     rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
@@ -223,6 +233,7 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
         beats_s=beats.times_s,
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
+        continuous=replace(continuous, quality=rates.quality),
     )
 
 

@@ -65,6 +65,21 @@ def test_one_epoch_on_one_camera() -> None:
         assert_shown(shown, flat(expected))
 
 
+def test_continuity() -> None:
+    conditions = load("continuity")["conditions"]
+    shown = table("Do a window's neighbours help?")
+    assert len(shown) == len(conditions)
+    for name, condition in conditions.items():
+        domain, seconds = name.split("@")[0], name.rsplit(", ", 1)[1]
+        kind = f"recovery, {seconds}" if "rhythm=recovery" in name else seconds
+        expected = []
+        for row in condition.values():
+            changed = [row["better"], -row["worse"]]
+            errors = [row["mae_bpm"], row["continuity_mae_bpm"]]
+            expected += [*errors, *(changed if any(changed) else [])]
+        assert_shown(shown[f"{domain}, {kind}"], expected)
+
+
 def test_another_camera() -> None:
     found = load("cross_domain")
     columns = {name.lower().removesuffix(" guess"): row for name, row in found["columns"].items()}

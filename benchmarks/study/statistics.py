@@ -36,13 +36,20 @@ class Interval:
         return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
 
 
-def mae(point: Point, target: str, among: Iterable[Subject] | None = None) -> float:
+def mae(
+    point: Point,
+    target: str,
+    among: Iterable[Subject] | None = None,
+    *,
+    estimates: str = "pred_bpm",
+) -> float:
     """Return the mean absolute error in bpm of a target's windows that have an estimate.
 
     Args:
         among: subjects whose windows count; all of them if None.
+        estimates: name of the column that is compared with the truth.
     """
-    true, predicted, subjects = _columns(point, target, among)
+    true, predicted, subjects = _columns(point, target, among, estimates)
     return metrics.mae(true, predicted, subjects).value
 
 
@@ -178,11 +185,11 @@ def level_effect(values: Mapping[tuple[str, ...], Array], level: str) -> Array:
 
 
 def _columns(
-    point: Point, target: str, among: Iterable[Subject] | None
+    point: Point, target: str, among: Iterable[Subject] | None, estimates: str = "pred_bpm"
 ) -> tuple[Array, Array, list[str]]:
     windows = point["targets"][target]
     chosen = None if among is None else {subject for name, subject in among if name == target}
     keep = [chosen is None or subject in chosen for subject in windows["subject"]]
     true = np.array(windows["true_bpm"], dtype=np.float64)[keep]
-    predicted = np.array(windows["pred_bpm"], dtype=np.float64)[keep]
+    predicted = np.array(windows[estimates], dtype=np.float64)[keep]
     return true, predicted, [s for s, k in zip(windows["subject"], keep, strict=True) if k]

@@ -18,11 +18,15 @@ from benchmarks.study.statistics import (
     pearson,
     stack,
 )
+from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.store import Result
 from benchmarks.trials.trial_settings import method_label
 from rppg.synthetic.domains import DOMAINS
 
 TARGETS = tuple(DOMAINS)
+
+WITH_CONTINUITY = ("chrom+skin", "pos+skin", "untrained", "fcus")
+"""Methods that have a further row, with continuity between their windows."""
 
 Columns = dict[str, dict[str, float]]
 """A value for each row of the table and each target."""
@@ -85,16 +89,38 @@ class TransferTable:
                 t: fmean(guess_mae(first, t, middle[s]) for s in self.foreign(t)) for t in TARGETS
             }
         }
-        for method, result in self.classical.items():
-            columns[method_label(method)] = {t: mae(result["points"][0], t) for t in TARGETS}
+        for method in self.classical:
+            columns[method_label(method)] = {t: self._column(method, t) for t in TARGETS}
         for method in (*self.peers, "untrained", "fcus"):
             columns[method] = {t: self._column(method, t) for t in TARGETS}
         return columns
 
-    def _column(self, method: str, target: str) -> float:
+    def continuity(self) -> Columns:
+        """Return `columns` of the methods with continuity, if all of their trials have it."""
+        columns: Columns = {}
+        for method in WITH_CONTINUITY:
+            if method == "fcus":
+                points = [point for s in self.sources for point in self.points(method, s)]
+            else:
+                results = self.untrained if method == "untrained" else [self.classical[method]]
+                points = [result["points"][0] for result in results]
+            if all(CONTINUOUS in windows for p in points for windows in p["targets"].values()):
+                name = method_label(method) if method in self.classical else method
+                name = "FCUS" if method == "fcus" else name
+                row = {t: self._column(method, t, CONTINUOUS) for t in TARGETS}
+                columns[f"{name}, continuity"] = row
+        return columns
+
+    def _column(self, method: str, target: str, estimates: str = "pred_bpm") -> float:
+        if method in self.classical:
+            return mae(self.classical[method]["points"][0], target, estimates=estimates)
         if method == "untrained":
-            return median(mae(result["points"][0], target) for result in self.untrained)
-        return fmean(median(self.cell(method, s, target)) for s in self.foreign(target))
+            points = [result["points"][0] for result in self.untrained]
+            return median(mae(point, target, estimates=estimates) for point in points)
+        return fmean(
+            median(mae(p, target, estimates=estimates) for p in self.points(method, s))
+            for s in self.foreign(target)
+        )
 
     def correlations(self) -> dict[str, list[float]]:
         """Return FCUS's Pearson r on each target, for every foreign source and seed."""

@@ -22,7 +22,11 @@ from rppg.models.patches import pool_patches
 from rppg.synthetic.cache import synthetic_recordings
 
 Windows = dict[str, list[Any]]
-"""For each window of a domain: `subject`, `true_bpm`, and `pred_bpm` (None: no estimate)."""
+"""For each window of a domain: `subject`, `true_bpm`, `pred_bpm` (None: no estimate), and
+`pred_continuous_bpm`, the estimate with continuity, which trials of older code lack."""
+
+
+CONTINUOUS = "pred_continuous_bpm"
 
 
 @dataclass(frozen=True)
@@ -63,16 +67,20 @@ def _windows(subjects: Subjects, estimator: Estimator, grid: int | None) -> Wind
     names: list[str] = []
     true: list[NDArray[np.float64]] = []
     predicted: list[NDArray[np.float64]] = []
+    continuous: list[NDArray[np.float64]] = []
     for item in _prepared(subjects) if grid is None else _pooled(subjects, grid):
         bvp = np.asarray(estimator(item.frames, protocol.fps), dtype=np.float64)
         rates = measure(bvp, protocol, valid=item.in_view).windows.hr_bpm
         true.append(item.truth.windows.hr_bpm)
         predicted.append(rates)
+        path = measure(bvp, replace(protocol, continuity=True), valid=item.in_view).windows
+        continuous.append(path.hr_bpm)
         names += [item.recording.subject] * len(rates)
     return {
         "subject": names,
         "true_bpm": _numbers(np.concatenate(true)),
         "pred_bpm": _numbers(np.concatenate(predicted)),
+        CONTINUOUS: _numbers(np.concatenate(continuous)),
     }
 
 

@@ -1,6 +1,7 @@
 """`rppg evaluate`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -33,6 +34,13 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="default, or toolbox: that of rPPG-Toolbox.")
     ] = "default",
+    continuity: Annotated[
+        bool,
+        typer.Option(
+            "--continuity",
+            help="Choose the heart rates of a recording's windows together: rates change slowly.",
+        ),
+    ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report, JSON, CSV and LaTeX.")
     ] = None,
@@ -57,9 +65,12 @@ def evaluate(
     protocols = {"default": Protocol(), "toolbox": TOOLBOX}
     if protocol not in protocols:
         raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
+    chosen = replace(protocols[protocol], continuity=continuity)
     if resume and out is None:
         raise InputError("--resume without --out; give the folder of the evaluation to resume")
     estimators = _find_estimators(checkpoint or [], method or [], device)
+    if continuity:  # files with scores alone name it, too, and other rows aren't resumed
+        estimators = {f"{name}, continuity": estimators[name] for name in estimators}
     journal = None
     if out is not None:
         settings = {
@@ -78,16 +89,15 @@ def evaluate(
         result = run(
             recordings,
             estimators,
-            protocols[protocol],
+            chosen,
             progress=bars.counter("evaluation", len(recordings)),
             journal=journal,
         )
     for failure in result.failures:
         print_status(f"{failure.record}: {failure.reason}", style="yellow")
     if not result.windows:
-        window_s = protocols[protocol].window_s
         hint = "see the lines above" if result.failures else "give longer recordings"
-        raise InputError(f"no window of {window_s:g} s could be evaluated; {hint}")
+        raise InputError(f"no window of {chosen.window_s:g} s could be evaluated; {hint}")
     if out is not None:  # before printing: a closed pipe ends the process
         _write_results(out, result)
         if journal is not None:

@@ -170,7 +170,7 @@ def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
         grid_s=grid,
         frames=resample_frames(crops.frames, crops.times_s, grid),
         in_view=in_view,
-        truth=measure(label, replace(protocol, min_valid=0.9), valid=labelled),
+        truth=measure(label, replace(protocol, min_valid=0.9, continuity=False), valid=labelled),
     )
 
 

@@ -8,6 +8,7 @@ from rppg.atomic import write_text
 from rppg.evaluation import Evaluation, Row, Waveform
 from rppg.report import html_elements as html
 from rppg.report.columns import COLUMNS, best
+from rppg.report.table import windows_title
 
 TrainingLog = Sequence[Mapping[str, float]]
 """One row per step: `step`, `clips_seen` or both, and the quantities that are plotted."""
@@ -102,10 +103,9 @@ def _headlines(evaluation: Evaluation) -> Iterable[str]:
 
 
 def _tables(evaluation: Evaluation) -> str:
-    window_s = evaluation.settings.get("window_s", "?")
     meanings = "; ".join(f"{column.title}: {column.meaning}" for column in COLUMNS)
     parts = [
-        html.heading(f"Windows of {window_s} s"),
+        html.heading(windows_title(evaluation).capitalize()),
         html.score_rows(evaluation.summary("windows")),
         html.heading("Whole clips"),
         html.score_rows(evaluation.summary("clips")),

@@ -84,8 +84,14 @@ def prediction_figure(prediction: Prediction, *, title: str) -> "Figure":
         middle_s, rates.hr_bpm, c=rates.quality, cmap="cividis", vmin=0, vmax=1, zorder=2
     )
     bottom.plot(middle_s, rates.hr_bpm, color="0.7", linewidth=1, zorder=1)
+    drawn_bpm = rates.hr_bpm
+    if prediction.continuous is not None:
+        path_bpm = prediction.continuous.hr_bpm
+        bottom.plot(middle_s, path_bpm, color="#D55E00", linewidth=1, zorder=3, label="continuous")
+        bottom.legend(loc="best", frameon=False)
+        drawn_bpm = np.concatenate([drawn_bpm, path_bpm])
     bottom.set(xlabel="time (s), middle of the window", ylabel="heart rate (bpm)")
-    bottom.set_ylim(*_rate_limits(rates.hr_bpm))
+    bottom.set_ylim(*_rate_limits(drawn_bpm))
     figure.colorbar(dots, ax=bottom, label="quality")
     return figure
 

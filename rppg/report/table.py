@@ -23,8 +23,7 @@ def score_table(
     scores = evaluation.summary(scope, by=by)
     columns = [column for column in COLUMNS if column.in_terminal]
     marked = {column.field: best(column, scores) for column in columns}
-    window_s = evaluation.settings.get("window_s", "?")
-    title = f"windows of {window_s} s" if scope == "windows" else "whole clips"
+    title = windows_title(evaluation) if scope == "windows" else "whole clips"
     table = Table(title=title, title_justify="left", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     table.add_column("method", overflow="fold")
     for heading in (*(column.title for column in columns), "coverage", "n"):
@@ -43,6 +42,12 @@ def score_table(
         ]
         table.add_row(Text(f"  {row.method}"), *cells, coverage(row), str(row.n))
     return table
+
+
+def windows_title(evaluation: Evaluation) -> str:
+    """Return the title of the scores of the windows, with the settings that matter most."""
+    continuity = ", with continuity" if evaluation.settings.get("continuity") else ""
+    return f"windows of {evaluation.settings.get('window_s', '?')} s{continuity}"
 
 
 def scores_csv(evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None) -> str:

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 from rppg.renamed import renamed
 from rppg.signals.beats import Beats, find_beats, local_rate_hz
+from rppg.signals.continuity import continuous_rate_series
 from rppg.signals.filters import bandpass, detrend
 from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.quality import RELIABLE, pulse_power_share, quality, quality_evidence
@@ -20,6 +21,7 @@ __all__ = [
     "RateSeries",
     "Variability",
     "bandpass",
+    "continuous_rate_series",
     "detrend",
     "find_beats",
     "heart_rate_bpm",

@@ -69,14 +69,20 @@ def halve_doubled(
     return rates_hz
 
 
-def peak_frequency_hz(frequencies: Array, power: Array, low_hz: float, high_hz: float) -> Array:
-    """Find the frequency `(...)` of the highest peak of `power` `(..., F)` in the band, or NaN."""
+def peak_frequency_hz(
+    frequencies: Array, power: Array, low_hz: ArrayLike, high_hz: ArrayLike
+) -> Array:
+    """Find the frequency `(...)` of the highest peak of `power` `(..., F)` in the band, or NaN.
+
+    The ends of the band may differ from row to row, `(...)`.
+    """
+    low, high = (np.asarray(end, dtype=np.float64)[..., None] for end in (low_hz, high_hz))
     middle = power[..., 1:-1]
     bin_hz = (
         frequencies[1] - frequencies[0]
     )  # tolerance: a tone at the band's edge may peak outside
     is_peak = (middle > power[..., :-2]) & (middle >= power[..., 2:])
-    is_peak &= (frequencies[1:-1] >= low_hz - bin_hz) & (frequencies[1:-1] <= high_hz + bin_hz)
+    is_peak &= (frequencies[1:-1] >= low - bin_hz) & (frequencies[1:-1] <= high + bin_hz)
     height = np.where(is_peak, middle, -np.inf)
     index = np.argmax(height, axis=-1, keepdims=True)
     left, peak, right = (np.take_along_axis(power, index + k, axis=-1) for k in range(3))

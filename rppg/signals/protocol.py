@@ -10,6 +10,7 @@ from rppg.errors import InputError
 from rppg.signals import (
     RateSeries,
     bandpass,
+    continuous_rate_series,
     detrend,
     heart_rate_bpm,
     rate_series,
@@ -37,6 +38,8 @@ class Protocol:
             heart rate.
         max_gap_s: a gap in the frames or in the ground truth longer than this counts as missing.
         examples: number of recordings of each dataset whose waveforms are kept.
+        continuity: the predicted heart rates of a recording's windows are chosen together
+            (`rppg.signals.continuity`); those of the ground truth never are. Not for `toolbox`.
     """
 
     name: Literal["default", "toolbox"] = "default"
@@ -49,6 +52,7 @@ class Protocol:
     min_valid: float = 0.5
     max_gap_s: float = 0.5
     examples: int = 2
+    continuity: bool = False
 
     def __post_init__(self) -> None:
         if not 0 < self.low_hz < self.high_hz < self.fps / 2:
@@ -63,6 +67,11 @@ class Protocol:
             )
         if self.stride_s <= 0:
             raise InputError(f"stride_s is {self.stride_s}; give a positive number of seconds")
+        if self.continuity and self.name == "toolbox":
+            raise InputError(
+                "continuity with the protocol toolbox, which has a heart rate for each window "
+                "alone; leave continuity out, or choose the protocol default"
+            )
 
 
 TOOLBOX = Protocol(name="toolbox", order=1)
@@ -98,7 +107,19 @@ def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None =
     if protocol.name != "toolbox":
         clean = bandpass(detrend(bvp, fps), fps, *band, protocol.order)
         _, parts = sliding_windows(clean, fps, length_s=length_s, stride_s=stride_s)
-        windows = _rates(clean, valid, protocol, length_s, stride_s)
+        if protocol.continuity:
+            windows = continuous_rate_series(
+                clean,
+                fps,
+                valid=valid,
+                length_s=length_s,
+                stride_s=stride_s,
+                low_hz=protocol.low_hz,
+                high_hz=protocol.high_hz,
+                min_valid=protocol.min_valid,
+            )
+        else:
+            windows = _rates(clean, valid, protocol, length_s, stride_s)
     else:
         clean = rppg_toolbox.clean(bvp, fps, *band, protocol.order)
         starts, parts = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)

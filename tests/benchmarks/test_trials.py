@@ -27,16 +27,18 @@ from benchmarks.study.statistics import (
     stack,
     student,
 )
+from benchmarks.study.transfer import TransferTable
 from benchmarks.trials import key as keys
 from benchmarks.trials import store as stores
 from benchmarks.trials.diagnosis import Diagnosis, only_background
+from benchmarks.trials.evaluation import CONTINUOUS, run_classical
 from benchmarks.trials.fcus import clips_of, new_network, run_fcus
 from benchmarks.trials.key import CODE, code_digest, key
 from benchmarks.trials.store import Store, compute, load, packed_results, run_all
 from benchmarks.trials.trial_settings import LEVELS, Trial, peer_config, train_config
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
-from rppg.evaluation import classical, evaluate
+from rppg.evaluation import Protocol, classical, evaluate
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.train.run import train
@@ -220,6 +222,50 @@ def test_every_number_is_compared_but_times():
     assert same_results.compare(old, new) == [
         "/points/1/mae: nan in the old tree, 0.30000000000000004 in this one"
     ]
+
+
+def test_an_added_column_is_compared_where_both_trees_have_it():
+    old, new = {"pred_bpm": [60.0]}, {"pred_bpm": [60.0], CONTINUOUS: [61.0]}
+    assert same_results.compare(old, new) == []
+    assert len(same_results.compare(new, {**new, CONTINUOUS: [62.0]})) == 1
+    assert len(same_results.compare(new, old)) == 1
+
+
+def test_trials_hold_the_estimates_with_continuity():
+    result = run_classical(replace(CLASSICAL, split="validation"))
+    windows = result["points"][0]["targets"]["lab"]
+    (recording, _) = synthetic_recordings("lab", "validation", 2)
+    protocol = Protocol(continuity=True)
+    found = evaluate([recording], {"green": classical("green")}, protocol)
+    path = [round(row.hr_pred_bpm, 3) for row in found.windows]
+    assert windows[CONTINUOUS][: len(path)] == path
+    assert len(windows[CONTINUOUS]) == len(windows["pred_bpm"]) == len(windows["true_bpm"])
+
+
+def test_rows_with_continuity_are_there_if_every_trial_has_it():
+    def with_path(errors):
+        plain = point(errors)
+        windows = plain["targets"]["lab"]
+        path = {CONTINUOUS: [bpm + 0.25 for bpm in windows["true_bpm"]]}
+        return {**plain, "targets": dict.fromkeys(DOMAINS, windows | path)}
+
+    def table(fcus):
+        results = [{"points": [fcus], "trial": {"seed": 0}}]
+        return TransferTable(
+            ("lab", "webcam"),
+            fcus={"lab": results, "webcam": results},
+            untrained=[{"points": [with_path([3.0])]}],
+            classical={name: {"points": [with_path([4.0])]} for name in ("pos+skin", "chrom+skin")},
+            peers={},
+        )
+
+    new, old = table(with_path([2.0])), table(point([2.0]))
+    rows = ["CHROM, skin mask, continuity", "POS, skin mask, continuity", "untrained, continuity"]
+    assert list(old.continuity()) == rows
+    assert list(new.continuity()) == [*rows, "FCUS, continuity"]
+    assert all(row == dict.fromkeys(DOMAINS, 0.25) for row in new.continuity().values())
+    assert new.columns() == old.columns()
+    assert new.columns()["fcus"]["wild"] == 2 and new.columns()["POS, skin mask"]["wild"] == 4
 
 
 def test_committed_trials_are_in_order_and_each_is_there_once():

@@ -315,7 +315,7 @@ def test_the_real_clip(rppg, real_face, method):
     assert 0 < found["quality"] <= 1 and found["face_share"] > 0.9
     assert found["windows"]
     for window in found["windows"]:
-        assert set(window) == {"start_s", "end_s", "hr_bpm", "quality"}
+        assert set(window) == {"start_s", "end_s", "hr_bpm", "continuous_bpm", "quality"}
     assert set(found["ms_per_frame"]) == {"video", "pulse"}
     assert all(ms > 0 for ms in found["ms_per_frame"].values())
     assert len(found["bvp"]["time_s"]) == len(found["bvp"]["value"]) > 300
@@ -396,6 +396,26 @@ def test_the_module_trains_without_any_level(run_of_train, rppg, small, tmp_path
     made = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
     assert [made["config"][name] for name in ("mask", "smooth", "project")] == [None] * 3
     assert made["config"]["seed"] == 9 and made["config"]["epochs"] == 2
+
+
+def test_an_evaluation_with_continuity_names_it_everywhere(rppg, tmp_path):
+    ended = rppg(
+        "evaluate", "--data", "synthetic:lab", "--subjects", 2, "--method", "pos",
+        "--continuity", "--out", tmp_path,
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    assert "windows of 10.0 s, with continuity" in ended.stdout
+    assert "Windows of 10.0 s, with continuity" in (tmp_path / "report.html").read_text()
+    results = json.loads((tmp_path / "metrics.json").read_text())
+    assert results["settings"]["continuity"] is True
+    assert {row["method"] for row in results["windows"]} == {"pos, continuity"}
+    assert '"pos, continuity"' in (tmp_path / "scores.csv").read_text()
+    ended = rppg(
+        "evaluate", "--data", "synthetic:lab", "--continuity", "--protocol", "toolbox",
+        "--out", tmp_path / "toolbox",
+    )  # fmt: skip
+    assert ended.returncode == 2 and "leave continuity out" in ended.stderr
+    assert not (tmp_path / "toolbox").exists()
 
 
 def test_evaluate_a_checkpoint(rppg, run_of_train, tmp_path):

@@ -244,6 +244,25 @@ def test_a_picture_that_never_changes_has_no_pulse(crops):
         json.dumps(found.to_json(), allow_nan=False)
 
 
+def test_the_continuous_rates_are_beside_those_of_each_window(tmp_path):
+    """Ten seconds in which a lamp is louder than the pulse."""
+    times = np.arange(1200) / 30
+    wave = np.sin(2 * np.pi * 1.2 * times)
+    wave += np.where((times >= 15) & (times < 25), 1.6 * np.sin(2 * np.pi * 2.2 * times), 0)
+    frames = np.broadcast_to(120 + wave[:, None, None, None], (1200, 2, 2, 3))
+    crops = FaceCrops(np.rint(20 * frames - 2280).astype(np.uint8), times, times >= 0)
+    found = predict_crops(crops, lambda part, rate: part.mean((1, 2, 3)).astype(np.float64))
+    assert found.rates.hr_bpm[15] == pytest.approx(132, abs=1)
+    np.testing.assert_allclose(found.continuous.hr_bpm, 72, atol=1)
+    np.testing.assert_array_equal(found.continuous.quality, found.rates.quality)
+    window = found.to_json(bvp=False)["windows"][15]
+    assert window["hr_bpm"] == pytest.approx(132, abs=1)
+    assert window["continuous_bpm"] == pytest.approx(72, abs=1)
+    lines = prediction_figure(found, title="").axes[1].get_lines()
+    drawn = [line.get_ydata() for line in lines if line.get_label() == "continuous"]
+    np.testing.assert_array_equal(drawn, [found.continuous.hr_bpm])
+
+
 def test_unknown_values_become_null():
     nothing = np.full(3, np.nan)
     found = Prediction(
@@ -261,6 +280,7 @@ def test_unknown_values_become_null():
     values = json.loads(json.dumps(found.to_json(), allow_nan=False))
     assert values["hr_bpm"] is None and values["quality"] is None
     assert [window["hr_bpm"] for window in values["windows"]] == [None] * 3
+    assert [window["continuous_bpm"] for window in values["windows"]] == [None] * 3
     assert values["bvp"] == {"time_s": [0.0, 0.5, 1.0], "value": [1.0, None, -1.0]}
     assert values["ms_per_frame"] == {"video": 20.0, "pulse": 10.0}
     assert values["reliable"] is False and values["duration_s"] == 1.0
@@ -304,7 +324,7 @@ def test_a_steady_rate_is_drawn_as_steady(crops):
     unknown = replace(steady, hr_bpm=np.full(len(steady.hr_bpm), np.nan))
     limits = []
     for rates in (steady, varied, unknown):
-        figure = prediction_figure(replace(found, rates=rates), title="")
+        figure = prediction_figure(replace(found, rates=rates, continuous=None), title="")
         limits.append(figure.axes[1].get_ylim())
     assert limits[0] == pytest.approx((60.25, 80.25))
     assert limits[1] == pytest.approx((58, 102))
