@@ -23,9 +23,13 @@ from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.physnet import PhysNet, PhysNetConfig
 from rppg.renamed import warn_of_old_name
 
-FORMAT = 3
-"""2: the provenance was called `made`. 1, which can't be read: signatures were weights, and the
-network had no estimate of the head's motion."""
+FORMAT = 4
+"""3: FCUS-rPPG chose its candidates by their concentration. 2: the provenance was called `made`.
+1, which can't be read: signatures were weights, and the network had no estimate of the head's
+motion."""
+
+CHOICE = ("log_sharpness", "loudness")
+"""FCUS-rPPG's weights that mean something else since format 4."""
 
 MOST_BYTES = 2**30
 """Size of a network that is refused, with its tables: ten thousand times that of ours."""
@@ -114,7 +118,7 @@ def load_network(path: Path | None = None) -> tuple[Network, Description]:
     except (ArithmeticError, KeyError, IndexError, TypeError, ValueError, RuntimeError) as error:
         reason = one_line(error, 200)
         raise InputError(f"{sidecar}: not a checkpoint's description ({reason})") from error
-    _load_weights(net, path)
+    _load_weights(net, path, description["format"])
     if description.get("weights", digest := digest_of(path)) != digest:
         raise InputError(
             f"{path}: not the weights that {sidecar.name} was written for; copy both again, or "
@@ -127,12 +131,12 @@ def _current_format(description: dict[str, Any], sidecar: Path) -> Description:
     """Return a description in this version's format.
 
     Raises:
-        InputError: it is of another format than this one and the one before.
+        InputError: it is of a format that can't be read.
     """
     found = description["format"]
-    if found not in (2, FORMAT):
+    if found not in (2, 3, FORMAT):
         raise InputError(
-            f"{sidecar}: format {found}, this version reads 2 and {FORMAT}; train it anew"
+            f"{sidecar}: format {found}, this version reads 2 to {FORMAT}; train it anew"
         )
     name = "made" if found == 2 else "provenance"
     if not isinstance(description[name], dict):
@@ -158,14 +162,17 @@ def _build(description: Mapping[str, Any], sidecar: Path) -> Network:
     return NETWORKS[name](description["model"])
 
 
-def _load_weights(net: Network, path: Path) -> None:
-    """Load a file's weights into a network.
+def _load_weights(net: Network, path: Path, written_format: int) -> None:
+    """Load a file's weights into a network; the choice of an older FCUS-rPPG starts anew.
 
     Raises:
         InputError: the weights don't fit, or are not finite.
     """
     try:
         weights = load_file(path)
+        if isinstance(net, FcusNet) and written_format < 4:
+            fresh = net.state_dict()
+            weights |= {name: fresh[name] for name in CHOICE if name in weights}
         net.load_state_dict(weights)
     except (SafetensorError, RuntimeError) as error:
         reason = one_line(error, 200)

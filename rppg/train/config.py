@@ -1,6 +1,9 @@
 """The configuration of a training run; it is written into every checkpoint."""
 
-from pydantic import BaseModel, ConfigDict, Field
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from rppg.estimators.pulse_score import PULSE_SCORE
 from rppg.models.fcus import ModelConfig
@@ -26,6 +29,18 @@ class MaskConfig(Frozen):
     threshold: float = Field(
         PULSE_SCORE, ge=0, le=1, description="least score of a clip that is trained on"
     )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _former(cls, fields: Any) -> Any:
+        """Refuse the fields of the former mask, by amplitude, in words that say what to do."""
+        former = {"low", "high", "quantile", "span_s"}
+        if isinstance(fields, Mapping) and (found := sorted(former & fields.keys())):
+            raise ValueError(
+                f"{', '.join(found)}: of the former mask, by amplitude; the mask now judges clips "
+                "by their score: give threshold, or leave the section out"
+            )
+        return fields
 
 
 class SmoothConfig(Frozen):
