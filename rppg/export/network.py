@@ -127,7 +127,7 @@ def export(
     program = trace(net, metadata)
     with atomic_path(out) as temporary:
         if kind == "onnx":
-            _save_onnx(program, metadata, temporary)
+            save_onnx(program, metadata, temporary)
         else:
             temporary.write_bytes(_pt2(program, metadata))
         onnx = temporary if kind == "onnx" else None
@@ -195,8 +195,9 @@ def _pt2(program: ExportedProgram, metadata: Metadata) -> bytes:
     return archive.getvalue()
 
 
-def _save_onnx(program: ExportedProgram, metadata: Metadata, path: Path) -> None:
-    from onnxscript import ir
+def save_onnx(program: ExportedProgram, metadata: Metadata, path: Path) -> None:
+    """Write a traced network as ONNX."""
+    from onnxscript import ir, optimizer
 
     with _errors_only():
         exported = torch.onnx.export(
@@ -206,8 +207,11 @@ def _save_onnx(program: ExportedProgram, metadata: Metadata, path: Path) -> None
             opset_version=OPSET,
             dynamo=True,
             verbose=False,
+            optimize=False,  # it would take "+ 1e-8" for "+ 0"
         )
     assert exported is not None
+    optimizer.fold_constants(exported.model)
+    optimizer.remove_unused_nodes(exported.model)
     graph = exported.model.graph
     graph.inputs[0].shape = ir.Shape(
         ["batch", "frames", metadata.channels, metadata.size, metadata.size]

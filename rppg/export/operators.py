@@ -9,6 +9,7 @@ not all runtimes support:
 each
   pivot i, column i is eliminated from all other rows; finally each row is divided by its pivot.
   Such systems need no row exchanges;
+- the median is taken from the sorted values;
 - overlap-add is a sum of shifted pieces. With ONNX's scatter, onnxruntime adds in parallel and
   occasionally loses a term;
 - the sigmoid is written out. onnxruntime's is inaccurate for small values, and a region with little
@@ -108,6 +109,13 @@ def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
     return rows[..., size:] / rows.diagonal(dim1=-2, dim2=-1)[..., None]
 
 
+def median(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Compute `torch.median` over one dimension: the values, and their indices."""
+    values, indices = x.sort(dim)
+    middle = (x.shape[dim] - 1) // 2
+    return values.select(dim, middle), indices.select(dim, middle)
+
+
 def fold(
     x: Tensor,
     output_size: Sequence[int],
@@ -138,6 +146,7 @@ DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     aten.mul.Tensor: multiply,
     aten.abs.default: magnitude,
     aten.linalg_solve.default: solve,
+    aten.median.dim: median,
     aten.col2im.default: fold,
     aten.sigmoid.default: sigmoid,
 }

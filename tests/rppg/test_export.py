@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from torch import nn
 
 import rppg.export.network
 from rppg.errors import InputError
 from rppg.export import describe, export, operators, run_onnx
-from rppg.export.network import trace
+from rppg.export.network import save_onnx, trace
 from rppg.models.checkpoint import SHIPPED, digest_of, load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.physnet import PhysNet, PhysNetConfig
@@ -71,6 +72,14 @@ def test_overlap_add(length, hop):
     expected = F.fold(windows, size, (1, length), stride=(1, hop))
     found = operators.fold(windows, size, (1, length), (1, 1), (0, 0), (1, hop))
     torch.testing.assert_close(found, expected)
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 36])
+def test_median(size):
+    x = double(2, 3, size)
+    values, indices = operators.median(x, -1)
+    assert torch.equal(values, x.median(-1).values)
+    assert torch.equal(x.gather(-1, indices[..., None])[..., 0], values)
 
 
 def test_sigmoid_of_far_below():
@@ -167,6 +176,22 @@ def _check_the_graph(out, metadata, checkpoint):
     ]
     assert dims == ["batch", "frames", 3, SIZE, SIZE]
     assert rppg.export.network.__file__.rpartition("/rppg/")[0].encode() not in out.read_bytes()
+
+
+class Floored(nn.Module):
+    def forward(self, clips):
+        power = clips.mean((2, 3, 4))
+        return power / (power + 1e-8)
+
+
+def test_tiny_constants_stay_in_the_graph(tmp_path):
+    """An optimizer that compares with 0 to a tolerance would remove them."""
+    pytest.importorskip("onnxscript")
+    out = tmp_path / "floored.onnx"
+    clips = torch.full((2, 5, 3, 12, 12), 1e-8)
+    program = torch.export.export(Floored(), (clips,))
+    save_onnx(program, describe(FcusNet(ModelConfig(grid=12)), "", 12), out)
+    assert run_onnx(out, clips.numpy()) == pytest.approx(0.5)
 
 
 @pytest.mark.slow
