@@ -91,8 +91,9 @@ def judge(
     hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
     power = spectrum_at(wave, hz, fps).square().sum(-1)
     distance = (hz - hz[:, None]).abs(), (hz - 2 * hz[:, None]).abs()
-    near = torch.minimum(*distance) <= LINE_HZ  # (line, F)
-    share = power @ near.to(power).mT / power.sum(-1, keepdim=True).clamp(min=TINY)
+    # Frequencies on a line's edge count half, so that rounding decides nothing.
+    near = ((LINE_HZ - torch.minimum(*distance)) / STEP_HZ + 0.5).clamp(0, 1)  # (line, F)
+    share = power @ near.mT / power.sum(-1, keepdim=True).clamp(min=TINY)
 
     coarse = frequencies(low_hz, high_hz, SHORT_STEP_HZ, wave)
     spectrum = short_time_spectrum(wave, coarse, fps, SHORT_S)
