@@ -116,10 +116,13 @@ def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float
     weight = 1 / (regions.square().mean(-1) + 1e-14)
     if attention is not None:
         weight = weight * _between(attention, weight.ndim)
-    weight = (weight / weight.sum(-1, keepdim=True))[..., None, None, None]
-    spectrum = short_time_spectrum(regions, hz, fps, SHORT_S)  # (..., R, F, N, 2)
-    together = (weight * spectrum).sum(-4).square().sum((-1, -2))
-    return together / (weight * spectrum.square()).sum(-4).sum((-1, -2)).clamp(min=TINY)
+    weight = (weight / weight.sum(-1, keepdim=True))[..., None]
+
+    def power(x: Tensor) -> Tensor:
+        return short_time_spectrum(x, hz, fps, SHORT_S).square().sum((-1, -2))  # (..., F)
+
+    together = power((weight * regions).sum(-2))
+    return together / (weight * power(regions)).sum(-2).clamp(min=TINY)
 
 
 def _explained(
