@@ -91,8 +91,9 @@ def judge(
     hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
     power = spectrum_at(wave, hz, fps).square().sum(-1)
     distance = (hz - hz[:, None]).abs(), (hz - 2 * hz[:, None]).abs()
-    near = torch.minimum(*distance) <= LINE_HZ  # (line, F)
-    share = power @ near.to(power).mT / power.sum(-1, keepdim=True).clamp(min=TINY)
+    # Frequencies on a line's edge count half, so that rounding decides nothing.
+    near = ((LINE_HZ - torch.minimum(*distance)) / STEP_HZ + 0.5).clamp(0, 1)  # (line, F)
+    share = power @ near.mT / power.sum(-1, keepdim=True).clamp(min=TINY)
 
     coarse = frequencies(low_hz, high_hz, SHORT_STEP_HZ, wave)
     spectrum = short_time_spectrum(wave, coarse, fps, SHORT_S)
@@ -115,10 +116,13 @@ def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float
     weight = 1 / (regions.square().mean(-1) + 1e-14)
     if attention is not None:
         weight = weight * _between(attention, weight.ndim)
-    weight = (weight / weight.sum(-1, keepdim=True))[..., None, None, None]
-    spectrum = short_time_spectrum(regions, hz, fps, SHORT_S)  # (..., R, F, N, 2)
-    together = (weight * spectrum).sum(-4).square().sum((-1, -2))
-    return together / (weight * spectrum.square()).sum(-4).sum((-1, -2)).clamp(min=TINY)
+    weight = (weight / weight.sum(-1, keepdim=True))[..., None]
+
+    def power(x: Tensor) -> Tensor:
+        return short_time_spectrum(x, hz, fps, SHORT_S).square().sum((-1, -2))  # (..., F)
+
+    together = power((weight * regions).sum(-2))
+    return together / (weight * power(regions)).sum(-2).clamp(min=TINY)
 
 
 def _explained(

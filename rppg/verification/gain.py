@@ -30,9 +30,8 @@ def apply_gain(wave: Tensor, evidence: Evidence, fps: float) -> Tensor:
     inside = (hz >= low) & (hz <= evidence.hz[-1])
     position = ((hz - low) / step).clamp(0, len(evidence.hz) - 1)
     left = position.floor().long().clamp(max=len(evidence.hz) - 2)
-    gain = torch.lerp(
-        evidence.gain[..., left], evidence.gain[..., left + 1], (position - left).to(wave.dtype)
-    )
+    gain = evidence.gain
+    gain = torch.lerp(gain[..., left], gain[..., left + 1], (position - left).to(wave.dtype))
     return torch.fft.irfft(torch.fft.rfft(padded) * (gain * inside), padded.shape[-1])[
         ..., pad : pad + time
     ]

@@ -19,9 +19,10 @@ def spectrum_at(x: Tensor, hz: Tensor, fps: float) -> Tensor:
     hann = torch.hann_window(time, dtype=x.dtype, device=x.device)
     hann = hann * (2**0.5 / hann.sum())
     phase = torch.arange(time, dtype=x.dtype, device=x.device)[:, None] * (2 * torch.pi / fps) * hz
-    basis = hann[:, None, None] * torch.stack([phase.cos(), -phase.sin()], -1)
+    basis = hann[:, None] * torch.cat([phase.cos(), -phase.sin()], 1)
     centred = x - x.mean(-1, keepdim=True)
-    return torch.matmul(centred, basis.flatten(1)).unflatten(-1, (len(hz), 2))
+    parts = torch.matmul(centred, basis).unflatten(-1, (2, len(hz)))
+    return parts.mT  # apart in memory, real and imaginary parts are quick to sum
 
 
 def short_time_spectrum(x: Tensor, hz: Tensor, fps: float, window_s: float) -> Tensor:
