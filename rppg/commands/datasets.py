@@ -7,6 +7,7 @@ def datasets() -> None:
     """List the datasets that a SPEC can name."""
     from rppg.data.datasets import DATASETS
     from rppg.synthetic.domains import DOMAINS
+    from rppg.synthetic.variations.variation import OPTION_KEYS
 
     for domain in DOMAINS.values():
         cameras = f"{len(domain.cameras)} camera{'s' if len(domain.cameras) > 1 else ''}"
@@ -14,6 +15,10 @@ def datasets() -> None:
             f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
             f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
         )
+    print_line(
+        "synthetic:DOMAIN?OPTION=VALUE&OPTION=VALUE  the domain's people, changed. Options: "
+        f"{', '.join(OPTION_KEYS)}"
+    )
     for name, dataset in DATASETS.items():
         filters = f"; filters: {', '.join(dataset.filters)}" if dataset.filters else ""
         note = f"; {dataset.note}" if dataset.note else ""

@@ -3,7 +3,8 @@
 A SPEC is `synthetic:DOMAIN`, `NAME:PATH?KEY=VALUE`, a folder, or a video. For example,
 `mmpd:/data/MMPD?motion=Walking&skin=5,6&split=test` opens the test subjects' recordings whose
 `motion` is Walking and whose `skin_type` is 5 or 6. A key may be shortened at an underscore. %XX
-encodes a special character (`%2C` a comma, `%26` an &).
+encodes a special character (`%2C` a comma, `%26` an &). Keys of a synthetic domain may also be
+options, which change the recordings: see `rppg.synthetic.variations.variation`.
 """
 
 import difflib
@@ -16,6 +17,7 @@ from rppg.data.datasets import DATASETS
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
 from rppg.synthetic.cache import Progress, synthetic_recordings
+from rppg.synthetic.variations.variation import OPTION_KEYS, Variation, parse_variation
 from rppg.types import Recording
 from rppg.video.crop import FaceRegion, VideoCrops
 
@@ -113,9 +115,11 @@ def open_dataset(
         if FACE in parsed.query:
             raise InputError(f"{spec}: synthetic recordings are crops already; leave out {FACE}")
         recordings = synthetic_recordings(
-            parsed.location, chosen or split, subjects, progress=progress
+            parsed.location, chosen or split, subjects, variation=_variation(parsed),
+            progress=progress,
         )  # fmt: skip
-        return _filter(spec, _with_origin(recordings, spec, chosen or split), filters)
+        filters = {key: values for key, values in filters.items() if key not in OPTION_KEYS}
+        return _filter(spec, _with_origin(recordings, spec, chosen or split), filters, OPTION_KEYS)
     recordings = _recordings(parsed)
     if chosen:
         recordings = _select_split(spec, recordings, chosen)
@@ -123,6 +127,13 @@ def open_dataset(
     name = _dataset_name(parsed)
     recordings = [_with_dataset(recording, name, face) for recording in recordings]
     return _filter(spec, _with_origin(recordings, spec, chosen or "all"), filters)
+
+
+def _variation(spec: Spec) -> Variation:
+    try:
+        return parse_variation(spec.query)
+    except InputError as error:
+        raise InputError(f"{spec.text}: {error}") from error
 
 
 def _with_origin(recordings: Sequence[Recording], spec: str, split: str) -> list[Recording]:
@@ -253,11 +264,14 @@ def _with_dataset(recording: Recording, name: str, face: FaceRegion | None) -> R
 
 
 def _filter(
-    spec: str, recordings: list[Recording], filters: Mapping[str, tuple[str, ...]]
+    spec: str,
+    recordings: list[Recording],
+    filters: Mapping[str, tuple[str, ...]],
+    options: Sequence[str] = (),
 ) -> list[Recording]:
     kept = recordings
     for short_key, values in filters.items():
-        key = _full_key(spec, short_key, recordings)
+        key = _full_key(spec, short_key, recordings, options)
         existing = sorted(
             {recording.metadata[key] for recording in recordings if key in recording.metadata}
         )
@@ -278,12 +292,15 @@ def _filter(
     return kept
 
 
-def _full_key(spec: str, short_key: str, recordings: Sequence[Recording]) -> str:
+def _full_key(
+    spec: str, short_key: str, recordings: Sequence[Recording], options: Sequence[str]
+) -> str:
     keys = list(dict.fromkeys(key for recording in recordings for key in recording.metadata))
     if short_key in keys:
         return short_key
     matching = [key for key in keys if key.partition("_")[0] == short_key]
     if len(matching) == 1:
         return matching[0]
-    existing = ", ".join([*(key for key in keys if key != SPLIT), SPLIT, FACE])
+    known = [*(key for key in keys if key != SPLIT), SPLIT, *(options or [FACE])]
+    existing = ", ".join(known)
     raise InputError(f"{spec}: no key {short_key!r}; there are {existing}")

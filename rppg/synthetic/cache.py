@@ -1,8 +1,8 @@
 """The cache of synthetic recordings on disk, rendered once and in parallel.
 
 Crops and ground truth are in separate files, so that code that receives only the crops cannot reach
-a label. A file's path covers the domain, the subject, the duration and the code that renders it, so
-that a stale file is never read.
+a label. A file's path covers the domain, the options, the subject, the duration and the code that
+renders it, so that a stale file is never read.
 """
 
 import functools
@@ -24,7 +24,9 @@ from rppg.cache_folder import cache_folder, describe_stale
 from rppg.code_digest import digest_code
 from rppg.errors import InputError, one_line
 from rppg.synthetic.domains import DOMAINS, Domain
-from rppg.synthetic.subjects import draw_profile, draw_subject, render_crops
+from rppg.synthetic.subjects import draw_profile, render_crops
+from rppg.synthetic.variations.draw import LIVING, describe_recording, draw_kind, draw_varied
+from rppg.synthetic.variations.variation import Variation
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
 
 logger = logging.getLogger(__name__)
@@ -45,6 +47,9 @@ DAMAGED = (
 
 CODE = ("synthetic", "video/encode.py", "video/resize.py")
 """The code that recordings depend on: files, and folders with all of their modules."""
+OPTIONS_CODE = "variations"
+"""The folder on which only recordings with options depend."""
+PLAIN = Variation()
 
 Progress = Callable[[int, int], None]
 
@@ -67,6 +72,7 @@ def synthetic_recordings(
     split: str,
     count: int,
     *,
+    variation: Variation = PLAIN,
     duration_s: float = 20.0,
     workers: int = 2,
     progress: Progress | None = None,
@@ -76,33 +82,38 @@ def synthetic_recordings(
     Args:
         name: a domain, such as `webcam`.
         split: `train`, `validation` or `test`, which have disjoint subjects.
+        variation: options; by default none, which is the domain itself.
         progress: called with the number of recordings ready and their total.
     """
     domain = find_domain(name)
     if split not in SPLITS:
         raise InputError(f"no split {split!r}; choose one of {', '.join(SPLITS)}")
     numbers = range(SPLITS[split], SPLITS[split] + count)
-    files = {n: _file(domain, n, duration_s) for n in numbers}
-    missing = [n for n in numbers if not _complete(files[n])]
+    files = {n: _file(domain, n, duration_s, variation) for n in numbers}
+    living = {n: draw_kind(domain, n, variation) == LIVING for n in numbers}
+    missing = [n for n in numbers if not _complete(files[n], living[n])]
     if missing:
         logger.info("rendering %d recordings of %s", len(missing), domain.key)
         for line in stale_recordings() if logger.isEnabledFor(logging.INFO) else []:
             logger.info("%s", line)
-        _render_all(domain, missing, duration_s, files, workers, progress)
-    return [_recording(domain, n, duration_s, files[n]) for n in numbers]
+        _render_all(domain, missing, duration_s, variation, files, workers, progress)
+    return [_recording(domain, n, duration_s, variation, files[n]) for n in numbers]
 
 
 def _render_all(
     domain: Domain,
     numbers: Sequence[int],
     duration_s: float,
+    variation: Variation,
     files: dict[int, Path],
     workers: int,
     progress: Progress | None,
 ) -> None:
     # Threads suffice, since NumPy and torch release the interpreter's lock while rendering.
     with ThreadPoolExecutor(workers) as pool:
-        jobs = [pool.submit(_render_one, domain, n, duration_s, files[n]) for n in numbers]
+        jobs = [
+            pool.submit(_render_one, domain, n, duration_s, variation, files[n]) for n in numbers
+        ]
         try:
             for done, job in enumerate(as_completed(jobs), 1):
                 job.result()
@@ -113,16 +124,21 @@ def _render_all(
             raise
 
 
-def _render_one(domain: Domain, number: int, duration_s: float, file: Path) -> None:
-    subject = draw_subject(domain, number, duration_s)
+def _render_one(
+    domain: Domain, number: int, duration_s: float, variation: Variation, file: Path
+) -> None:
+    subject = draw_varied(domain, number, duration_s, variation)
     crops = render_crops(subject)
-    with atomic_path(_truth_file(file)) as temporary:
-        np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
+    if draw_kind(domain, number, variation) == LIVING:
+        with atomic_path(_truth_file(file)) as temporary:
+            np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
     with atomic_path(file) as temporary:
         np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
 
 
-def _recording(domain: Domain, number: int, duration_s: float, file: Path) -> Recording:
+def _recording(
+    domain: Domain, number: int, duration_s: float, variation: Variation, file: Path
+) -> Recording:
     def arrays(path: Path, *names: str) -> list[NDArray[Any]]:
         try:
             return _read(path, names)
@@ -131,7 +147,7 @@ def _recording(domain: Domain, number: int, duration_s: float, file: Path) -> Re
         except DAMAGED as error:
             reason = one_line(error, limit=400)
             logger.warning("%s: can't be used (%s); it is rendered again", path, reason)
-            _render_one(domain, number, duration_s, file)
+            _render_one(domain, number, duration_s, variation, file)
             return _read(path, names)
 
     def load_crops() -> FaceCrops:
@@ -140,13 +156,15 @@ def _recording(domain: Domain, number: int, duration_s: float, file: Path) -> Re
     def load_truth() -> Pulse:
         return Pulse(*arrays(_truth_file(file), "times_s", "bvp"))
 
+    options, kind = variation.text, draw_kind(domain, number, variation)
+    metadata = draw_profile(domain, number).metadata
     return Recording(
         name=f"{domain.name}-{number}",
-        dataset=f"synthetic:{domain.key}",
+        dataset=f"synthetic:{domain.key}{f'?{options}' if options else ''}",
         subject=str(number),
         load_crops=load_crops,
-        load_truth=load_truth,
-        metadata=draw_profile(domain, number).metadata,
+        load_truth=load_truth if kind == LIVING else None,
+        metadata=metadata | ({"kind": kind} if options else {}),
     )
 
 
@@ -170,8 +188,11 @@ def stale_recordings() -> list[str]:
     return describe_stale(synthetic_folder(), version_name())
 
 
-def _file(domain: Domain, number: int, duration_s: float) -> Path:
-    key = hashlib.sha256(f"{_code_digest()}/{domain!r}/{duration_s}".encode()).hexdigest()[:12]
+def _file(domain: Domain, number: int, duration_s: float, variation: Variation) -> Path:
+    content = f"{_code_digest()}/{domain!r}/{duration_s}"
+    if options := describe_recording(domain, number, variation):
+        content += f"/{_options_digest()}/{options}"
+    key = hashlib.sha256(content.encode()).hexdigest()[:12]
     return synthetic_folder() / version_name() / f"{domain.key}-{key}" / f"{number:06d}.npz"
 
 
@@ -179,12 +200,19 @@ def _truth_file(file: Path) -> Path:
     return file.with_name(f"{file.stem}.truth.npz")
 
 
-def _complete(file: Path) -> bool:
-    return file.exists() and _truth_file(file).exists()
+def _complete(file: Path, living: bool) -> bool:
+    return file.exists() and (not living or _truth_file(file).exists())
 
 
 @functools.cache
 def _code_digest(package: Path = Path(rppg.__file__).parent) -> str:
-    """Return a digest of the code that renders recordings."""
-    code = digest_code([package / part for part in CODE], root=package)
+    """Return a digest of the code that renders recordings without options."""
+    parts = [package / part for part in CODE]
+    code = digest_code(parts, root=package, without=[OPTIONS_CODE])
     return hashlib.sha256(f"{CROP_TO_FACE} {code}".encode()).hexdigest()
+
+
+@functools.cache
+def _options_digest(package: Path = Path(rppg.__file__).parent) -> str:
+    """Return a digest of the code of the options."""
+    return digest_code([package / "synthetic" / OPTIONS_CODE], root=package)

@@ -9,7 +9,12 @@ Array = NDArray[np.float64]
 
 
 def beat_times(
-    rng: np.random.Generator, duration_s: float, hr_bpm: float, *, drift_bpm: float
+    rng: np.random.Generator,
+    duration_s: float,
+    hr_bpm: float,
+    *,
+    drift_bpm: float,
+    slowest_bpm: float = 35.0,
 ) -> Array:
     """Draw the times of the beats, in seconds, from before 0 to after `duration_s`.
 
@@ -24,7 +29,7 @@ def beat_times(
         + drift_bpm * smooth_noise(rng, grid_s, 0.05)
         + hr_bpm * rng.uniform(0.01, 0.03) * np.sin(2 * np.pi * breath_hz * grid_s + breath_phase)
     )
-    phase = rng.uniform() + np.cumsum(np.clip(rate_bpm, 35, 220) / 60 * 0.02)
+    phase = rng.uniform() + np.cumsum(np.clip(rate_bpm, slowest_bpm, 220) / 60 * 0.02)
     beats = np.interp(np.arange(np.ceil(phase[0]), phase[-1]), phase, grid_s)
     jitter_s = 0.01 * rng.standard_normal(len(beats)) * 60 / hr_bpm
     return np.asarray(beats + jitter_s)

@@ -1,6 +1,6 @@
 """The time series of one recording: pulse, head motion, light. All `(T,)`, at its timestamps."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,13 +38,29 @@ class TimeSeries:
     second: Array
 
 
+@dataclass(frozen=True)
+class Rates:
+    """The rates that a recording's time series were drawn with.
+
+    Attributes:
+        slowest_bpm, fastest_bpm: range of the mean heart rate; equal unless it has a trend.
+        amplitude: pulse amplitude in AC/DC units per unit of BVP.
+        disturbances_hz: rates of the head's periodic motion and of the light's flicker, if any.
+    """
+
+    slowest_bpm: float
+    fastest_bpm: float
+    amplitude: float
+    disturbances_hz: tuple[float, ...]
+
+
 def draw_time_series(
     rng: np.random.Generator, domain: Domain, motion: Motion, light: Light, duration_s: float
-) -> tuple[TimeSeries, Array, Array]:
+) -> tuple[TimeSeries, Rates, Array, Array]:
     """Draw the time series of one recording.
 
     Returns:
-        The time series, and the contact sensor's timestamps (60 Hz) and BVP.
+        The time series, their rates, and the contact sensor's timestamps (60 Hz) and BVP.
     """
     count = int(duration_s * domain.fps) + 1
     times_s = np.arange(count) / domain.fps
@@ -63,18 +79,25 @@ def draw_time_series(
     # A periodic disturbance at the pulse's rate couldn't be distinguished from the pulse.
     rate_hz = hr_bpm / 60
     other_rates = np.array([f for f in np.arange(0.8, 2.6, 0.05) if abs(f - rate_hz) > 0.25])
-    series = TimeSeries(
-        times_s=times_s,
-        pulse=pulse,
-        **_draw_motion(rng, motion, times_s, float(rng.choice(other_rates))),
-        **_draw_light(rng, light, times_s, float(rng.choice(other_rates))),
+    nod_hz = float(rng.choice(other_rates))
+    moved = draw_motion(rng, motion, times_s, nod_hz)
+    flicker_hz = float(rng.choice(other_rates))
+    lit = draw_light(rng, light, times_s, flicker_hz)
+    periodic = ((nod_hz, motion.periodic), (flicker_hz, light.flicker))
+    rates = Rates(
+        slowest_bpm=hr_bpm,
+        fastest_bpm=hr_bpm,
+        amplitude=float(amplitude),
+        disturbances_hz=tuple(hz for hz, amplitudes in periodic if amplitudes[1] > 0),
     )
-    return series, contact_s, contact
+    return TimeSeries(times_s=times_s, pulse=pulse, **moved, **lit), rates, contact_s, contact
 
 
-def _draw_motion(
+def draw_motion(
     rng: np.random.Generator, motion: Motion, times_s: Array, periodic_hz: float
 ) -> dict[str, Array]:
+    """Draw the head's motion, the fields `x` to `mouth` of `TimeSeries`."""
+
     def wander(slow: float, quick: float, quick_hz: float) -> Array:
         activity = np.clip(1 + smooth_noise(rng, times_s, 0.1), 0, None)  # motion in bursts
         return slow * smooth_noise(rng, times_s, 0.15) + quick * activity * smooth_noise(
@@ -94,9 +117,10 @@ def _draw_motion(
     return {"x": x, "y": y, "yaw": yaw, "pitch": pitch, "roll": roll, "mouth": mouth}
 
 
-def _draw_light(
+def draw_light(
     rng: np.random.Generator, light: Light, times_s: Array, flicker_hz: float
 ) -> dict[str, Array]:
+    """Draw the lamps' brightness, the fields `key` and `second` of `TimeSeries`."""
     key = 1 + light.drift * smooth_noise(rng, times_s, 0.1)
     second = np.ones_like(times_s)
     if light.cuts:
@@ -107,6 +131,12 @@ def _draw_light(
         phase = 2 * np.pi * flicker_hz * times_s + 0.6 * smooth_noise(rng, times_s, 0.15)
         second = second + rng.uniform(*light.flicker) / light.second * np.sin(phase)
     return {"key": key, "second": second}
+
+
+def at_rest(series: TimeSeries) -> TimeSeries:
+    """Return the series of something at rest, without a pulse, in the same light."""
+    rest = np.zeros_like(series.times_s)
+    return replace(series, pulse=rest, x=rest, y=rest, yaw=rest, pitch=rest, roll=rest, mouth=rest)
 
 
 def tracked_position(position: Array, fps: float) -> Array:

@@ -16,8 +16,9 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from rppg.synthetic.domains import Camera, Light
-from rppg.synthetic.head import EXTENT, WALL_EXTENT, Head
+from rppg.synthetic.display import Bands, Screen
+from rppg.synthetic.domains import Camera, Light, Rgb
+from rppg.synthetic.head import EXTENT, WALL_EXTENT, Head, Surface
 from rppg.synthetic.pulse_motion_light import TimeSeries
 
 SURFACE = 0.03
@@ -44,6 +45,44 @@ class Viewport:
 
 
 @dataclass(frozen=True)
+class Body:
+    """Something else in the picture: a hand, another person.
+
+    Attributes:
+        surface: its maps.
+        series: its pulse, its motion and the light on it, at the times of the head's series.
+        in_front: whether it covers the head; else the head covers it.
+        scale: its size; at 1, the maps are in face sides, as the head's.
+    """
+
+    surface: Surface
+    series: TimeSeries
+    in_front: bool
+    scale: float = 1.0
+
+
+@dataclass(frozen=True)
+class Additions:
+    """What may be in a scene beside a head and a wall. The domains have none of it.
+
+    Attributes:
+        bodies: what else is in the picture; of those on one side of the head, later ones cover
+            earlier ones.
+        wall_gain: `(T,)` brightness of the light on the wall, relative to that on the head.
+        bands: bands that run over the whole picture.
+        screen: a screen that shows the scene; the camera sees the screen.
+    """
+
+    bodies: tuple[Body, ...] = ()
+    wall_gain: NDArray[np.float64] | None = None
+    bands: Bands | None = None
+    screen: Screen | None = None
+
+
+NO_ADDITIONS = Additions()
+
+
+@dataclass(frozen=True)
 class SceneSetup:
     """The scene to render: a head, its time series, light and camera.
 
@@ -56,6 +95,7 @@ class SceneSetup:
     light: Light
     camera: Camera
     spill: float
+    additions: Additions = NO_ADDITIONS
 
 
 def render(
@@ -95,11 +135,15 @@ class _SceneTensors:
 
     def __init__(self, setup: SceneSetup, viewport: Viewport, pulse_gain: float) -> None:
         head, signature = setup.head, setup.camera.signature
-        maps = np.concatenate(
-            [head.albedo, head.perfusion[None], head.normal, head.gloss[None], head.alpha[None]]
-        )
-        self.maps = torch.from_numpy(maps).float()[None]
+        bodies, screen = setup.additions.bodies, setup.additions.screen
+        self.layers = [  # from back to front
+            *((body, _stack(body.surface)) for body in bodies if not body.in_front),
+            (Body(head.surface, setup.series, in_front=False), _stack(head.surface)),
+            *((body, _stack(body.surface)) for body in bodies if body.in_front),
+        ]
         self.wall = torch.from_numpy(head.wall).float()[None]
+        if screen:
+            self.room_wall = torch.from_numpy(screen.wall).float()[None]
         self.setup, self.viewport = setup, viewport
         self.signature = pulse_gain * torch.tensor(signature) / max(signature)
         step = 1.0 / viewport.pixels_per_face / viewport.supersample
@@ -109,56 +153,94 @@ class _SceneTensors:
         self.dy = (rows - rows.mean()) * step
 
     def irradiance(self, start: int, stop: int) -> Tensor:
-        """Return the linear light `(n, 3, H, W)` at the sensor in frames `start` to `stop`."""
-
-        def column(values: NDArray[np.float64]) -> Tensor:
-            return torch.from_numpy(values[start:stop]).float()[:, None, None]
-
-        s, light = self.setup.series, self.setup.light
+        """Return the linear light `(n, 3, H, W)` at the sensor, for frames `start..stop`."""
+        light, column = self.setup.light, _Columns(start, stop)
         x = column(self.viewport.x) + self.dx[None, None, :]
         y = column(self.viewport.y) + self.dy[None, :, None]
         x, y = torch.broadcast_tensors(x, y)
         wall = _look_up(self.wall, x / WALL_EXTENT, y / WALL_EXTENT)
+        setup, series, additions = self.setup, self.setup.series, self.setup.additions
+        lit = column(series.key)[:, None] * _rgb(light.key_rgb) * (light.ambient + 0.6) * wall
+        if light.second:
+            second_rgb = light.second * _rgb(light.second_rgb)
+            lit = lit + column(series.second)[:, None] * second_rgb * setup.spill * wall
+        if additions.wall_gain is not None:
+            lit = lit * column(additions.wall_gain)[:, None]
+        for body, maps in self.layers:
+            lit_body, alpha = self._lit_body(body, maps, x, y, column)
+            lit = lit + alpha * (lit_body - lit)
+        if screen := additions.screen:
+            wall = _look_up(self.room_wall, x / WALL_EXTENT, y / WALL_EXTENT)
+            room = column(screen.room)[:, None] * _rgb(light.key_rgb) * (light.ambient + 0.6) * wall
+            lit = screen.show(lit, room, x, y, column(screen.bands.phase))
+        if bands := additions.bands:
+            lit = lit * bands.factor(y, column(bands.phase))
+        supersample = self.viewport.supersample
+        return F.avg_pool2d(lit, supersample) if supersample > 1 else lit
 
-        # To head coordinates: shift, roll, and rotation of a surface about 0.45 face sides deep.
+    def _lit_body(
+        self, body: Body, maps: Tensor, x: Tensor, y: Tensor, column: "_Columns"
+    ) -> tuple[Tensor, Tensor]:
+        """Return the light `(n, 3, H, W)` from a body, and where it is, `(n, 1, H, W)` in 0..1."""
+        s, light = body.series, self.setup.light
+        # To the body's coordinates: shift, roll, and rotation of a surface about 0.45 sides deep.
         u, v = x - column(s.x), y - column(s.y)
+        if body.scale != 1:
+            u, v = u / body.scale, v / body.scale
         cos, sin = torch.cos(column(s.roll)), torch.sin(column(s.roll))
         u, v = cos * u + sin * v, cos * v - sin * u
         depth = 0.45 * (1 - (u / 0.52) ** 2 - (v / 0.72) ** 2).clamp(min=0).sqrt()
         u, v = u - column(s.yaw) * depth, v - column(s.pitch) * depth
         jaw = torch.exp(-((u / 0.25) ** 2) - ((v - 0.38) / 0.14) ** 2)
         v = v - column(s.mouth) * jaw
-        maps = _look_up(self.maps, u / EXTENT, v / EXTENT)
+        maps = _look_up(maps, u / EXTENT, v / EXTENT)
         albedo, perfusion, normal = maps[:, :3], maps[:, 3:4], maps[:, 4:7]
         gloss, alpha = maps[:, 7:8], maps[:, 8:9]
 
         blood = self.signature[None, :, None, None] * perfusion * column(s.pulse)[:, None]
         skin = (1 - SURFACE) * albedo * (1 - blood)
-        key_shade = _shading(normal, (-0.45, -0.45, 0.77), s, start, stop)
-        second_shade = _shading(normal, (0.30, 0.25, 0.92), s, start, stop)
-        key_rgb = torch.tensor(light.key_rgb)[None, :, None, None]
-        second_rgb = light.second * torch.tensor(light.second_rgb)[None, :, None, None]
+        shown = slice(column.start, column.stop)
+        yaw, pitch = torch.from_numpy(s.yaw[shown]), torch.from_numpy(s.pitch[shown])
+        key_shade = _shading(normal, (-0.45, -0.45, 0.77), yaw, pitch)
+        second_shade = _shading(normal, (0.30, 0.25, 0.92), yaw, pitch)
         key, second = column(s.key)[:, None], column(s.second)[:, None]
 
         def reflected(shade: Tensor) -> Tensor:
             return skin * shade + SURFACE * gloss * (1.5 * shade**12)
 
-        lit_head = key * key_rgb * (light.ambient * skin + reflected(key_shade))
-        lit_wall = key * key_rgb * (light.ambient + 0.6) * wall
+        lit = key * _rgb(light.key_rgb) * (light.ambient * skin + reflected(key_shade))
         if light.second:
-            lit_head = lit_head + second * second_rgb * reflected(second_shade)
-            lit_wall = lit_wall + second * second_rgb * self.setup.spill * wall
-        lit = lit_wall + alpha * (lit_head - lit_wall)
-        supersample = self.viewport.supersample
-        return F.avg_pool2d(lit, supersample) if supersample > 1 else lit
+            lit = lit + second * (light.second * _rgb(light.second_rgb)) * reflected(second_shade)
+        return lit, alpha
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Time series as tensors: the frames `start..stop` as `(n, 1, 1)`."""
+
+    start: int
+    stop: int
+
+    def __call__(self, values: NDArray[np.float64]) -> Tensor:
+        return torch.from_numpy(values[self.start : self.stop]).float()[:, None, None]
+
+
+def _stack(surface: Surface) -> Tensor:
+    """Return a surface's maps as one tensor `(1, 9, SIZE, SIZE)`."""
+    perfusion, gloss, alpha = surface.perfusion[None], surface.gloss[None], surface.alpha[None]
+    maps = np.concatenate([surface.albedo, perfusion, surface.normal, gloss, alpha])
+    return torch.from_numpy(maps).float()[None]
+
+
+def _rgb(colour: Rgb) -> Tensor:
+    return torch.tensor(colour)[None, :, None, None]
 
 
 def _shading(
-    normal: Tensor, direction: tuple[float, float, float], s: TimeSeries, start: int, stop: int
+    normal: Tensor, direction: tuple[float, float, float], yaw: Tensor, pitch: Tensor
 ) -> Tensor:
     """Return Lambert's cosine `(n, 1, H, W)` for a lamp whose direction rotates with the head."""
     lx, ly, lz = direction
-    yaw, pitch = torch.from_numpy(s.yaw[start:stop]), torch.from_numpy(s.pitch[start:stop])
     lx_rotated = torch.cos(yaw) * lx - torch.sin(yaw) * lz
     lz_rotated = torch.cos(yaw) * lz + torch.sin(yaw) * lx
     ly_rotated = torch.cos(pitch) * ly - torch.sin(pitch) * lz_rotated

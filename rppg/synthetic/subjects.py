@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
 from rppg.synthetic.head import Head, draw_head
-from rppg.synthetic.pulse_motion_light import TimeSeries, draw_time_series, tracked_position
-from rppg.synthetic.render import SceneSetup, Viewport, render
+from rppg.synthetic.pulse_motion_light import Rates, TimeSeries, draw_time_series, tracked_position
+from rppg.synthetic.render import NO_ADDITIONS, Additions, SceneSetup, Viewport, render
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.video.encode import roundtrip
 from rppg.video.resize import resample_box_uint8
@@ -38,21 +38,40 @@ class Profile:
 
 
 @dataclass(frozen=True)
+class Compression:
+    """A video compression in place of the domain's own; of the crop if the domain has none.
+
+    Attributes:
+        codec: the encoder.
+        crf, qscale, keyframe_interval, keyframe_quantiser: as in `rppg.video.encode`.
+    """
+
+    codec: str
+    crf: int | None = None
+    qscale: int | None = None
+    keyframe_interval: int | None = None
+    keyframe_quantiser: float | None = None
+
+
+@dataclass(frozen=True)
 class SyntheticSubject:
     """A subject of a synthetic domain: everything that was drawn for its recording."""
 
     profile: Profile
     head: Head
     series: TimeSeries
+    rates: Rates
     spill: float
     truth: Pulse
     noise_seed: int
+    additions: Additions = NO_ADDITIONS
+    compression: Compression | None = None
 
     @property
     def scene_setup(self) -> SceneSetup:
         """The part that the renderer needs."""
         light, camera = self.profile.light, self.profile.camera
-        return SceneSetup(self.head, self.series, light, camera, self.spill)
+        return SceneSetup(self.head, self.series, light, camera, self.spill, self.additions)
 
 
 def draw_profile(domain: Domain, number: int) -> Profile:
@@ -65,13 +84,14 @@ def draw_subject(domain: Domain, number: int, duration_s: float = 20.0) -> Synth
     rng = _generator(domain, number)
     profile = _draw_profile(rng, domain, number)
     head = draw_head(rng, profile.skin_type)
-    series, contact_s, contact = draw_time_series(
+    series, rates, contact_s, contact = draw_time_series(
         rng, domain, profile.motion, profile.light, duration_s
     )
     return SyntheticSubject(
         profile=profile,
         head=head,
         series=series,
+        rates=rates,
         spill=rng.uniform(*profile.light.spill),
         truth=Pulse(contact_s, contact),
         noise_seed=int(rng.integers(2**31)),
@@ -107,6 +127,8 @@ def render_crops(subject: SyntheticSubject, *, pulse_gain: float = 1.0) -> FaceC
         frames = render(
             subject.scene_setup, viewport, seed=subject.noise_seed, pulse_gain=pulse_gain
         )
+        if subject.compression:
+            frames = _compress(frames, domain.fps, subject.compression)
     return FaceCrops(frames, series.times_s, np.ones(len(frames), dtype=np.bool_))
 
 
@@ -124,8 +146,20 @@ def _render_compressed(
         noise_gain=codec.face * CROP_TO_FACE / subject.profile.domain.crop_size,
         chunk=8,
     )
-    fps = subject.profile.domain.fps
-    return roundtrip(frames, fps, codec.name, crf=codec.crf, qscale=codec.qscale)
+    own = Compression(codec.name, codec.crf, codec.qscale)
+    return _compress(frames, subject.profile.domain.fps, subject.compression or own)
+
+
+def _compress(frames: NDArray[np.uint8], fps: float, compression: Compression) -> NDArray[np.uint8]:
+    return roundtrip(
+        frames,
+        fps,
+        compression.codec,
+        crf=compression.crf,
+        qscale=compression.qscale,
+        keyframe_interval=compression.keyframe_interval,
+        keyframe_quantiser=compression.keyframe_quantiser,
+    )
 
 
 def _cut_crops(

@@ -18,6 +18,8 @@ from rppg.atomic import atomic_path
 from rppg.errors import InputError
 
 CODECS = ("libx264", "mpeg4", "mjpeg", "ffv1")
+PREDICTING = ("libx264", "mpeg4")
+"""Codecs with frames between the keyframes."""
 DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 """Errors of the encoder if the disk is full or not writable."""
 TICKS = 60_000
@@ -35,6 +37,8 @@ def write_video(
     crf: int | None = None,
     qscale: int | None = None,
     bit_rate: int | None = None,
+    keyframe_interval: int | None = None,
+    keyframe_quantiser: float | None = None,
     pixel_format: str | None = None,
 ) -> None:
     """Encode frames to a file, which appears complete or not at all.
@@ -49,6 +53,9 @@ def write_video(
         crf: quality of libx264, 0 (best) to 51; 23 if neither it nor `bit_rate` is given.
         qscale: quantiser of mpeg4 and mjpeg, 1 (best) to 31.
         bit_rate: target in bits per second; short clips don't reach it.
+        keyframe_interval: frames from one keyframe to the next; the encoder's choice if not given.
+        keyframe_quantiser: libx264's quantiser of keyframes, relative to that of other frames. By
+            default they are finer; above 1 they are coarser, and the picture pulses at their rate.
         pixel_format: format that the codec stores; by default 4:2:0 (4:4:4 for libx264 if a side
             is odd), and RGB for ffv1.
 
@@ -67,7 +74,7 @@ def write_video(
         raise InputError(f"{path}: the {len(clock)} times must increase by at least 1/{TICKS} s")
     if clock is not None and path.suffix.lower() == ".avi":
         raise InputError(f"{path}: AVI stores no frame times; choose .mp4 or .mkv, or give fps")
-    options = _options(codec, crf, qscale)
+    options = _options(codec, crf, qscale, keyframe_interval, keyframe_quantiser)
     with atomic_path(path) as temporary:
         _encode(str(temporary), frames, fps, clock, codec, options, bit_rate, pixel_format)
 
@@ -80,6 +87,8 @@ def roundtrip(
     crf: int | None = None,
     qscale: int | None = None,
     bit_rate: int | None = None,
+    keyframe_interval: int | None = None,
+    keyframe_quantiser: float | None = None,
     pixel_format: str | None = None,
 ) -> NDArray[np.uint8]:
     """Encode and decode frames `(T, H, W, 3)` uint8 in memory, and return the decoded frames.
@@ -88,7 +97,7 @@ def roundtrip(
     `write_video`.
     """
     file = io.BytesIO()
-    options = _options(codec, crf, qscale)
+    options = _options(codec, crf, qscale, keyframe_interval, keyframe_quantiser)
     if codec == "libx264":
         options["x264-params"] += ":threads=1:lookahead-threads=1"
     _encode(file, frames, fps, None, codec, options, bit_rate, pixel_format, threads=1)
@@ -107,7 +116,13 @@ def roundtrip(
     return out
 
 
-def _options(codec: str, crf: int | None, qscale: int | None) -> dict[str, str]:
+def _options(
+    codec: str,
+    crf: int | None,
+    qscale: int | None,
+    keyframe_interval: int | None,
+    keyframe_quantiser: float | None,
+) -> dict[str, str]:
     if codec not in CODECS:
         raise InputError(f"unknown codec {codec!r}; choose one of {', '.join(CODECS)}")
     if codec not in av.codecs_available:
@@ -116,7 +131,22 @@ def _options(codec: str, crf: int | None, qscale: int | None) -> dict[str, str]:
         raise InputError(f"crf is an option of libx264; give {codec} qscale or bit_rate instead")
     if qscale is not None and codec not in ("mpeg4", "mjpeg"):
         raise InputError(f"qscale is an option of mpeg4 and mjpeg; give {codec} something else")
+    if keyframe_interval is not None and (codec not in PREDICTING or keyframe_interval < 1):
+        raise InputError(
+            f"keyframe_interval {keyframe_interval} with {codec}; give at least 1, and one of "
+            f"{', '.join(PREDICTING)}"
+        )
+    if keyframe_quantiser is not None and (codec != "libx264" or keyframe_quantiser <= 0):
+        raise InputError(
+            f"keyframe_quantiser {keyframe_quantiser:g} with {codec}; give more than 0, and libx264"
+        )
     options = {} if crf is None else {"crf": str(crf)}
+    if keyframe_interval is not None:
+        # Without keyframes where the scene changes: libx264 has none at 0, mpeg4 above a score.
+        never = "0" if codec == "libx264" else "1000000000"
+        options |= {"g": str(keyframe_interval), "sc_threshold": never}
+    if keyframe_quantiser is not None:
+        options["i_qfactor"] = str(keyframe_quantiser)
     if codec == "libx264":  # its vector code reads beyond the frame's edge otherwise
         options["x264-params"] = "cpu-independent=1"
     return options if qscale is None else options | {"qmin": str(qscale), "qmax": str(qscale)}

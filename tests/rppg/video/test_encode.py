@@ -52,6 +52,27 @@ def test_less_quality_loses_more(portrait):
     assert loss(bit_rate=2_000_000) < loss(bit_rate=20_000)
 
 
+@pytest.mark.parametrize("codec", ["libx264", "mpeg4"])
+def test_keyframes_come_at_the_interval_asked_for(tmp_path, portrait, codec):
+    frames = [np.roll(portrait, 40 * n, 1)[:64, :64] for n in range(20)]  # changes invite more
+    path = tmp_path / "clip.mkv"
+    write_video(path, frames, fps=30, codec=codec, keyframe_interval=7)
+    with av.open(str(path)) as container:
+        keys = [frame.key_frame for frame in container.decode(video=0)]
+    assert keys == [n % 7 == 0 for n in range(20)]
+
+
+def test_coarse_keyframes_are_worse_than_other_frames(portrait):
+    frames = np.stack([portrait[:64, 96:160]] * 20)
+
+    def error(**options):
+        decoded = roundtrip(frames, 30, crf=24, keyframe_interval=5, **options).astype(float)
+        by_frame = np.abs(decoded - frames).mean((1, 2, 3))
+        return by_frame[::5].mean() / by_frame[4::5].mean()
+
+    assert error(keyframe_quantiser=4.0) > 1.1 > error(keyframe_quantiser=0.5)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path):
     path = tmp_path / "clip.mp4"
     good = [np.zeros((16, 16, 3), np.uint8)] * 4
@@ -76,6 +97,9 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
         ({}, "either fps or times_s"),
         ({"fps": 30, "codec": "mjpeg", "crf": 20}, "bit_rate"),
         ({"fps": 30, "qscale": 5}, "qscale is an option of mpeg4"),
+        ({"fps": 30, "keyframe_interval": 0}, "keyframe_interval 0 with libx264; give at least 1"),
+        ({"fps": 30, "keyframe_interval": 5, "codec": "mjpeg"}, "one of libx264, mpeg4"),
+        ({"fps": 30, "keyframe_quantiser": 2.0, "codec": "mpeg4"}, "quantiser 2 with mpeg4"),
         ({"times_s": [0, 0.1, 0.1]}, "increase"),
         ({"times_s": [0, 0.1]}, "2 times"),
         ({"times_s": [0, 0.1, 0.2, 0.3]}, "4 times but 3"),
