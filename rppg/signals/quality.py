@@ -5,6 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm, peak_frequency_hz
+from rppg.signals.pulse_evidence import PulseEvidence
 from rppg.signals.spectrum import power_spectrum
 
 Array = NDArray[np.float64]
@@ -26,7 +27,17 @@ BIAS = 0.97
 the weight is on the same people rendered without a pulse."""
 
 
-def quality(x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ) -> Array:
+VERIFIED_WEIGHTS = (0.64, -0.56, -0.53, 1.0)
+VERIFIED_BIAS = 0.97
+
+
+def quality(
+    x: ArrayLike,
+    fps: float,
+    low_hz: float = LOW_HZ,
+    high_hz: float = HIGH_HZ,
+    evidence: PulseEvidence | None = None,
+) -> Array:
     """Compute the quality index `(...)` of a BVP `(..., T)`.
 
     It is the probability that the heart rate is within 5 bpm of the truth: a logistic function of
@@ -34,9 +45,18 @@ def quality(x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = H
     `docs/results/quality.json` has its calibration on other subjects. It is 0 if the spectrum has
     no peak. It can't detect a lamp or a motion that is as periodic as a pulse.
     """
-    evidence = quality_evidence(x, fps, low_hz, high_hz)
-    index = 1 / (1 + np.exp(-(evidence @ np.array(WEIGHTS) + BIAS)))
-    return np.asarray(np.nan_to_num(index, nan=0.0))
+    features = quality_evidence(x, fps, low_hz, high_hz)
+    score = features @ np.array(WEIGHTS) + BIAS
+    if evidence is not None:
+        features = np.concatenate([features, verified_features(evidence)], axis=-1)
+        verified = features @ np.array(VERIFIED_WEIGHTS) + VERIFIED_BIAS
+        score = np.where(np.isnan(evidence.gain), score, verified)
+    return np.asarray(np.nan_to_num(1 / (1 + np.exp(-score)), nan=0.0))
+
+
+def verified_features(evidence: PulseEvidence) -> Array:
+    gain = evidence.gain[..., None]
+    return np.asarray(np.log((gain + 0.01) / (1.01 - gain)))
 
 
 def quality_evidence(

@@ -272,7 +272,7 @@ def test_unknown_rates_in_csv_and_plot(tmp_path, crops):
     found = replace(found, hr_bpm=np.nan, rates=gap)
     write_rates(tmp_path / "deep" / "rates.csv", found)
     rows = (tmp_path / "deep" / "rates.csv").read_text().splitlines()
-    assert rows[0] == "start_s,end_s,hr_bpm,quality" and len(rows) == 1 + len(gap.start_s)
+    assert rows[0] == "start_s,end_s,hr_bpm,quality,reason" and len(rows) == 1 + len(gap.start_s)
     assert all(row.split(",")[2] == "" for row in rows[1:])
     for suffix in (".png", ".SVG", ".pdf"):
         plot_prediction(tmp_path / f"plot{suffix}", found, title="cost in $ and _ of 100 %")
