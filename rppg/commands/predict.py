@@ -129,8 +129,7 @@ def _warnings_unless_error() -> Iterator[None]:
 
 
 def _print_prediction(video: Path, prediction: "Prediction") -> None:
-    reason = prediction.reason or "quality under 0.5"
-    note = "" if prediction.reliable else f"  (no reliable pulse: {reason})"
+    note = "" if prediction.reliable else f"  (no reliable pulse: {prediction.reason})"
     print_line(f"{video}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}{note}")
     rates = prediction.rates
     for start, end, hr, index, reason in zip(
