@@ -52,7 +52,7 @@ class Prediction:
 
     Attributes:
         hr_bpm: heart rate of the whole recording; NaN if undefined.
-        quality: quality index of the whole recording, 0..1: the probability that its heart rate is
+        quality: quality index of the whole recording, 0..1: how likely it is that its heart rate is
             within 5 bpm of the truth. Under 0.5 the heart rate is unreliable.
         times_s: `(T,)` times of the BVP, seconds from the first frame.
         bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
