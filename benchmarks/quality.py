@@ -1,14 +1,16 @@
 """The quality index and the errors behind it: `python -m benchmarks.quality`.
 
 Prints, for windows of 10 s binned by their quality index, their number, the share of right heart
-rates (within 5 bpm) and the mean absolute error. Prints the area under the ROC curve of the index
-as a detector of errors above 5 bpm, and the share of windows that count as reliable when the same
-subjects are rendered without a pulse. Validation subjects; writes `docs/results/quality.json` and
-`quality.svg`. `--fit` first prints weights for `rppg.signals.quality`, from training subjects.
+rates (within 5 bpm) and the mean absolute error, and the area under the ROC curve of the index as a
+detector of errors above 5 bpm. The windows of recordings without a pulse (`TUNED_KINDS`) that count
+as reliable are printed by domain, method and kind, and as a trade-off: at which share of the right
+windows kept, for the index, for the index without the evidence from the video, and for the rule
+that POS agrees. Validation subjects; writes `docs/results/quality.json` and `quality.svg`. `--fit`
+first prints weights for `rppg.signals.quality`, from training subjects.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import Any
 
@@ -21,51 +23,64 @@ from scipy.stats import rankdata
 from benchmarks.baselines import classical_methods
 from benchmarks.results import arguments, write_json
 from rppg.atomic import atomic_path
-from rppg.estimators.fcus import untrained
-from rppg.estimators.find import load_estimator
+from rppg.estimators.estimator import Estimator
+from rppg.estimators.fcus import find_traces, untrained, wave_and_traces
+from rppg.estimators.find import reference_estimator
+from rppg.estimators.verified_rates import verify
 from rppg.evaluation import Protocol, measure
 from rppg.report.figure_style import in_house_style
 from rppg.signals import (
     RELIABLE,
-    heart_rate_bpm,
-    quality,
     quality_evidence,
     resample,
     resample_frames,
-    sliding_windows,
     uniform_grid,
 )
-from rppg.signals.quality import RIGHT_BPM
-from rppg.synthetic.cache import SPLITS, synthetic_recordings
-from rppg.synthetic.domains import DOMAINS, Domain
-from rppg.synthetic.subjects import draw_subject, render_crops
-from rppg.types import FaceCrops, Pulse
+from rppg.signals.quality import RIGHT_BPM, verified_features
+from rppg.synthetic.cache import synthetic_recordings
+from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.variations.draw import LIVING
+from rppg.synthetic.variations.variation import TUNED_KINDS, Variation
+from rppg.types import Recording
+from rppg.video.threads import one_thread
 
 Array = NDArray[np.float64]
-Estimators = dict[str, Callable[[NDArray[np.float32], float], Array]]
 
 BINS = np.linspace(0, 1, 11)
 WINDOW_S, STRIDE_S = 10.0, 5.0
-PULSELESS_WEIGHT = 1 / 3
+PROTOCOL = replace(Protocol(), window_s=WINDOW_S, stride_s=STRIDE_S)
+PLAIN_DEAD_WEIGHT, DEAD_WEIGHT = 1 / 3, 3.0
+"""Weight in the fit of all windows without a pulse of a domain and method, for the index from the
+wave alone and for the one with evidence from the video; that of those with a pulse is 1."""
+KEPT = (0.99, 0.95, 0.9, 0.8, 0.6, 0.4)
+BOUNDS = ((0, None), (None, 0), (None, 0), (0, None), (0, None), (0, None))
+"""Of the weights: more evidence never lowers the index. Without them the fit takes a head that
+moves for a sign of life."""
 
 
 @dataclass(frozen=True)
 class Windows:
-    """Windows of one method on one domain.
+    """Windows of one method on one domain's recordings of one kind.
 
     Attributes:
         domain: the domain's key.
+        kind: `living`, or one of `TUNED_KINDS`.
         method: the method's name.
-        evidence: `(W, 3)`.
-        quality: `(W,)`.
+        features: `(W, 6)` of the wave and of the evidence from the video.
+        plain: `(W,)` quality index of the wave alone.
+        quality: `(W,)` quality index with the evidence from the video.
         error_bpm: `(W,)` absolute errors; infinite without a pulse, where any rate is wrong.
+        away_bpm: `(W,)` distance of the heart rate from that of POS.
     """
 
     domain: str
+    kind: str
     method: str
-    evidence: Array
+    features: Array
+    plain: Array
     quality: Array
     error_bpm: Array
+    away_bpm: Array
 
 
 def main() -> None:
@@ -73,65 +88,85 @@ def main() -> None:
     parser = arguments(__doc__, "quality")
     parser.add_argument("--subjects", type=int, default=40, help="validation subjects per domain")
     parser.add_argument("--fit", action="store_true", help="fit to training subjects first")
-    parser.add_argument("--training-subjects", type=int, default=80)
+    parser.add_argument("--training-subjects", type=int, default=16)
+    parser.add_argument("--domains", nargs="+", default=list(DOMAINS), choices=list(DOMAINS))
+    parser.add_argument("--methods", nargs="+", help="rows of the results; by default all")
     options = parser.parse_args()
     if options.fit:
-        weights, bias = fit(collect("train", options.training_subjects))
-        print("WEIGHTS =", tuple(round(float(w), 2) for w in weights), " BIAS =", round(bias, 2))
-    parts = collect("validation", options.subjects)
-    pulse = [part for part in parts if np.all(np.isfinite(part.error_bpm))]
-    without = [part for part in parts if not np.all(np.isfinite(part.error_bpm))]
+        parts = collect("train", options.training_subjects, options.domains, options.methods)
+        for prefix, count, dead in (("", 3, PLAIN_DEAD_WEIGHT), ("VERIFIED_", 6, DEAD_WEIGHT)):
+            weights, bias = fit(parts, count, dead)
+            values = tuple(round(float(w), 2) for w in weights)
+            print(f"{prefix}WEIGHTS = {values}  {prefix}BIAS = {bias:.2f}")
+    parts = collect("validation", options.subjects, options.domains, options.methods)
+    living = [part for part in parts if part.kind == LIVING]
+    dead = [part for part in parts if part.kind != LIVING]
     result: dict[str, Any] = {
-        "settings": {"split": "validation", "subjects": options.subjects, "window_s": WINDOW_S},
-        "all": summary(pulse),
-        "groups": {f"{p.domain}/{p.method}": summary([p]) for p in pulse},
+        "settings": {
+            "split": "validation",
+            "subjects": options.subjects,
+            "window_s": WINDOW_S,
+            "domains": options.domains,
+        },
+        "all": summary(living),
+        "groups": {f"{p.domain}/{p.method}": summary([p]) for p in living},
         "reliable_without_a_pulse": {
-            f"{p.domain}/{p.method}": round(float(np.mean(p.quality >= RELIABLE)), 3)
-            for p in without
+            f"{p.domain}/{p.method}/{p.kind}": _mean(p.quality >= RELIABLE) for p in dead
+        },
+        "trade_off": {
+            method: trade_off([part for part in parts if part.method == method])
+            for method in dict.fromkeys(part.method for part in parts)
         },
     }
     for row in result["all"]["bins"]:
         print("{from:.1f}–{to:.1f}  n {windows:5d}  right {right}  MAE {mae_bpm}".format(**row))
     for name, group in {"all": result["all"], **result["groups"]}.items():
-        totals = {key: value for key, value in group.items() if key != "bins"}
-        print(name, totals, "without a pulse", result["reliable_without_a_pulse"].get(name, ""))
+        print(name, {key: value for key, value in group.items() if key != "bins"})
+    for name, share in result["reliable_without_a_pulse"].items():
+        print("reliable without a pulse:", name, share)
+    for method, rules in result["trade_off"].items():
+        for rule, rows in rules.items():
+            for row in rows:
+                print(method, rule, row)
     write_json(options.out, result)
     with atomic_path(options.out.with_suffix(".svg")) as temporary:
         draw(result["all"]["bins"]).savefig(temporary, metadata={"Date": None})
 
 
-def collect(split: str, subjects: int) -> list[Windows]:
-    """Return the windows of every method on every domain, with the pulse and without."""
-    estimators: Estimators = {"fcus": load_estimator(), "untrained": untrained()}
-    estimators |= classical_methods()
+def collect(
+    split: str, subjects: int, domains: Sequence[str], methods: Sequence[str] | None = None
+) -> list[Windows]:
+    """Return the windows of methods on domains, with the pulse and without; POS is always one."""
+    known = {"fcus": reference_estimator(), "untrained": untrained(), **classical_methods()}
+    estimators = {name: known[name] for name in dict.fromkeys(["pos", *(methods or known)])}
     windows = []
-    for domain in DOMAINS.values():
-        recordings = synthetic_recordings(domain.name, split, subjects)
-        rows: dict[tuple[str, bool], list[tuple[Array, Array, Array]]] = {}
-        for number, recording in enumerate(recordings, SPLITS[split]):
-            assert recording.load_truth is not None
-            truth = recording.load_truth()
-            pulseless = render_crops(_subject(domain, number), pulse_gain=0.0)
-            for crops, has_pulse in ((recording.load_crops(), True), (pulseless, False)):
-                for method, estimator in estimators.items():
-                    part = _windows(crops, truth if has_pulse else None, estimator)
-                    rows.setdefault((method, has_pulse), []).append(part)
-        for (method, _), parts in rows.items():
-            columns = [np.concatenate(column) for column in zip(*parts, strict=True)]
-            windows.append(Windows(domain.key, method, *columns))
+    for domain in domains:
+        for kind in (LIVING, *TUNED_KINDS):
+            dead = {} if kind == LIVING else {"dead": 1.0, "dead_kinds": (kind,)}
+            recordings = synthetic_recordings(
+                domain, split, subjects, variation=Variation(**dead), workers=1
+            )
+            parts: dict[str, list[tuple[Array, ...]]] = {method: [] for method in estimators}
+            for recording in recordings:
+                for method, part in _windows(recording, estimators).items():
+                    parts[method].append(part)
+            for method, part_list in parts.items():
+                columns = (np.concatenate(column) for column in zip(*part_list, strict=True))
+                windows.append(Windows(DOMAINS[domain].key, kind, method, *columns))
     return windows
 
 
-def fit(parts: list[Windows]) -> tuple[Array, float]:
+def fit(parts: list[Windows], count: int, dead_weight: float) -> tuple[Array, float]:
     """Return weights and bias of a logistic regression on whether windows are right.
 
-    Each part has the same weight, those without a pulse a third of it.
+    Each domain and method has the same weight, and each kind without a pulse the same part of
+    `dead_weight`. The features are the first `count`, each with a weight of a fixed sign.
     """
-    x = np.concatenate([part.evidence for part in parts])
+    x = np.concatenate([part.features[:, :count] for part in parts])
     right = np.concatenate([part.error_bpm for part in parts]) <= RIGHT_BPM
     weight = np.concatenate(
         [
-            np.full(n, (1.0 if np.all(np.isfinite(part.error_bpm)) else PULSELESS_WEIGHT) / n)
+            np.full(n, (1.0 if part.kind == LIVING else dead_weight / len(TUNED_KINDS)) / n)
             for part in parts
             for n in (len(part.error_bpm),)
         ]
@@ -142,8 +177,52 @@ def fit(parts: list[Windows]) -> tuple[Array, float]:
     def loss(w: Array) -> float:
         return float(np.sum(weight * np.logaddexp(0, -sign * (x @ w[:-1] + w[-1]))))
 
-    best = minimize(loss, np.zeros(x.shape[1] + 1), method="BFGS").x
+    bounds = [*BOUNDS[:count], (None, None)]
+    best = minimize(loss, np.zeros(count + 1), method="L-BFGS-B", bounds=bounds).x
     return best[:-1], float(best[-1])
+
+
+def trade_off(parts: list[Windows]) -> dict[str, list[dict[str, float | None]]]:
+    """Return, for each rule, rows of the share of right windows kept and of dead ones let through.
+
+    The windows that count are those right to 5 bpm and reliable by the index of the wave alone.
+    Those without a pulse have equal weights over domains and kinds; the worst of these is given.
+    """
+    scores = {
+        "quality": [part.quality for part in parts],
+        "quality of the wave alone": [part.plain for part in parts],
+        "POS agrees": [np.where(part.plain >= RELIABLE, -part.away_bpm, -np.inf) for part in parts],
+    }
+    rows: dict[str, list[dict[str, float | None]]] = {}
+    for rule, values in scores.items():
+        good = np.concatenate(
+            [
+                score[(part.error_bpm <= RIGHT_BPM) & (part.plain >= RELIABLE)]
+                for part, score in zip(parts, values, strict=True)
+                if part.kind == LIVING
+            ]
+        )
+        if len(good) == 0:
+            rows[rule] = []
+            continue
+        thresholds = [float(np.quantile(good, 1 - kept)) for kept in KEPT]
+        fixed = -RIGHT_BPM if rule == "POS agrees" else RELIABLE
+        rows[rule] = []
+        for threshold in [fixed, *([] if rule == "POS agrees" else thresholds)]:
+            through = [
+                float(np.mean(score >= threshold))
+                for part, score in zip(parts, values, strict=True)
+                if part.kind != LIVING
+            ]
+            rows[rule].append(
+                {
+                    "threshold": round(threshold, 3),
+                    "kept": _mean(good >= threshold),
+                    "dead": _mean(np.array(through)),
+                    "worst": round(max(through), 3),
+                }
+            )
+    return rows
 
 
 def summary(parts: list[Windows]) -> dict[str, Any]:
@@ -194,27 +273,41 @@ def draw(rows: list[dict[str, Any]]) -> Figure:
     return figure
 
 
-def _subject(domain: Domain, number: int) -> Any:
-    return draw_subject(domain, number, 20.0)
-
-
-def _windows(crops: FaceCrops, truth: Pulse | None, estimator: Any) -> tuple[Array, Array, Array]:
-    """Return evidence, quality and error of one recording's windows."""
-    protocol = Protocol()
-    grid_s = uniform_grid(crops.times_s, protocol.fps)
+def _windows(
+    recording: Recording, estimators: dict[str, Estimator]
+) -> dict[str, tuple[Array, ...]]:
+    """Return one recording's columns of `Windows` by method; `pos` is the first method."""
+    fps, crops = PROTOCOL.fps, recording.load_crops()
+    grid_s = uniform_grid(crops.times_s, fps)
     frames = resample_frames(crops.frames, crops.times_s, grid_s)
-
-    def cut(wave: Array) -> Array:
-        clean = measure(wave, protocol).bvp
-        return sliding_windows(clean, protocol.fps, length_s=WINDOW_S, stride_s=STRIDE_S)[1]
-
-    bvp = cut(estimator(frames, protocol.fps))
-    error = np.full(len(bvp), np.inf)
-    if truth is not None:
-        label = cut(resample(truth.bvp, truth.times_s, grid_s))
-        difference = heart_rate_bpm(bvp, protocol.fps) - heart_rate_bpm(label, protocol.fps)
-        error = np.nan_to_num(np.abs(difference), nan=60.0)
-    return quality_evidence(bvp, protocol.fps), quality(bvp, protocol.fps), error
+    truth_bpm = None
+    if recording.load_truth is not None:
+        truth = recording.load_truth()
+        label = resample(truth.bvp, truth.times_s, grid_s)
+        truth_bpm = measure(label, PROTOCOL).windows.hr_bpm
+    columns: dict[str, tuple[Array, ...]] = {}
+    pos_bpm = np.zeros(0)
+    with one_thread():
+        reference = find_traces(reference_estimator(), frames, fps)
+        for method, estimator in estimators.items():
+            wave, traces = wave_and_traces(estimator, frames, fps)
+            plain = measure(wave, PROTOCOL)
+            rates = verify(plain, traces or reference, PROTOCOL).windows
+            assert rates.evidence is not None
+            if method == "pos":
+                pos_bpm = rates.hr_bpm
+            error = np.full(len(rates.hr_bpm), np.inf)
+            if truth_bpm is not None:
+                error = np.nan_to_num(np.abs(rates.hr_bpm - truth_bpm), nan=60.0)
+            features = [quality_evidence(plain.parts, fps), verified_features(rates.evidence)]
+            columns[method] = (
+                np.concatenate(features, axis=-1),
+                plain.windows.quality,
+                rates.quality,
+                error,
+                np.nan_to_num(np.abs(rates.hr_bpm - pos_bpm), nan=np.inf),
+            )
+    return columns
 
 
 def _auc(score: Array, positive: NDArray[np.bool_]) -> float | None:

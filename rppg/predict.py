@@ -13,8 +13,10 @@ from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
-from rppg.estimators.find import find_estimator, load_estimator
+from rppg.estimators.fcus import FcusEstimator
+from rppg.estimators.find import find_estimator, load_estimator, reference_estimator
 from rppg.estimators.streaming import estimate
+from rppg.estimators.verified_rates import verify
 from rppg.signals import (
     RELIABLE,
     RateSeries,
@@ -22,12 +24,13 @@ from rppg.signals import (
     continuous_rate_series,
     find_beats,
     local_rate_hz,
-    rate_series,
     refine,
     resample,
+    valid_share,
     variability,
 )
 from rppg.signals.protocol import Protocol, measure
+from rppg.signals.reasons import find_reasons
 from rppg.types import FaceCrops
 from rppg.video.crop import HOLE_S, crop_pieces
 from rppg.video.sources.in_memory import InMemoryVideo, in_memory_video
@@ -50,7 +53,7 @@ class Prediction:
 
     Attributes:
         hr_bpm: heart rate of the whole recording; NaN if undefined.
-        quality: quality index of the whole recording, 0..1: the probability that its heart rate is
+        quality: quality index of the whole recording, 0..1: how likely it is that its heart rate is
             within 5 bpm of the truth. Under 0.5 the heart rate is unreliable.
         times_s: `(T,)` times of the BVP, seconds from the first frame.
         bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
@@ -65,6 +68,9 @@ class Prediction:
         hrv_missing: the reason why `hrv` is None, or None.
         continuous: the windows and quality of `rates`, with the heart rates that are the most
             likely together (`rppg.signals.continuity`); None if they weren't computed.
+        reasons: for each window of `rates`, the reason why its heart rate is unreliable; None where
+            it is reliable.
+        reason: the reason why the heart rate of the whole recording is unreliable, or None.
     """
 
     hr_bpm: float
@@ -80,6 +86,8 @@ class Prediction:
     hrv: Variability | None = None
     hrv_missing: str | None = None
     continuous: RateSeries | None = None
+    reasons: tuple[str | None, ...] = ()
+    reason: str | None = None
 
     @property
     def reliable(self) -> bool:
@@ -106,13 +114,15 @@ class Prediction:
                 "hr_bpm": _rounded(hr, 2),
                 "continuous_bpm": _rounded(continuous, 2),
                 "quality": _rounded(index, 3),
+                "reason": reason,
             }
-            for start, end, hr, continuous, index in zip(
+            for start, end, hr, continuous, index, reason in zip(
                 self.rates.start_s,
                 self.rates.end_s,
                 self.rates.hr_bpm,
                 none if self.continuous is None else self.continuous.hr_bpm,
                 self.rates.quality,
+                self.reasons or [None] * len(self.rates.quality),
                 strict=True,
             )
         ]
@@ -121,6 +131,7 @@ class Prediction:
             "hr_bpm": _rounded(self.hr_bpm, 2),
             "quality": _rounded(self.quality, 3),
             "reliable": self.reliable,
+            "reason": self.reason,
             "face_share": _rounded(self.face_share, 3),
             "duration_s": _rounded(self.times_s[-1], 3),
             "frames": self.frames,
@@ -188,7 +199,8 @@ def predict_crops(crops: FaceCrops, estimator: Estimator | None = None) -> Predi
 
 def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     protocol = Protocol()
-    estimated = estimate(pieces, estimator, protocol.fps)
+    reference = None if isinstance(estimator, FcusEstimator) else reference_estimator()
+    estimated = estimate(pieces, estimator, protocol.fps, reference)
     started = time.perf_counter()
     grid_s = estimated.grid_s
     valid = resample(estimated.valid, estimated.times_s, grid_s) > 0.5
@@ -204,22 +216,28 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
             "the frames have no colour: a pulse can't be distinguished from light and motion, so "
             "the quality is 0"
         )
-    measured = measure(estimated.bvp, protocol, valid=valid)
+    # A window each second; of a recording shorter than a window, one of the whole.
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
-    rates = rate_series(measured.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0)
+    protocol = replace(protocol, window_s=window_s, stride_s=1.0)
+    measured = measure(estimated.bvp, protocol, valid=valid)
+    measured = verify(measured, estimated.traces, protocol)
+    rates, whole = measured.windows, measured.clip
     continuous = continuous_rate_series(
         measured.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0
     )
     if estimated.grey:
-        rates = replace(rates, quality=np.zeros_like(rates.quality))
+        rates, whole = (replace(r, quality=np.zeros_like(r.quality)) for r in (rates, whole))
+    in_view = valid_share(valid, protocol.fps, length_s=window_s, stride_s=protocol.stride_s)
+    windows_in_view = in_view >= protocol.min_valid
+    whole_in_view = np.mean(valid, keepdims=True) >= protocol.min_valid
     rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
     beats = find_beats(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
     hrv = variability(beats)
     reliable_hz = local_rate_hz(rates, protocol.fps, len(grid_s), RELIABLE)
     refined = refine(measured.bvp, reliable_hz, protocol.fps)
     return Prediction(
-        hr_bpm=float(measured.clip.hr_bpm[0]),
-        quality=0.0 if estimated.grey else float(measured.clip.quality[0]),
+        hr_bpm=float(whole.hr_bpm[0]),
+        quality=float(whole.quality[0]),
         times_s=grid_s - grid_s[0],
         bvp=_normalise(refined),
         measured=_normalise(measured.bvp),
@@ -234,6 +252,8 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
         continuous=replace(continuous, quality=rates.quality),
+        reasons=find_reasons(rates, windows_in_view, grey=estimated.grey),
+        reason=find_reasons(whole, whole_in_view, grey=estimated.grey)[0],
     )
 
 

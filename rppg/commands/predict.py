@@ -129,13 +129,14 @@ def _warnings_unless_error() -> Iterator[None]:
 
 
 def _print_prediction(video: Path, prediction: "Prediction") -> None:
-    note = "" if prediction.reliable else "  (no reliable pulse: quality under 0.5)"
+    note = "" if prediction.reliable else f"  (no reliable pulse: {prediction.reason})"
     print_line(f"{video}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}{note}")
     rates = prediction.rates
-    for start, end, hr, index in zip(
-        rates.start_s, rates.end_s, rates.hr_bpm, rates.quality, strict=True
+    for start, end, hr, index, reason in zip(
+        rates.start_s, rates.end_s, rates.hr_bpm, rates.quality, prediction.reasons, strict=True
     ):
-        print_line(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}")
+        note = "" if reason is None else f"  ({reason})"
+        print_line(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}{note}")
     if prediction.hrv is not None:
         hrv = prediction.hrv
         print_line(

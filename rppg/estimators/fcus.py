@@ -1,6 +1,8 @@
 """FCUS-rPPG's network as an estimator."""
 
-from dataclasses import dataclass
+import copy
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -8,8 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rppg.errors import InputError
+from rppg.estimators.estimator import Estimator
 from rppg.estimators.overlapping_clips import add_waves
-from rppg.models.fcus import FcusNet, ModelConfig
+from rppg.estimators.reference_traces import ReferenceTraces, count_lights, stack_traces
+from rppg.models.fcus import FcusNet, FcusOutput, ModelConfig
 from rppg.models.patches import pool_patches
 
 
@@ -36,6 +40,33 @@ class FcusEstimator:
         Raises:
             InputError: frames with another number of channels than the network's.
         """
+        return self._add(frames, fps, self.net.wave)
+
+    def with_references(
+        self, frames: NDArray[np.float32], fps: float
+    ) -> tuple[NDArray[np.float64], ReferenceTraces]:
+        """Return the BVP `(T,)` and the traces that any wave is verified by, in one pass.
+
+        Raises:
+            InputError: as a call.
+        """
+
+        def stack(output: FcusOutput) -> Tensor:
+            return torch.cat([self.net.wave(output)[:, None], stack_traces(output)], 1)
+
+        rows = self._add(frames, fps, stack)
+        return rows[0], ReferenceTraces(rows[1:].astype(np.float32), count_lights(self.net.config))
+
+    def at_rate(self, fps: float) -> "FcusEstimator":
+        """Return the same network at another frame rate: it has no learned kernel over time."""
+        net = copy.copy(self.net)
+        net.config = self.net.config.model_copy(update={"fps": fps})
+        return replace(self, net=net)
+
+    def _add(
+        self, frames: NDArray[np.float32], fps: float, rows_of: Callable[[FcusOutput], Tensor]
+    ) -> NDArray[np.float64]:
+        """Overlap-add what `rows_of` makes of the network's output, `(B, ..., T)`."""
         config = self.net.config
         if fps != config.fps:
             raise ValueError(f"frames at {fps} Hz; this network needs {config.fps} Hz: resample")
@@ -49,8 +80,7 @@ class FcusEstimator:
         device = self.net.fusion_power.device
 
         def waves_of(clips: Tensor) -> NDArray[np.float64]:
-            wave = self.net.wave(self.net(clips.to(device)))
-            return np.asarray(wave.double().cpu().numpy())
+            return np.asarray(rows_of(self.net(clips.to(device))).double().cpu().numpy())
 
         with torch.inference_mode():
             return add_waves(patches, round(self.clip_s * fps), self.batch, waves_of)
@@ -61,3 +91,30 @@ def untrained(config: ModelConfig | None = None, seed: int = 0) -> FcusEstimator
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         return FcusEstimator(FcusNet(config or ModelConfig()).eval())
+
+
+def wave_and_traces(
+    estimator: Estimator,
+    frames: NDArray[np.float32],
+    fps: float,
+    reference: FcusEstimator | None = None,
+) -> tuple[NDArray[np.float64], ReferenceTraces | None]:
+    """Return an estimator's BVP `(T,)`, and the traces by which it is verified.
+
+    FCUS's network gives both in one pass; beside any other method, `reference` gives the traces.
+    None if there is no reference.
+    """
+    if isinstance(estimator, FcusEstimator):
+        return estimator.with_references(frames, fps)
+    wave = np.asarray(estimator(frames, fps), dtype=np.float64)
+    return wave, None if reference is None else find_traces(reference, frames, fps)
+
+
+def find_traces(
+    reference: FcusEstimator, frames: NDArray[np.float32], fps: float
+) -> ReferenceTraces | None:
+    """Return the traces of frames at any rate; None if the network can't read them."""
+    config = reference.net.config
+    if frames.shape[-1] != config.spectral_channels or fps <= 2 * config.high_hz:
+        return None
+    return reference.at_rate(fps).with_references(frames, fps)[1]

@@ -1,5 +1,6 @@
 """Estimators by name: the networks of checkpoints, and the classical methods."""
 
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -94,6 +95,14 @@ def load_estimator(checkpoint: Path | None = None) -> FcusEstimator | PeerEstima
     if isinstance(net, FcusNet):
         return FcusEstimator(net, clip_s=clip_s)
     return PeerEstimator(net, round(clip_s * net.config.fps))
+
+
+@functools.cache
+def reference_estimator() -> FcusEstimator:
+    """Return the network that ships with the package, whose traces verify any method's waves."""
+    estimator = load_estimator()
+    assert isinstance(estimator, FcusEstimator)
+    return estimator
 
 
 def _clip_s(net: Network, provenance: Mapping[str, Any], checkpoint: Path | None) -> float:

@@ -13,7 +13,7 @@ Array = NDArray[np.float64]
 def add_waves(
     frames: Tensor, length: int, batch: int, waves_of: Callable[[Tensor], Array]
 ) -> Array:
-    """Cut a recording into clips, compute the wave of each, and add them: `(T,)`.
+    """Cut a recording into clips, compute the wave of each, and add them: `(..., T)`.
 
     The clips start at even distances, so that the last one ends with the recording.
 
@@ -21,18 +21,21 @@ def add_waves(
         frames: input of the network for each frame, `(T, ...)`.
         length: length of a clip in frames; the whole recording if that is shorter.
         batch: number of clips that are computed together.
-        waves_of: function of clips `(B, length, ...)` that returns their waves `(B, length)`.
+        waves_of: function of clips `(B, length, ...)` that returns the waves of each,
+            `(B, ..., length)`.
     """
     total = len(frames)
     length = min(length, total)
     count = max(1, int(np.ceil((total - length) / (length / 2))) + 1)
     starts = np.linspace(0, total - length, count).round().astype(int)
     weight = np.hanning(length + 2)[1:-1]
-    bvp, weights = np.zeros(total), np.zeros(total)
+    added, weights = np.zeros(0), np.zeros(total)
     for first in range(0, count, batch):
         part = starts[first : first + batch]
         waves = waves_of(torch.stack([frames[i : i + length] for i in part]))
+        if first == 0:
+            added = np.zeros((*waves.shape[1:-1], total))
         for start, wave in zip(part, waves, strict=True):
-            bvp[start : start + length] += weight * wave
+            added[..., start : start + length] += weight * wave
             weights[start : start + length] += weight
-    return bvp / weights
+    return added / weights

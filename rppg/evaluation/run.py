@@ -1,5 +1,6 @@
 """Evaluation of every estimator on every recording, under one protocol."""
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -10,6 +11,10 @@ from numpy.typing import NDArray
 from rppg.data.provenance import data_provenance
 from rppg.errors import InputError
 from rppg.estimators.estimator import ConstantGuess, Estimator
+from rppg.estimators.fcus import find_traces, wave_and_traces
+from rppg.estimators.find import reference_estimator
+from rppg.estimators.reference_traces import ReferenceTraces
+from rppg.estimators.verified_rates import verify
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import snr_db
 from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
@@ -32,6 +37,7 @@ class PreparedRecording:
         frames: `(T, S, S, C)` crops on the grid, 0–255.
         in_view: `(T,)` whether the face is in view.
         truth: the measured ground truth.
+        fps: rate of the grid in Hz.
     """
 
     recording: Recording
@@ -39,6 +45,13 @@ class PreparedRecording:
     frames: NDArray[np.float32]
     in_view: NDArray[np.bool_]
     truth: Measured
+    fps: float
+
+    @functools.cached_property
+    def traces(self) -> ReferenceTraces | None:
+        """The traces by which waves are verified, for methods that have none of their own."""
+        with one_thread():
+            return find_traces(reference_estimator(), self.frames, self.fps)
 
 
 def evaluate(
@@ -118,11 +131,12 @@ def evaluate_recording(
         predicted = None
         if not isinstance(estimator, ConstantGuess):
             try:
-                bvp = _estimate(name, estimator, prepared, protocol)
+                bvp, own_traces = _estimate(name, estimator, prepared, protocol)
             except InputError as error:
                 failures.append(Failure(recording.dataset, recording.name, name, str(error)))
-                bvp = np.full(len(prepared.grid_s), np.nan)
+                bvp, own_traces = np.full(len(prepared.grid_s), np.nan), None
             predicted = measure(bvp, protocol, valid=prepared.in_view)
+            predicted = verify(predicted, own_traces or prepared.traces, protocol)
         guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
         windows += _rows(prepared, name, predicted, guess, protocol, whole=False)
         clips += _rows(prepared, name, predicted, guess, protocol, whole=True)
@@ -171,6 +185,7 @@ def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
         frames=resample_frames(crops.frames, crops.times_s, grid),
         in_view=in_view,
         truth=measure(label, replace(protocol, min_valid=0.9, continuity=False), valid=labelled),
+        fps=protocol.fps,
     )
 
 
@@ -200,15 +215,15 @@ def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool
 
 def _estimate(
     name: str, estimator: Estimator, prepared: PreparedRecording, protocol: Protocol
-) -> Array:
+) -> tuple[Array, ReferenceTraces | None]:
     with one_thread():  # the network takes 0.05 s for 20 s, with two threads 0.06 to 0.7 s
-        bvp = np.asarray(estimator(prepared.frames, protocol.fps), dtype=np.float64)
+        bvp, traces = wave_and_traces(estimator, prepared.frames, protocol.fps)
     if bvp.shape != prepared.grid_s.shape:
         raise ValueError(
             f"estimator {name!r} gave shape {bvp.shape} for {len(prepared.grid_s)} frames; "
             f"it must give {prepared.grid_s.shape}"
         )
-    return bvp
+    return bvp, traces
 
 
 def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:

@@ -21,7 +21,10 @@ LEAST_RANGE_BPM = 20.0
 
 
 def write_rates(path: Path, prediction: Prediction) -> None:
-    """Write heart rate over time as CSV: `start_s,end_s,hr_bpm,quality`; a missing rate is empty.
+    """Write heart rate over time as CSV: one row per window.
+
+    The columns are `start_s,end_s,hr_bpm,quality,reason`. A missing rate is empty, and so is the
+    reason why a rate is unreliable where it is reliable.
 
     Raises:
         WriteError: the disk is full, or the path can't be written to.
@@ -29,12 +32,13 @@ def write_rates(path: Path, prediction: Prediction) -> None:
     rates = prediction.rates
     with atomic_path(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(["start_s", "end_s", "hr_bpm", "quality"])
-        for start, end, hr, index in zip(
-            rates.start_s, rates.end_s, rates.hr_bpm, rates.quality, strict=True
+        writer.writerow(["start_s", "end_s", "hr_bpm", "quality", "reason"])
+        reasons = prediction.reasons or [None] * len(rates.quality)
+        for start, end, hr, index, reason in zip(
+            rates.start_s, rates.end_s, rates.hr_bpm, rates.quality, reasons, strict=True
         ):
             rate = f"{hr:.2f}" if np.isfinite(hr) else ""
-            writer.writerow([f"{start:.3f}", f"{end:.3f}", rate, f"{index:.3f}"])
+            writer.writerow([f"{start:.3f}", f"{end:.3f}", rate, f"{index:.3f}", reason or ""])
 
 
 def check_plot_path(path: Path) -> None:
@@ -73,8 +77,9 @@ def prediction_figure(prediction: Prediction, *, title: str) -> "Figure":
     top.set(ylabel="pulse (BVP, a.u.)")
     figure.legend(ncols=3, loc="outside upper right", frameon=False)
     heart_rate = "no heart rate" if np.isnan(prediction.hr_bpm) else f"{prediction.hr_bpm:.1f} bpm"
+    note = f"\n{prediction.reason}" if prediction.reason else ""
     top.set_title(
-        f"{_drawable(title)}: {heart_rate}, quality {prediction.quality:.2f}",
+        f"{_drawable(title)}: {heart_rate}, quality {prediction.quality:.2f}{note}",
         loc="left",
         parse_math=False,
     )

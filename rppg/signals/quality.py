@@ -1,10 +1,11 @@
-"""Quality index: the probability that a heart rate is right, from the pulse signal alone."""
+"""Quality index: whether a heart rate can be relied on."""
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm, peak_frequency_hz
+from rppg.signals.pulse_evidence import PulseEvidence
 from rppg.signals.spectrum import power_spectrum
 
 Array = NDArray[np.float64]
@@ -25,18 +26,62 @@ BIAS = 0.97
 `python -m benchmarks.quality --fit`. Each domain and method has the same weight, and a quarter of
 the weight is on the same people rendered without a pulse."""
 
+VERIFIED_WEIGHTS = (0.26, -0.1, -0.39, 2.81, 4.1, 0.99)
+VERIFIED_BIAS = 6.1
+"""The same with the evidence from the video, printed along with them. Here three quarters of the
+weight are on recordings without a pulse, four kinds of which `rppg.synthetic.variations` has."""
 
-def quality(x: ArrayLike, fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ) -> Array:
+
+def quality(
+    x: ArrayLike,
+    fps: float,
+    low_hz: float = LOW_HZ,
+    high_hz: float = HIGH_HZ,
+    evidence: PulseEvidence | None = None,
+) -> Array:
     """Compute the quality index `(...)` of a BVP `(..., T)`.
 
     It is the probability that the heart rate is within 5 bpm of the truth: a logistic function of
     `quality_evidence`, fitted to 10 s windows of several methods on the synthetic domains.
     `docs/results/quality.json` has its calibration on other subjects. It is 0 if the spectrum has
-    no peak. It can't detect a lamp or a motion that is as periodic as a pulse.
+    no peak.
+
+    From the wave alone it can't detect a lamp or a motion that is as periodic as a pulse. Evidence
+    from the video can. The fit then has three windows without a pulse to one with a pulse, so the
+    index is lower than the probability among people.
+
+    Args:
+        x: `(..., T)`; with evidence `(W, T)`.
+        fps: sampling rate in Hz.
+        low_hz: lower end of the band.
+        high_hz: upper end of the band.
+        evidence: on the W windows, as from `rppg.estimators.verified_rates`. Where it is NaN, the
+            index is that of the wave alone.
     """
-    evidence = quality_evidence(x, fps, low_hz, high_hz)
-    index = 1 / (1 + np.exp(-(evidence @ np.array(WEIGHTS) + BIAS)))
-    return np.asarray(np.nan_to_num(index, nan=0.0))
+    features = quality_evidence(x, fps, low_hz, high_hz)
+    score = features @ np.array(WEIGHTS) + BIAS
+    if evidence is not None:
+        features = np.concatenate([features, verified_features(evidence)], axis=-1)
+        verified = features @ np.array(VERIFIED_WEIGHTS) + VERIFIED_BIAS
+        score = np.where(np.isnan(evidence.agreement), score, verified)
+    return np.asarray(np.nan_to_num(1 / (1 + np.exp(-score)), nan=0.0))
+
+
+def verified_features(evidence: PulseEvidence) -> Array:
+    """Compute the features `(W, 3)` that evidence from the video adds to `quality_evidence`.
+
+    1. log odds of the regions' agreement;
+    2. log of the share that neither light nor motion explains, at most a half: as much is explained
+       by chance, or by a trace of the pulse in the motion;
+    3. the background's line at the heart rate, with a minus sign.
+    """
+    unexplained = 1 - np.maximum(evidence.light, evidence.motion)
+    columns = [
+        _log_odds(evidence.agreement),
+        np.log(np.clip(unexplained, 0.001, 0.5)),
+        -evidence.light_line,
+    ]
+    return np.stack(columns, axis=-1)
 
 
 def quality_evidence(
@@ -68,8 +113,12 @@ def quality_evidence(
     rates = np.stack([heart_rate_bpm(part, fps, low_hz, high_hz) for part in parts])
     away = np.abs(rates - 60 * peak)
     away = np.max(np.where(np.isnan(away), 60 * (high_hz - low_hz), away), axis=0)
-    evidence = [np.log((share + 0.01) / (1.01 - share)), np.log(rival + 0.01), np.log1p(away)]
+    evidence = [_log_odds(share), np.log(rival + 0.01), np.log1p(away)]
     return np.where(np.isnan(peak)[..., None], np.nan, np.stack(evidence, axis=-1))
+
+
+def _log_odds(share: Array) -> Array:
+    return np.asarray(np.log((share + 0.01) / (1.01 - share)))
 
 
 def pulse_power_share(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm
+from rppg.signals.pulse_evidence import PulseEvidence
 from rppg.signals.quality import quality
 from rppg.signals.windows import sliding_windows, valid_share
 
@@ -26,12 +27,14 @@ class RateSeries:
         end_s: end of the window.
         hr_bpm: heart rate, NaN where it is undefined.
         quality: quality index in 0..1.
+        evidence: from the video, which the quality then rests on, too; None if there is none.
     """
 
     start_s: Array
     end_s: Array
     hr_bpm: Array
     quality: Array
+    evidence: PulseEvidence | None = None
 
 
 def rate_series(

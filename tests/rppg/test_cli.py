@@ -315,7 +315,9 @@ def test_the_real_clip(rppg, real_face, method):
     assert 0 < found["quality"] <= 1 and found["face_share"] > 0.9
     assert found["windows"]
     for window in found["windows"]:
-        assert set(window) == {"start_s", "end_s", "hr_bpm", "continuous_bpm", "quality"}
+        assert set(window) == {
+            "start_s", "end_s", "hr_bpm", "continuous_bpm", "quality", "reason"
+        }  # fmt: skip
     assert set(found["ms_per_frame"]) == {"video", "pulse"}
     assert all(ms > 0 for ms in found["ms_per_frame"].values())
     assert len(found["bvp"]["time_s"]) == len(found["bvp"]["value"]) > 300

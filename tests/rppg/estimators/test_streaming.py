@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from rppg.estimators.fcus import untrained
 from rppg.estimators.streaming import OVERLAP_S, PART_S, estimate
 from rppg.evaluation import classical
 from rppg.types import FaceCrops
@@ -45,6 +46,21 @@ def test_the_length_of_the_pieces_does_not_matter(seconds: float, each_s: float)
     assert spans == lengths and max(lengths) < (PART_S + 2 * OVERLAP_S) * FPS
     for name in ("times_s", "valid", "grid_s", "bvp"):
         np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+
+
+def test_traces_are_cross_faded_like_the_wave() -> None:
+    """In pieces or as a whole they are the same, and beside a method those of the network alone."""
+    crops = recording(81)
+    network = untrained()
+    whole = estimate(iter([crops]), network, FPS)
+    found = estimate(pieces(crops, [140] * 11), classical("pos"), FPS, network)
+    assert whole.traces is not None and found.traces is not None
+    assert whole.traces.rows.shape[1] == len(whole.bvp) == len(whole.grid_s)
+    np.testing.assert_array_equal(found.traces.rows, whole.traces.rows)
+    np.testing.assert_allclose(whole.traces.attention.sum(0), 1, rtol=1e-4)
+    alone = estimate(iter([crops]), classical("pos"), FPS)
+    assert alone.traces is None
+    np.testing.assert_array_equal(alone.bvp, found.bvp)
 
 
 @pytest.fixture(scope="module")

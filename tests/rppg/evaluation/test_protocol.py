@@ -59,7 +59,7 @@ def test_a_known_rate_is_recovered_within_a_tenth_of_a_bpm() -> None:
     for row in (*found.windows, *found.clips):
         assert row.hr_true_bpm == pytest.approx(72.3, abs=0.1)
         assert row.hr_pred_bpm == pytest.approx(72.3, abs=0.1)
-        assert row.quality > 0.8
+        assert 0 <= row.quality < 0.5  # the whole picture pulses, as under a lamp
         assert row.correlation > 0.95
         assert row.snr_db > 5
     assert found.failures == ()

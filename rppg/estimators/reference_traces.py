@@ -1,0 +1,72 @@
+"""The traces by which the waves of a recording are verified, whatever the method that made them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rppg.models.fcus import FcusOutput, ModelConfig
+from rppg.models.motion import KINDS
+from rppg.models.patches import background_patches
+
+Rows = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class ReferenceTraces:
+    """The traces of a recording, from FCUS's network on overlapping clips.
+
+    What the network computes once per clip is a trace, too, which changes from clip to clip.
+
+    Attributes:
+        rows: `(2M + 4 + 2R, T)` all traces: M of the light, 4 of the motion, and R regions.
+        lights: M.
+    """
+
+    rows: Rows
+    lights: int
+
+    @property
+    def light(self) -> Rows:
+        """`(M, T)` traces of the background, AC/DC units."""
+        return self.rows[: self.lights]
+
+    @property
+    def motion(self) -> Rows:
+        """`(4, T)` traces of the head's motion, as shares of the crop's side."""
+        return self.rows[self.lights :][:KINDS]
+
+    @property
+    def seen(self) -> Rows:
+        """`(M, T)` in 0..1: how much background each light trace is made of."""
+        return self.rows[self.lights + KINDS :][: self.lights]
+
+    @property
+    def regions(self) -> Rows:
+        """`(R, T)` BVP of each region of the face, AC/DC units."""
+        return self._of_regions[: len(self._of_regions) // 2]
+
+    @property
+    def attention(self) -> Rows:
+        """`(R, T)` share of skin in each region; sums to 1."""
+        return self._of_regions[len(self._of_regions) // 2 :]
+
+    @property
+    def _of_regions(self) -> Rows:
+        return self.rows[2 * self.lights + KINDS :]
+
+
+def stack_traces(output: FcusOutput) -> Tensor:
+    """Return the rows `(B, 2M + 4 + 2R, T)` of clips, in the order of `ReferenceTraces`."""
+    references, time = output.references, output.regions.shape[-1]
+    seen, attention = (
+        constant[..., None].expand(-1, -1, time) for constant in (references.seen, output.attention)
+    )
+    return torch.cat([references.light, references.motion, seen, output.regions, attention], dim=1)
+
+
+def count_lights(config: ModelConfig) -> int:
+    """Return the number of light traces of a network."""
+    return len(background_patches(config.grid)) * config.spectral_channels

@@ -1,0 +1,131 @@
+"""Heart rates whose quality is judged with the traces of the recording, too."""
+
+from dataclasses import fields, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from rppg.estimators.reference_traces import ReferenceTraces
+from rppg.signals import RateSeries, quality, sliding_windows
+from rppg.signals.protocol import Measured, Protocol
+from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
+from rppg.signals.rates import WINDOWS_AT_ONCE
+from rppg.verification import References, judge
+from rppg.verification.spectra import spectrum_at
+
+Array = NDArray[np.float64]
+
+PIECE_S = 10.0
+"""Longer windows are judged in pieces of this length, which overlap by half: over a longer time a
+head moves, and light and motion reach the skin otherwise."""
+HALF_LINE_HZ = 0.05
+"""Distance from the heart rate at which the background may have a line."""
+LINE_FLOOR = 2e-5
+"""Root mean square, in AC/DC units, of a line that counts half: smaller ones are noise."""
+
+
+def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protocol) -> Measured:
+    """Return the measurement with the quality of its windows, and of the whole, by the traces."""
+    whole = measured.bvp[None]
+    return replace(
+        measured,
+        windows=verify_rates(measured.windows, measured.parts, traces, protocol),
+        clip=verify_rates(measured.clip, whole, traces, protocol),
+    )
+
+
+def verify_rates(
+    rates: RateSeries, windows: Array, traces: ReferenceTraces | None, protocol: Protocol
+) -> RateSeries:
+    """Return the rates with evidence and the quality that follows from it.
+
+    Args:
+        rates: of the windows.
+        windows: `(W, L)` the filtered wave in each.
+        traces: of the whole recording, on the protocol's grid; None if there are none.
+        protocol: the settings by which the wave was measured.
+    """
+    if traces is None:
+        return rates
+    fps, band = protocol.fps, (protocol.low_hz, protocol.high_hz)
+    evidence = find_evidence(rates, windows, traces, fps)
+    parts = [
+        quality(windows[i], fps, *band, evidence=evidence.part(i))
+        for i in _batches(len(windows), WINDOWS_AT_ONCE)
+    ]
+    index = np.where(rates.quality > 0, np.concatenate([np.zeros(0), *parts]), 0.0)
+    return replace(rates, quality=index, evidence=evidence)
+
+
+def find_evidence(
+    rates: RateSeries, windows: Array, traces: ReferenceTraces, fps: float
+) -> PulseEvidence:
+    """Compute the evidence on windows `(W, L)` at their heart rates; NaN without a heart rate."""
+    known = np.flatnonzero(np.isfinite(rates.hr_bpm) & np.all(np.isfinite(windows), axis=-1))
+    found = no_evidence(len(windows))
+    if len(known) == 0:
+        return found
+    length_s = windows.shape[-1] / fps
+    piece_s = min(PIECE_S, length_s)
+    offset_s, pieces = sliding_windows(windows[known], fps, length_s=piece_s, stride_s=piece_s / 2)
+    starts = np.round((rates.start_s[known, None] + offset_s) * fps).astype(int).ravel()
+    rate_hz = np.repeat(rates.hr_bpm[known] / 60, len(offset_s))
+    pieces = pieces.reshape(len(starts), -1)
+    judged = np.concatenate(
+        [
+            _judge(pieces[i], starts[i], rate_hz[i], traces, fps)
+            for i in _batches(len(starts), WINDOWS_AT_ONCE)
+        ]
+    ).reshape(len(known), len(offset_s), 5)
+    power = judged[..., 0] + 1e-30
+    values = np.sum(power[..., None] * judged[..., 1:], axis=1) / np.sum(power, axis=1)[:, None]
+    for field, column in zip(fields(found), values.T, strict=True):
+        getattr(found, field.name)[known] = column
+    return found
+
+
+@torch.inference_mode()
+def _judge(
+    waves: Array, starts: NDArray[np.intp], rate_hz: Array, traces: ReferenceTraces, fps: float
+) -> Array:
+    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 5)`."""
+    index = starts[:, None] + np.arange(waves.shape[-1])
+
+    def cut(rows: NDArray[np.float32]) -> Tensor:  # (W, rows, L)
+        return torch.from_numpy(np.ascontiguousarray(rows[:, index].swapaxes(0, 1)))
+
+    scale = np.maximum(np.std(waves, axis=-1, keepdims=True), 1e-30)
+    light, seen = cut(traces.light), cut(traces.seen).mean(-1)
+    evidence = judge(
+        torch.from_numpy((waves / scale).astype(np.float32)),
+        References(light, cut(traces.motion), seen),
+        fps,
+        regions=cut(traces.regions),
+        attention=cut(traces.attention).mean(-1),
+    )
+    distance = (evidence.hz - torch.from_numpy(rate_hz.astype(np.float32))[:, None]).abs()
+    values = torch.stack(
+        [evidence.power, evidence.agreement, evidence.light, evidence.motion], -1
+    ).take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0]
+    line = _line(light, evidence.hz, distance <= HALF_LINE_HZ, fps)
+    columns = torch.cat([values, (line * seen).amax(-1, keepdim=True)], -1).double().numpy()
+    columns[:, 0] *= scale[:, 0] ** 2
+    return np.asarray(columns)
+
+
+def _line(traces: Tensor, hz: Tensor, near: Tensor, fps: float) -> Tensor:
+    """Return how far traces `(W, M, L)` have a line at the frequencies `near` `(W, F)`: `(W, M)`.
+
+    It is the log of their highest power there over their median power, towards 0 if that highest
+    power is below the floor.
+    """
+    power = spectrum_at(traces, hz, fps).square().sum(-1)
+    peak = (power * near[:, None]).amax(-1)
+    contrast = (peak / power.median(-1).values.clamp(min=1e-30)).clamp(min=1).log()
+    return contrast * peak / (peak + LINE_FLOOR**2)
+
+
+def _batches(total: int, size: int) -> list[slice]:
+    return [slice(first, first + size) for first in range(0, total, size)]

@@ -1,0 +1,38 @@
+"""The evidence from a video that windows of a wave are a pulse, at their heart rates."""
+
+from dataclasses import dataclass, fields
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class PulseEvidence:
+    """Evidence from outside of the wave; arrays `(W,)`, NaN where there is none.
+
+    It is computed from the video by `rppg.estimators.verified_rates`.
+
+    Attributes:
+        agreement: in 0..1, of the face's regions: 1 if all are in phase at the heart rate.
+        light: in 0..1, how far the light on the background explains the wave at the heart rate.
+        motion: in 0..1, how far the head's motion explains it.
+        light_line: log of the background's power at the heart rate over its median in the band: 0
+            if it has no line there. The wave of a method that cancels light may have lost its
+            coherence with a lamp, but keeps the lamp's rate.
+    """
+
+    agreement: Array
+    light: Array
+    motion: Array
+    light_line: Array
+
+    def part(self, index: slice) -> "PulseEvidence":
+        """Return the evidence on some of the windows."""
+        return PulseEvidence(*(getattr(self, field.name)[index] for field in fields(self)))
+
+
+def no_evidence(count: int) -> PulseEvidence:
+    """Return the evidence on windows of which nothing but the wave is known."""
+    return PulseEvidence(*np.full((4, count), np.nan))

@@ -1,0 +1,54 @@
+"""The reason why a heart rate is unreliable, in words."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rppg.signals.pulse_evidence import no_evidence
+from rppg.signals.quality import RELIABLE
+from rppg.signals.rates import RateSeries
+
+GREY = "the frames have no colour: a pulse can't be told from light and motion"
+NO_FACE = "the face is out of view"
+LIGHT = "the same rate is in the background: flickering light"
+MOTION = "the same rate is in the head's motion"
+REGIONS = "the face's regions don't agree: no common pulse"
+NO_RATE = "no clear rate"
+
+EXPLAINED = 0.5
+"""Light or motion that explains this much of the wave is the reason."""
+STRONG_LINE = 3.0
+"""A background whose power at the rate is e to this times its median is the reason, too."""
+AGREED = 0.5
+"""Agreement under which the regions have no common pulse."""
+
+
+def find_reasons(
+    rates: RateSeries, in_view: NDArray[np.bool_] | None = None, *, grey: bool = False
+) -> tuple[str | None, ...]:
+    """Return for each window the reason why its rate is unreliable; None where it is reliable.
+
+    Args:
+        rates: of W windows.
+        in_view: `(W,)` whether enough of the window shows the face; None if all do.
+        grey: whether the frames have no colour.
+    """
+    count = len(rates.quality)
+    evidence = rates.evidence or no_evidence(count)
+    light, motion, agreement = evidence.light, evidence.motion, evidence.agreement
+    line = evidence.light_line
+    in_view = np.ones(count, dtype=np.bool_) if in_view is None else in_view
+    # NaN, where there is no evidence, fulfils none of the comparisons. The first that holds counts.
+    conditions = [
+        (rates.quality >= RELIABLE, None),
+        (~in_view, NO_FACE),
+        (np.full(count, grey), GREY),
+        (np.isnan(rates.hr_bpm), NO_RATE),
+        ((light >= EXPLAINED) & (light >= motion), LIGHT),
+        (motion >= EXPLAINED, MOTION),
+        (line >= STRONG_LINE, LIGHT),
+        (agreement < AGREED, REGIONS),
+    ]
+    return tuple(
+        next((reason for holds, reason in conditions if holds[index]), NO_RATE)
+        for index in range(count)
+    )

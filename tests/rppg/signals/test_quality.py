@@ -1,0 +1,86 @@
+"""The quality index: from the wave alone as before, and with evidence from the video."""
+
+import numpy as np
+import pytest
+
+from rppg.signals import RELIABLE, RateSeries, quality, quality_evidence
+from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
+from rppg.signals.quality import (
+    BIAS,
+    VERIFIED_BIAS,
+    VERIFIED_WEIGHTS,
+    WEIGHTS,
+    verified_features,
+)
+from rppg.signals.reasons import (
+    GREY,
+    LIGHT,
+    MOTION,
+    NO_FACE,
+    NO_RATE,
+    REGIONS,
+    find_reasons,
+)
+
+TIMES = np.arange(300) / 30
+WAVES = np.stack([np.sin(2 * np.pi * 1.2 * TIMES), np.random.default_rng(0).normal(size=300)])
+
+
+def evidence(agreement=1.0, light=0.0, motion=0.0, light_line=0.0):
+    columns = np.broadcast_arrays(agreement, light, motion, light_line)
+    return PulseEvidence(*(np.atleast_1d(column).astype(float) for column in columns))
+
+
+def logistic(x):
+    return 1 / (1 + np.exp(-x))
+
+
+def test_without_evidence_it_rests_on_the_wave():
+    expected = logistic(quality_evidence(WAVES, 30.0) @ WEIGHTS + BIAS)
+    np.testing.assert_allclose(quality(WAVES, 30.0), expected)
+    np.testing.assert_array_equal(quality(WAVES, 30.0, evidence=no_evidence(2)), expected)
+    assert quality(WAVES[0], 30.0).shape == () and quality(np.zeros(300), 30.0) == 0
+
+
+def test_features_of_the_evidence():
+    found = verified_features(evidence(0.8, [0.2, 0.1], [0.1, 0.6], [0.0, 3.0]))
+    expected = [[np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), [0.0, -3.0]]
+    np.testing.assert_allclose(found, np.transpose(expected))
+
+
+def test_with_evidence_it_rests_on_both():
+    given = evidence([0.9, 0.3], 0.1, 0.2, 0.5)
+    features = np.concatenate([quality_evidence(WAVES, 30.0), verified_features(given)], axis=1)
+    expected = logistic(features @ VERIFIED_WEIGHTS + VERIFIED_BIAS)
+    np.testing.assert_allclose(quality(WAVES, 30.0, evidence=given), expected)
+    partly = evidence([0.9, np.nan], 0.1, 0.2, 0.5)
+    np.testing.assert_allclose(
+        quality(WAVES, 30.0, evidence=partly), [expected[0], quality(WAVES[1], 30.0)]
+    )
+
+
+@pytest.mark.parametrize(("name", "value"), [("light", 0.95), ("motion", 0.95), ("light_line", 8)])
+def test_what_explains_the_wave_makes_it_unreliable(name, value):
+    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "light_line": 1.0}
+    assert quality(WAVES[:1], 30.0, evidence=evidence(**living)) > RELIABLE
+    assert quality(WAVES[:1], 30.0, evidence=evidence(**living | {name: value})) < RELIABLE
+
+
+def test_reasons():
+    given = evidence(
+        agreement=[0.9, 0.9, 0.9, 0.9, 0.2, 0.9, np.nan, 0.9],
+        light=[0.1, 0.9, 0.6, 0.1, 0.1, 0.1, np.nan, 0.9],
+        motion=[0.1, 0.6, 0.8, 0.1, 0.1, 0.1, np.nan, 0.1],
+        light_line=[0.0, 0.0, 0.0, 4.0, 0.0, 0.0, np.nan, 0.0],
+    )
+    rate = np.array([72, 72, 72, 72, 72, 72, np.nan, np.nan])
+    rates = RateSeries(
+        np.arange(8.0), 10 + np.arange(8.0), rate, np.array([0.9] + [0.1] * 7), given
+    )
+    in_view = np.arange(8) < 7
+    assert find_reasons(rates, in_view) == (
+        None, LIGHT, MOTION, LIGHT, REGIONS, NO_RATE, NO_RATE, NO_FACE,
+    )  # fmt: skip
+    assert find_reasons(rates, grey=True)[1:] == (GREY,) * 7
+    plain = RateSeries(np.zeros(2), np.ones(2), np.full(2, 72.0), np.array([0.9, 0.1]))
+    assert find_reasons(plain) == (None, NO_RATE)
