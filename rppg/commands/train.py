@@ -89,6 +89,14 @@ def train(
             show_default=BY_METHOD,
         ),
     ] = None,
+    require_pulse: Annotated[
+        bool,
+        typer.Option(
+            "--require-pulse",
+            help="Leave out recordings in which no pulse is found. Without it they are named in a "
+            "warning.",
+        ),
+    ] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Resume a run into --out that was killed or stopped.")
     ] = False,
@@ -104,6 +112,8 @@ def train(
     method = _method(method, recipe, fields)
     options = {"data": tuple(data) if data else None, "epochs": epochs, "seed": seed}
     fields |= {name: value for name, value in options.items() if value is not None}
+    if require_pulse:
+        fields["require_pulse"] = True
     _switch(fields, {"mask": mask, "smooth": smooth, "project": project})
     _check_adapt(adapt, start, method, out, fields)
     if out.exists() and not out.is_dir():  # checked before the work, not after

@@ -15,7 +15,7 @@ from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.crop import HOLE_S, LEAST_S
 
 Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths", "nan", "flat",
-               "clock", "rate", "damaged"]  # fmt: skip
+               "clock", "rate", "damaged", "pulse"]  # fmt: skip
 
 APART_S, APART_SHARE = 0.5, 0.02
 """The lengths of video and ground truth disagree if they differ by more than both of these."""
@@ -39,7 +39,8 @@ class Defect:
         dataset, record: the dataset's and the recording's name.
         kind: missing, empty, unreadable, truncated: the file; short, lengths: durations; nan,
             flat: the values of the wave or the frames; clock: times; rate: the heart rate that the
-            dataset provides; damaged: parts that the reader left out.
+            dataset provides; damaged: parts that the reader left out; pulse: none is found, see
+            `rppg check --pulse`.
         message: one line, which names the file if there is one.
         fatal: True if the recording can't be used for training or evaluation. Otherwise the intact
             part of it is used.

@@ -29,9 +29,12 @@ def reference_estimator() -> FcusEstimator:
 def recording_score(crops: FaceCrops) -> float:
     """Return the mean of `FcusNet.line` over a recording's clips, in 0..1.
 
-    The clips are of 10 s, overlap by half, and show the face throughout. NaN if there is none.
+    The clips are of 10 s, overlap by half, and show the face throughout. NaN if there is none, or
+    if the crops have other than three channels.
     """
     net = reference_estimator().net
+    if crops.frames.shape[-1] != net.config.spectral_channels:
+        return float("nan")
     fps, length = net.config.fps, round(CLIP_S * net.config.fps)
     grid_s = uniform_grid(crops.times_s, fps)
     visible = true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
@@ -43,6 +46,18 @@ def recording_score(crops: FaceCrops) -> float:
         for n in range(0, len(starts), BATCH)
     ]
     return float(np.mean(np.concatenate(scores))) if scores else float("nan")
+
+
+def describe_no_pulse(score: float) -> str | None:
+    """Return in a line why a recording with this score counts as one without a pulse, if it does.
+
+    None for a score of `PULSE_SCORE` or more. NaN counts as one without: no pulse was found.
+    """
+    if score >= PULSE_SCORE:
+        return None
+    if np.isnan(score):
+        return f"no pulse found: no {CLIP_S:g} s in colour with a face throughout to judge"
+    return f"no pulse found: score {score:.4f}, below {PULSE_SCORE:g}"
 
 
 def _clip_scores(

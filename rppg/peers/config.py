@@ -63,6 +63,10 @@ class PeerConfig(BaseModel):
     method: Method = "sinc"
     data: tuple[str, ...] = ("synthetic:webcam",)
     subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
+    require_pulse: bool = Field(
+        False,
+        description="leave out recordings in which no pulse is found; else only warn of them",
+    )
     epochs: int = Field(200, ge=1)
     patience: int | None = Field(
         None, ge=1, description="epochs without a better criterion after which to stop"
@@ -127,7 +131,7 @@ class PeerConfig(BaseModel):
     def _without_new_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         """Leave out what is not published, where it is off: such a run has the digest it had."""
         fields: dict[str, Any] = serialize(self)
-        off = {**dict.fromkeys(LEVELS), "select": "own"}
+        off = {**dict.fromkeys(LEVELS), "select": "own", "require_pulse": False}
         return {k: v for k, v in fields.items() if k not in off or v != off[k]}
 
     @property

@@ -82,8 +82,8 @@ def train_peer(
         resume: resume a run into `out` after the last epoch whose state it has saved.
         save_every_s: seconds after which the state is saved again, at the end of an epoch.
         device: where the network is trained: `cpu`, `cuda`, `cuda:1`.
-        score: the function that scores a recording's crops, for `config.mask` and
-            `config.select`; it gives NaN where it can't. By default that of
+        score: the function that scores a recording's crops, for `config.mask`, `config.select`
+            and `config.require_pulse`; it gives NaN where it can't. By default that of
             `rppg.train.verified`.
         reference: the function from crops to the reference's wave, for `config.select`; likewise.
 
@@ -92,8 +92,8 @@ def train_peer(
         same number of threads, whatever random numbers `on_epoch` draws.
 
     Raises:
-        InputError: no such device, too few recordings can be used or pass the mask, the loss is
-            not finite, or the cache can't be written to.
+        InputError: no such device, too few recordings can be used, have a pulse or pass the mask,
+            the loss is not finite, or the cache can't be written to.
     """
     config = config or PeerConfig()
     if distributed.is_distributed():
@@ -110,10 +110,11 @@ def train_peer(
         resume=resume,
         save_every_s=save_every_s,
         device=device,
+        score=score,
     )
     training, held_out = _hold_out(find_spans(run.crops, config.model, config.clip_frames), config)
     sizes = peer_batch_sizes(training, config)
-    verified = verify(training, held_out, config, score, reference)
+    verified = verify(training, held_out, config, run.scores, reference)
     on_step = run.on_step(len(sizes) * config.epochs)
     state = run.state(sizes if verified is None else [sizes, verified.decisions])
     with run.seeded():

@@ -13,7 +13,7 @@ from rppg.peers.config import PeerConfig
 from rppg.peers.levels import PeerMaskConfig
 from rppg.peers.optimizer import prior_of
 from rppg.peers.selection import Target, find_targets
-from rppg.train.verified import Score, Wave, reference_waves, score_recordings
+from rppg.train.verified import Wave, reference_waves
 
 
 @dataclass(frozen=True)
@@ -57,26 +57,33 @@ def verify(
     training: Sequence[Span],
     held_out: Sequence[Span],
     config: PeerConfig,
-    score: Score | None = None,
+    scores: Sequence[float],
     reference: Wave | None = None,
 ) -> Verification | None:
     """Judge the recordings as far as the configuration asks for it; None if it doesn't.
+
+    Args:
+        training: the spans to train on.
+        held_out: those by which the epoch is chosen.
+        config: the configuration.
+        scores: of all recordings, by index.
+        reference: the function from crops to the reference's wave; that of `verified` if None.
 
     Raises:
         InputError: too few recordings pass.
     """
     if config.mask is None and config.select == "own":
         return None
-    scores: dict[int, float] = {}
+    used: dict[int, float] = {}
     rejected: list[int] = []
     targets: list[Target] = []
     mask = config.mask or PeerMaskConfig()
     if config.mask is not None:
-        scores = _scores(training, score)
-        rejected = _rejected(scores, mask)
-        _check_enough(len(scores) - len(rejected), len(scores), config)
+        used = _of(training, scores)
+        rejected = _rejected(used, mask)
+        _check_enough(len(used) - len(rejected), len(used), config)
     if config.select == "reference":
-        judged = _scores(held_out, score)
+        judged = _of(held_out, scores)
         low = _rejected(judged, mask)
         kept = {s.recording: s.crops for s in held_out if s.recording not in low}
         targets = find_targets(held_out, reference_waves(kept, reference), config)
@@ -86,12 +93,12 @@ def verify(
                 f"the reference (a score of {mask.threshold:g} or more); give more recordings, or "
                 "select = own"
             )
-        scores |= judged
-    return Verification(scores, rejected, targets)
+        used |= judged
+    return Verification(used, rejected, targets)
 
 
-def _scores(spans: Sequence[Span], score: Score | None) -> dict[int, float]:
-    return score_recordings({span.recording: span.crops for span in spans}, score)
+def _of(spans: Sequence[Span], scores: Sequence[float]) -> dict[int, float]:
+    return {span.recording: scores[span.recording] for span in spans}
 
 
 def _rejected(scores: Mapping[int, float], mask: PeerMaskConfig) -> list[int]:

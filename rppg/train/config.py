@@ -3,7 +3,14 @@
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 from rppg.estimators.pulse_score import PULSE_SCORE
 from rppg.models.fcus import ModelConfig
@@ -62,6 +69,10 @@ class TrainConfig(Frozen):
 
     data: tuple[str, ...] = ("synthetic:webcam",)
     subjects: int = Field(60, ge=1, description="recordings per synthetic domain")
+    require_pulse: bool = Field(
+        False,
+        description="leave out recordings in which no pulse is found; else only warn of them",
+    )
     epochs: int = Field(1, ge=1)
     seed: int = Field(0, ge=-(2**63), lt=2**63)
     batch_size: int = Field(4, ge=2)
@@ -89,3 +100,9 @@ class TrainConfig(Frozen):
     mask: MaskConfig | None = MaskConfig()
     smooth: SmoothConfig | None = SmoothConfig()
     project: ProjectConfig | None = ProjectConfig()
+
+    @model_serializer(mode="wrap")
+    def _without_new_defaults(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        """Leave out `require_pulse` where it is off: such a run has the digest it had."""
+        fields: dict[str, Any] = serialize(self)
+        return {k: v for k, v in fields.items() if k != "require_pulse" or v}

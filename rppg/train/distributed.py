@@ -123,6 +123,26 @@ def each_its_share(work: Callable[[slice], object]) -> None:
         wait()
 
 
+def compute_together(count: int, compute: Callable[[int], float]) -> list[float]:
+    """Return `compute(index)` of each index, of which each rank computes a share.
+
+    All ranks get the same bits, so that they decide alike.
+    """
+    values = torch.zeros(count, dtype=torch.float64)
+
+    def work(part: slice) -> None:
+        for index in range(count)[part]:
+            values[index] = compute(index)
+
+    if world_size() == 1:
+        work(slice(None))
+    else:
+        each_its_share(work)
+        values = values.to(_message_device())
+        dist.all_reduce(values)  # the other ranks' values are 0
+    return list(values.tolist())
+
+
 @contextmanager
 def _long_barrier() -> Iterator[Callable[[], None]]:
     """Yield a function that waits until all ranks have called it, for days if necessary."""

@@ -26,6 +26,7 @@ from rppg.train.fcus import fit_fcus
 from rppg.train.loop import LogRow, OnStep
 from rppg.train.recordings import Skipped, open_recordings, readable_crops
 from rppg.train.resume import SAVE_EVERY_S, STATE_FILE, RunState, digest_of_run, settings_of
+from rppg.train.verified import Score, check_pulse, score_recordings
 from rppg.types import FaceCrops, Recording
 
 Loading = Callable[[int, int], None]
@@ -94,11 +95,12 @@ def train(
     Returns:
         The network and its log. The same configuration gives the same bits on one machine, also if
         the run was killed and resumed. Recordings that can't be read, or hold no clip, are left
-        out with a warning, and listed in `skipped`.
+        out with a warning, and listed in `skipped`; with `config.require_pulse` also those in
+        which no pulse is found. Without it, a warning names these.
 
     Raises:
-        InputError: no such device, none of the recordings can be used, the loss is not finite, the
-            cache can't be written to, or `out` holds the state of another run.
+        InputError: no such device, none of the recordings can be used or has a pulse, the loss is
+            not finite, the cache can't be written to, or `out` holds the state of another run.
     """
     config = config or TrainConfig()
     run = TrainingRun.open(
@@ -137,6 +139,10 @@ class RunConfig(Protocol):
         """Recordings per synthetic domain."""
 
     @property
+    def require_pulse(self) -> bool:
+        """Whether recordings in which no pulse is found are left out."""
+
+    @property
     def seed(self) -> int:
         """Seed of all random numbers."""
 
@@ -157,6 +163,7 @@ class TrainingRun:
         config: the configuration.
         recordings: the recordings, those that are left out included.
         crops: the crops of the others.
+        scores: how sure it is that there is a pulse in each of them, see `verified`.
         skipped: reasons why recordings are left out.
         device: where the network is trained.
         out: the folder for its files, if it has one.
@@ -169,6 +176,7 @@ class TrainingRun:
     config: RunConfig
     recordings: Sequence[Recording]
     crops: Sequence[FaceCrops]
+    scores: Sequence[float]
     skipped: Skipped
     device: torch.device
     out: Path | None
@@ -191,16 +199,35 @@ class TrainingRun:
         resume: bool,
         save_every_s: float,
         device: str,
+        score: Score | None = None,
     ) -> "TrainingRun":
-        """Find the device and read the recordings; see `train` for the arguments."""
+        """Find the device, read the recordings and score them; see `train` for the arguments.
+
+        Args:
+            score: the function that scores a recording's crops; that of `verified` if None.
+        """
         found = find_device(device)
         if recordings is None:
             recordings = open_recordings(
                 config.data, config.subjects, cache=cache, workers=workers, loading=loading
             )
         crops, skipped = readable_crops(recordings, config.clip_s)
+        readable = [r for r in recordings if (r.dataset, r.name) not in skipped]
+        scores = score_recordings(crops, score)
+        pulseless = check_pulse(readable, scores, require=config.require_pulse)
+        kept = [n for n, r in enumerate(readable) if (r.dataset, r.name) not in pulseless]
         return cls(
-            settings, config, recordings, crops, skipped, found, out, resume, save_every_s, progress
+            settings,
+            config,
+            recordings,
+            [crops[n] for n in kept],
+            [scores[n] for n in kept],
+            {**skipped, **pulseless},
+            found,
+            out,
+            resume,
+            save_every_s,
+            progress,
         )
 
     @property
