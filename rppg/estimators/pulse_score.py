@@ -1,13 +1,14 @@
 """The score of a recording: how sure it is that there is a pulse in it."""
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rppg.estimators.fcus import FcusEstimator, untrained
-from rppg.models.fcus import FcusNet
 from rppg.models.patches import pool_patches
 from rppg.signals.resample import resample, resample_frames, uniform_grid
 from rppg.signals.spans import true_spans
@@ -32,27 +33,25 @@ def recording_score(crops: FaceCrops) -> float:
     The clips are of 10 s, overlap by half, and show the face throughout. NaN if there is none.
     """
     net = reference_estimator().net
-    fps, length = net.config.fps, round(CLIP_S * net.config.fps)
+    with torch.inference_mode(), one_thread():
+        scores = [net.line(net(clips)).double().numpy() for clips in scored_clips(crops)]
+    return float(np.mean(np.concatenate(scores))) if scores else float("nan")
+
+
+def scored_clips(crops: FaceCrops) -> Iterator[Tensor]:
+    """Yield the clips that a recording is scored by, as patches `(B, T, C, G, G)`."""
+    config = reference_estimator().net.config
+    fps, length = config.fps, round(CLIP_S * config.fps)
     grid_s = uniform_grid(crops.times_s, fps)
     visible = true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
     starts = [
         start for first, end in visible for start in range(first, end - length + 1, length // 2)
     ]
-    scores = [
-        _clip_scores(net, crops, [grid_s[i : i + length] for i in starts[n : n + BATCH]])
-        for n in range(0, len(starts), BATCH)
-    ]
-    return float(np.mean(np.concatenate(scores))) if scores else float("nan")
-
-
-def _clip_scores(
-    net: FcusNet, crops: FaceCrops, grids_s: list[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    frames = [resample_frames(crops.frames, crops.times_s, grid_s) for grid_s in grids_s]
-    clips = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
-    with torch.inference_mode(), one_thread():
-        patches = torch.cat([pool_patches(clip[None], net.config.grid) for clip in clips])
-        return np.asarray(net.line(net(patches)).double().numpy())
+    for n in range(0, len(starts), BATCH):
+        grids_s = [grid_s[i : i + length] for i in starts[n : n + BATCH]]
+        frames = [resample_frames(crops.frames, crops.times_s, part_s) for part_s in grids_s]
+        clips = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
+        yield torch.cat([pool_patches(clip[None], config.grid) for clip in clips])
 
 
 def reference_wave(crops: FaceCrops) -> NDArray[np.float64]:
