@@ -89,6 +89,19 @@ def by_subject(point: Point, targets: Iterable[str]) -> dict[Subject, float]:
     return errors
 
 
+def subject_means(point: Point, targets: Iterable[str], column: str) -> dict[Subject, float]:
+    """Return each subject's mean of a column, such as `snr_db`; NaN without any value."""
+    means: dict[Subject, float] = {}
+    for target in targets:
+        windows = point["targets"][target]
+        values = np.array(windows[column], dtype=np.float64)
+        for subject in dict.fromkeys(windows["subject"]):
+            own = values[[s == subject for s in windows["subject"]]]
+            own = own[np.isfinite(own)]
+            means[target, subject] = float(np.mean(own)) if len(own) else np.nan
+    return means
+
+
 def stack(trials: Sequence[Mapping[Subject, float]]) -> tuple[Array, list[str]]:
     """Return errors `(trials, N)` of the subjects that all trials share, and their domains."""
     shared = [subject for subject in trials[0] if all(subject in trial for trial in trials)]

@@ -18,15 +18,18 @@ from rppg.evaluation import (
     measure,
     prepare,
 )
+from rppg.evaluation.metrics import snr_db
 from rppg.models.patches import pool_patches
 from rppg.synthetic.cache import synthetic_recordings
 
 Windows = dict[str, list[Any]]
-"""For each window of a domain: `subject`, `true_bpm`, `pred_bpm` (None: no estimate), and
-`pred_continuous_bpm`, the estimate with continuity, which trials of older code lack."""
+"""For each window of a domain: `subject`, `true_bpm`, `pred_bpm` (None: no estimate), and columns
+that trials of older code lack: `pred_continuous_bpm`, the estimate with continuity, and `snr_db`,
+the signal-to-noise ratio at the true heart rate."""
 
 
 CONTINUOUS = "pred_continuous_bpm"
+SNR = "snr_db"
 
 
 @dataclass(frozen=True)
@@ -68,9 +71,12 @@ def _windows(subjects: Subjects, estimator: Estimator, grid: int | None) -> Wind
     true: list[NDArray[np.float64]] = []
     predicted: list[NDArray[np.float64]] = []
     continuous: list[NDArray[np.float64]] = []
+    snr: list[NDArray[np.float64]] = []
     for item in _prepared(subjects) if grid is None else _pooled(subjects, grid):
         bvp = np.asarray(estimator(item.frames, protocol.fps), dtype=np.float64)
-        rates = measure(bvp, protocol, valid=item.in_view).windows.hr_bpm
+        measured = measure(bvp, protocol, valid=item.in_view)
+        rates = measured.windows.hr_bpm
+        snr.append(snr_db(measured.parts, protocol.fps, item.truth.windows.hr_bpm))
         true.append(item.truth.windows.hr_bpm)
         predicted.append(rates)
         path = measure(bvp, replace(protocol, continuity=True), valid=item.in_view).windows
@@ -81,6 +87,7 @@ def _windows(subjects: Subjects, estimator: Estimator, grid: int | None) -> Wind
         "true_bpm": _numbers(np.concatenate(true)),
         "pred_bpm": _numbers(np.concatenate(predicted)),
         CONTINUOUS: _numbers(np.concatenate(continuous)),
+        SNR: _numbers(np.concatenate(snr)),
     }
 
 

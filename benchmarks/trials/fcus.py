@@ -75,7 +75,7 @@ def run_fcus(trial: Trial) -> dict[str, Any]:
                     "train_s": round(cut_s + watch.wall_s, 3),
                     "cpu_s": round(cut_cpu_s + watch.cpu_s, 3),
                     "criterion": sum(r["loss"] for r in rows[-steps:]) / steps,
-                    "targets": _predict(trial, net, config.clip_s),
+                    "targets": predict_domains(trial, net, config.clip_s),
                 }
             )
             net.train()
@@ -97,7 +97,7 @@ def run_fcus(trial: Trial) -> dict[str, Any]:
 def run_untrained(trial: Trial) -> dict[str, Any]:
     """Evaluate the network before its first step, as a trial with a single point."""
     estimator = untrained(TrainConfig().model, trial.seed)
-    windows = _predict(trial, estimator.net, TrainConfig().clip_s)
+    windows = predict_domains(trial, estimator.net, TrainConfig().clip_s)
     return {"points": [{"epoch": 0, "clips": 0, "train_s": 0.0, "targets": windows}]}
 
 
@@ -119,6 +119,7 @@ def clips_of(
     return clip_set, time.monotonic() - wall, time.process_time() - cpu
 
 
-def _predict(trial: Trial, net: FcusNet, clip_s: float) -> dict[str, Windows]:
+def predict_domains(trial: Trial, net: FcusNet, clip_s: float) -> dict[str, Windows]:
+    """Return a network's predictions in the windows of the trial's target domains."""
     estimator = FcusEstimator(net, clip_s)
     return predict_windows(trial, estimator, count=trial.test_subjects, grid=net.config.grid)

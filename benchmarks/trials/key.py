@@ -27,6 +27,12 @@ FCUS = (
 )
 CODE = {
     "fcus": (*EVALUATION, *FCUS),
+    "contaminated": (
+        *EVALUATION,
+        *FCUS,
+        "benchmarks/trials/contaminated.py",
+        "rppg/verification",
+    ),
     "untrained": (*EVALUATION, "rppg/estimators", "rppg/models"),
     "peer": (
         *EVALUATION,
@@ -67,7 +73,7 @@ def key(trial: Trial) -> str:
     Epochs are left out: FCUS trains at one constant rate, so they only say how far it goes.
     """
     config: dict[str, Any] = {}
-    if trial.kind == "fcus":
+    if trial.kind in ("fcus", "contaminated"):
         config = train_config(trial).model_dump(mode="json", exclude={"epochs"})
     elif trial.kind == "peer":
         config = {**peer_config(trial).model_dump(mode="json"), "minutes": trial.minutes}
@@ -79,7 +85,9 @@ def key(trial: Trial) -> str:
         "method": trial.method,
         "config": config,
         "evaluated": [trial.split, trial.test_subjects, *domains],
-        "source": DOMAINS[trial.source].key if trial.kind in ("fcus", "peer") else "",
+        "source": DOMAINS[trial.source].key if trial.trained else "",
     }
+    if trial.arm:
+        parts["arm"] = trial.arm
     text = json.dumps(parts, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]

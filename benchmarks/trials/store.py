@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.trials.contaminated import run_contaminated
 from benchmarks.trials.evaluation import run_classical
 from benchmarks.trials.fcus import run_fcus, run_untrained
 from benchmarks.trials.key import CODE_DIGESTS, key
@@ -25,6 +26,7 @@ method adds."""
 
 RUN: dict[str, Callable[[Trial], Result]] = {
     "fcus": run_fcus,
+    "contaminated": run_contaminated,
     "untrained": run_untrained,
     "peer": run_peer,
     "classical": run_classical,

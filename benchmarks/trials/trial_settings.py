@@ -10,6 +10,7 @@ from rppg.estimators.find import SKIN
 from rppg.methods import METHODS
 from rppg.peers.config import PUBLISHED, PeerConfig
 from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.variations.variation import Variation
 from rppg.train.config import TrainConfig
 
 LEVELS = ("mask", "smooth", "project")
@@ -35,6 +36,21 @@ minutes on a CPU. See `docs/how-to/train-a-peer.md`."""
 STEADY = {"tether": 0.02, "averaged": 0.5}
 """FCUS's settings for several epochs."""
 
+ARMS: Mapping[str, str] = {
+    "none": "no mask",
+    "old": "the former mask, by the amplitude of regions and time spans",
+    "new": "the mask as it is",
+    "oracle": "a mask that keeps the clips of living recordings, and no others",
+    "living": "no mask, trained on the living recordings alone: fewer steps",
+    "cleaned": "no mask, trained on the recordings whose score says pulse: fewer steps",
+}
+"""What is done about training recordings without a pulse."""
+MASKED = ("old", "new", "oracle")
+"""The arms with a mask."""
+
+LATER = ("arm", "dead")
+"""Attributes that older trials lack, and that are left out where they say nothing."""
+
 
 @dataclass(frozen=True)
 class Trial:
@@ -55,6 +71,8 @@ class Trial:
         curve_subjects: the same, at the epochs of a peer that its criterion doesn't choose:
             PhysNet is slow.
         targets: domains to evaluate on.
+        arm: one of `ARMS`, for FCUS trained on a folder that may hold recordings without a pulse.
+        dead: share of the training recordings without a pulse; needs an arm.
     """
 
     method: str
@@ -70,36 +88,58 @@ class Trial:
     test_subjects: int = 40
     curve_subjects: int = 10
     targets: tuple[str, ...] = tuple(DOMAINS)
+    arm: str = ""
+    dead: float = 0.0
 
     def __post_init__(self) -> None:
         methods = ("fcus", "untrained", *PEERS, *CLASSICAL)
         if self.method not in methods:
             raise InputError(f"no method {self.method!r}; choose one of {', '.join(methods)}")
-        trained = self.kind in ("fcus", "peer")
-        for name in (*self.targets, *([self.source] if trained else [])):
+        if self.arm and (self.method != "fcus" or self.arm not in ARMS):
+            raise InputError(f"{self.method} has no arm {self.arm!r}; fcus has {', '.join(ARMS)}")
+        if self.dead and not self.arm:
+            raise InputError(f"dead={self.dead:g} without an arm; choose one of {', '.join(ARMS)}")
+        for name in (*self.targets, *([self.source] if self.trained else [])):
             if name not in DOMAINS:
                 raise InputError(f"no domain {name!r}; choose one of {', '.join(DOMAINS)}")
 
     @property
     def kind(self) -> str:
-        """The kind of method: `fcus`, `untrained`, `peer` or `classical`."""
+        """The kind of method: `fcus`, `contaminated` (FCUS with an arm), `untrained`, `peer` or
+        `classical`.
+        """
+        if self.arm:
+            return "contaminated"
         if self.method in ("fcus", "untrained"):
             return self.method
         return "peer" if self.method in PEERS else "classical"
 
     @property
+    def trained(self) -> bool:
+        """Whether the method is trained."""
+        return self.kind in ("fcus", "contaminated", "peer")
+
+    @property
+    def contamination(self) -> Variation:
+        """The options of the recordings to train on."""
+        return Variation(dead=self.dead)
+
+    @property
     def title(self) -> str:
         """Its name in progress reports."""
         parts = [self.method, self.source]
-        if self.kind in ("fcus", "peer"):
+        if self.trained:
             parts.append(f"seed {self.seed}")
+        if self.arm:
+            parts.append(f"dead {self.dead:g} {self.arm}")
         if self.kind == "fcus" and self.levels != LEVELS:
             parts.append("+".join(self.levels) or "no level")
         return " ".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, Any]:
-        """Return its attributes as JSON values."""
-        return json.loads(json.dumps(asdict(self)))
+        """Return its attributes as JSON values; `arm` and `dead` only if there is an arm."""
+        values = json.loads(json.dumps(asdict(self)))
+        return values if self.arm else {k: v for k, v in values.items() if k not in LATER}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Trial":
@@ -114,8 +154,11 @@ class Trial:
 def train_config(trial: Trial) -> TrainConfig:
     """Return the training configuration of an FCUS trial."""
     off = {level: None for level in LEVELS if level not in trial.levels}
+    if trial.arm and trial.arm not in MASKED:
+        off["mask"] = None
+    options = trial.contamination.text
     settings = {
-        "data": (f"synthetic:{trial.source}",),
+        "data": (f"synthetic:{trial.source}{f'?{options}' if options else ''}",),
         "subjects": trial.subjects,
         "epochs": trial.epochs,
         "seed": trial.seed,

@@ -1,13 +1,14 @@
 """The score of a recording: how sure it is that there is a pulse in it."""
 
 import functools
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from rppg.estimators.fcus import FcusEstimator, untrained
-from rppg.models.fcus import FcusNet
 from rppg.models.patches import pool_patches
 from rppg.signals.resample import resample, resample_frames, uniform_grid
 from rppg.signals.spans import true_spans
@@ -35,39 +36,25 @@ def recording_score(crops: FaceCrops) -> float:
     net = reference_estimator().net
     if crops.frames.shape[-1] != net.config.spectral_channels:
         return float("nan")
-    fps, length = net.config.fps, round(CLIP_S * net.config.fps)
+    with torch.inference_mode(), one_thread():
+        scores = [net.line(net(clips)).double().numpy() for clips in scored_clips(crops)]
+    return float(np.mean(np.concatenate(scores))) if scores else float("nan")
+
+
+def scored_clips(crops: FaceCrops) -> Iterator[Tensor]:
+    """Yield the clips that a recording is scored by, as patches `(B, T, C, G, G)`."""
+    config = reference_estimator().net.config
+    fps, length = config.fps, round(CLIP_S * config.fps)
     grid_s = uniform_grid(crops.times_s, fps)
     visible = true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
     starts = [
         start for first, end in visible for start in range(first, end - length + 1, length // 2)
     ]
-    scores = [
-        _clip_scores(net, crops, [grid_s[i : i + length] for i in starts[n : n + BATCH]])
-        for n in range(0, len(starts), BATCH)
-    ]
-    return float(np.mean(np.concatenate(scores))) if scores else float("nan")
-
-
-def describe_no_pulse(score: float) -> str | None:
-    """Return in a line why a recording with this score counts as one without a pulse, if it does.
-
-    None for a score of `PULSE_SCORE` or more. NaN counts as one without: no pulse was found.
-    """
-    if score >= PULSE_SCORE:
-        return None
-    if np.isnan(score):
-        return f"no pulse found: no {CLIP_S:g} s in colour with a face throughout to judge"
-    return f"no pulse found: score {score:.4f}, below {PULSE_SCORE:g}"
-
-
-def _clip_scores(
-    net: FcusNet, crops: FaceCrops, grids_s: list[NDArray[np.float64]]
-) -> NDArray[np.float64]:
-    frames = [resample_frames(crops.frames, crops.times_s, grid_s) for grid_s in grids_s]
-    clips = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
-    with torch.inference_mode(), one_thread():
-        patches = torch.cat([pool_patches(clip[None], net.config.grid) for clip in clips])
-        return np.asarray(net.line(net(patches)).double().numpy())
+    for n in range(0, len(starts), BATCH):
+        grids_s = [grid_s[i : i + length] for i in starts[n : n + BATCH]]
+        frames = [resample_frames(crops.frames, crops.times_s, part_s) for part_s in grids_s]
+        clips = torch.from_numpy(np.stack(frames)).permute(0, 1, 4, 2, 3)
+        yield torch.cat([pool_patches(clip[None], config.grid) for clip in clips])
 
 
 def reference_wave(crops: FaceCrops) -> NDArray[np.float64]:

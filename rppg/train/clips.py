@@ -74,7 +74,8 @@ class Batch:
         clips: `(N, T, C, H, W)`: the clips that this process computes. N is its share of B (see
             `distributed.computed_share`), and B in a single process.
         speed: `(B,)` playback speed of every clip.
-        recordings: the index of every clip's recording, for a method that asks for it.
+        recordings: the index of every clip's recording (FCUS: of its span in the clip set), for a
+            method that asks for it.
     """
 
     clips: Tensor
@@ -177,7 +178,8 @@ def batches(
             _play(clip_set, *clip_set.clips[int(i)], float(s), bool(m))
             for i, s, m in zip(part[own], speed[own], mirror[own], strict=True)
         ]
-        yield Batch(torch.stack(clips), speed)
+        spans = [clip_set.clips[int(i)][0] for i in part]
+        yield Batch(torch.stack(clips), speed, spans)
 
 
 def _play(clip_set: ClipSet, span: int, start: int, speed: float, mirror: bool) -> Tensor:

@@ -1,7 +1,7 @@
 """FCUS's training: one step with the three levels, and its state."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -22,6 +22,15 @@ from rppg.train.resume import RunState
 from rppg.train.steady import EpochMean, Tether
 from rppg.verification import References
 
+MaskEvidence = Callable[[FcusNet, FcusOutput, Batch], Tensor]
+"""From the network's output for a batch to what the mask judges, of the regions' shape
+`(B, R, T)`. Boolean evidence is the mask itself."""
+
+
+def clip_scores(net: FcusNet, output: FcusOutput, batch: Batch) -> Tensor:
+    """Return the score of each sample's clip, `(B, R, T)`: the mask's evidence by default."""
+    return net.line(output)[:, None, None].expand_as(output.regions)
+
 
 def fit_fcus(
     net: FcusNet,
@@ -41,12 +50,23 @@ def fit_fcus(
 
 
 class FcusTrainer:
-    """A trainer of `net`, in place; see `rppg.train.loop.Trainer`."""
+    """A trainer of `net`, in place; see `rppg.train.loop.Trainer`.
+
+    Args:
+        evidence: what the mask judges, if it is switched on.
+    """
 
     saves_every_step = True
 
-    def __init__(self, net: FcusNet, clip_set: ClipSet, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        net: FcusNet,
+        clip_set: ClipSet,
+        config: TrainConfig,
+        evidence: MaskEvidence = clip_scores,
+    ) -> None:
         self.net, self.clip_set, self.config = net, clip_set, config
+        self.evidence = evidence
         self.steps_per_epoch = len(batch_sizes(len(clip_set.clips), config.batch_size))
         self.generator = torch.Generator().manual_seed(config.seed)
         self.optimizer: Any = build_optimizer(net, config)
@@ -82,7 +102,7 @@ class FcusTrainer:
             Loss and terms, the share that the mask kept, and the norm of the gradient at the
             unperturbed weights and its cosine with the previous step's.
         """
-        loss, kept, gradient = self._optimize(*self._on_device(batch))
+        loss, kept, gradient = self._optimize(batch)
         self.tether.pull()
         self.mean.update(self._done)
         previous, self._previous = self._previous, gradient
@@ -113,9 +133,10 @@ class FcusTrainer:
             speed.to(weights.device, non_blocking=True),
         )
 
-    def _optimize(self, clips: Tensor, speed: Tensor) -> tuple[Loss, Tensor, Tensor]:
+    def _optimize(self, batch: Batch) -> tuple[Loss, Tensor, Tensor]:
         """Make the step; return the loss, the share kept, and the gradient."""
         config, net = self.config, self.net
+        clips, speed = self._on_device(batch)
         first: list[tuple[Loss, Tensor, Tensor]] = []
 
         def closure() -> Tensor:
@@ -123,7 +144,7 @@ class FcusTrainer:
             output = _gather(self.model(clips), len(speed))
             keep = torch.ones_like(output.regions)
             if config.mask is not None:
-                evidence = net.line(output)[:, None, None].expand_as(output.regions)
+                evidence = self.evidence(net, output, batch)
                 regions, keep = self.optimizer.verify(output.regions, evidence=evidence)
                 output = replace(output, regions=regions)
             loss = objective(net, output, keep, speed, config.objective)

@@ -1,0 +1,103 @@
+"""Measurements of single recordings, each made once and stored."""
+
+import hashlib
+import json
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmarks.trials.store import COMMITTED, NEW, Store
+from rppg.processes import work_through
+from rppg.synthetic.cache import PLAIN, SPLITS, synthetic_recordings
+from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.variations.variation import Variation
+from rppg.types import Recording
+
+Measurement = dict[str, Any]
+"""JSON values: what was measured of a recording, and `key` and `code`."""
+
+Measure = Callable[[Recording], dict[str, Any]]
+"""A function at the top level of a module, since processes import it."""
+
+
+@dataclass(frozen=True)
+class Condition:
+    """The first `count` recordings of a domain's split, with options."""
+
+    domain: str
+    split: str
+    count: int
+    variation: Variation = PLAIN
+
+    @property
+    def title(self) -> str:
+        """Its name in progress reports."""
+        options = self.variation.text
+        return f"{self.domain}{f'?{options}' if options else ''}"
+
+
+def recording_store(program: str, folder: Path = NEW) -> Store:
+    """Return the store of a program's measurements; single files are in `folder`."""
+    return Store(COMMITTED / f"{program}_recordings.jsonl", folder / program)
+
+
+def measure_recordings(
+    measure: Measure,
+    conditions: Sequence[Condition],
+    store: Store,
+    code: str,
+    *,
+    jobs: int = 1,
+    report: Callable[[str], None] = lambda line: print(line, flush=True),
+) -> dict[Condition, list[Measurement]]:
+    """Return a measurement of each recording, in their order; missing ones are made.
+
+    Args:
+        code: the digest of the code behind `measure`: measurements of other code don't count.
+        jobs: number of processes.
+        report: called with a line of text after each condition.
+
+    Raises:
+        RuntimeError: a process died, most likely because memory ran out.
+    """
+    asked = list(dict.fromkeys(conditions))
+    missing = [c for c in asked if any(found is None for found in _stored(store, c, code))]
+    finished = 0
+
+    def done(index: int, seconds: float | None) -> None:
+        nonlocal finished
+        finished += 1
+        if seconds is None:
+            raise RuntimeError(f"{missing[index].title}: its process died; use fewer jobs")
+        report(f"[{finished}/{len(missing)}] {missing[index].title}: {seconds:.0f} s")
+
+    work_through(_complete, [(measure, c, store, code) for c in missing], jobs, done)
+    results = {condition: _stored(store, condition, code) for condition in asked}
+    return {c: [found for found in row if found is not None] for c, row in results.items()}
+
+
+def _complete(job: tuple[Measure, Condition, Store, str]) -> float:
+    measure, condition, store, code = job
+    started = time.monotonic()
+    recordings = synthetic_recordings(
+        condition.domain, condition.split, condition.count, variation=condition.variation
+    )
+    found = _stored(store, condition, code)
+    for recording, before in zip(recordings, found, strict=True):
+        if before is None:
+            identity = {"key": _key(condition, int(recording.subject)), "code": code}
+            store.save(condition.domain, {**identity, **measure(recording)})
+    return time.monotonic() - started
+
+
+def _stored(store: Store, condition: Condition, code: str) -> list[Measurement | None]:
+    first = SPLITS[condition.split]
+    numbers = range(first, first + condition.count)
+    return [store.load(condition.domain, _key(condition, number), code) for number in numbers]
+
+
+def _key(condition: Condition, number: int) -> str:
+    parts = [DOMAINS[condition.domain].key, condition.variation.text, number]
+    return hashlib.sha256(json.dumps(parts).encode()).hexdigest()[:12]
