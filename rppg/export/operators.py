@@ -6,21 +6,17 @@ not all runtimes support:
 - the Fourier transform of T samples is a product with the matrices of cos 2πkt/T and sin 2πkt/T,
   which the graph computes from T;
 - a small symmetric positive definite system is solved by unrolled Gauss–Jordan elimination: for
-each
-  pivot i, column i is eliminated from all other rows; finally each row is divided by its pivot.
-  Such systems need no row exchanges;
+  each pivot i, column i is eliminated from all other rows; finally each row is divided by its
+  pivot. Such systems need no row exchanges;
 - the median is taken from the sorted values;
-- overlap-add is a sum of shifted pieces. With ONNX's scatter, onnxruntime adds in parallel and
-  occasionally loses a term;
 - the sigmoid is written out. onnxruntime's is inaccurate for small values, and a region with little
   skin has only such weights.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
@@ -93,11 +89,6 @@ def multiply(a: Tensor, b: Tensor) -> Tensor:
     return NotImplemented
 
 
-def magnitude(a: Tensor) -> Tensor:
-    """Compute the magnitude of a complex spectrum; other tensors are not decomposed."""
-    return torch.view_as_real(a).square().sum(-1).sqrt() if a.is_complex() else NotImplemented
-
-
 def solve(a: Tensor, b: Tensor, *, left: bool = True) -> Tensor:
     """Solve a x = b for symmetric positive definite `a` `(..., N, N)` and `b` `(..., N, K)`."""
     size = a.shape[-1]
@@ -116,25 +107,6 @@ def median(x: Tensor, dim: int) -> tuple[Tensor, Tensor]:
     return values.select(dim, middle), indices.select(dim, middle)
 
 
-def fold(
-    x: Tensor,
-    output_size: Sequence[int],
-    kernel_size: Sequence[int],
-    dilation: Sequence[int],
-    padding: Sequence[int],
-    stride: Sequence[int],
-) -> Tensor:
-    """Compute `F.fold` of one row: windows `(B, L, N)`, one every `hop`, to `(B, 1, 1, T)`."""
-    length, hop = kernel_size[1], stride[1]
-    pieces = -(-length // hop)
-    windows = F.pad(x.mT, (0, pieces * hop - length)).unflatten(-1, (pieces, hop))
-    shifted = [
-        F.pad(windows[..., piece, :], (0, 0, piece, pieces - 1 - piece)) for piece in range(pieces)
-    ]
-    total = torch.stack(shifted).sum(0).flatten(1)
-    return total[:, None, None, : output_size[1]]
-
-
 def sigmoid(x: Tensor) -> Tensor:
     """Compute 1 / (1 + exp(−x)), accurate for small values."""
     return 1 / (1 + torch.exp(-x))
@@ -144,10 +116,8 @@ DECOMPOSITIONS: Mapping[Any, Callable[..., Any]] = {
     aten.fft_rfft.default: rfft,
     aten.fft_irfft.default: irfft,
     aten.mul.Tensor: multiply,
-    aten.abs.default: magnitude,
     aten.linalg_solve.default: solve,
     aten.median.dim: median,
-    aten.col2im.default: fold,
     aten.sigmoid.default: sigmoid,
 }
 """The argument of `ExportedProgram.run_decompositions`."""

@@ -63,13 +63,20 @@ def fold_windows(windows: Tensor, time: int, hop: int) -> Tensor:
     """Undo `unfold_windows` by Hann-weighted overlap-add: `(..., N, L)` to `(..., T)`, gain one."""
     count, length = windows.shape[-2:]
     hann = torch.hann_window(length, dtype=windows.dtype, device=windows.device)
-    total = (count - 1) * hop + length
-
-    def add(parts: Tensor) -> Tensor:
-        return F.fold(parts.mT, (1, total), (1, length), stride=(1, hop))[:, 0, 0]
-
-    flat = add((windows * hann).flatten(0, -3))
-    gain = add(hann.expand(1, count, length))
+    gain = _overlap_add(hann.expand(count, length), hop).clamp(min=1e-3)
     start = length // 2
-    folded = (flat / gain.clamp(min=1e-3))[:, start : start + time]
-    return folded.unflatten(0, windows.shape[:-2])
+    return (_overlap_add(windows * hann, hop) / gain)[..., start : start + time]
+
+
+def _overlap_add(windows: Tensor, hop: int) -> Tensor:
+    """Add windows `(..., N, L)`, one every `hop` samples, to `(..., T)`.
+
+    A sum of shifted pieces: the scatter of `F.fold` is slower, and as ONNX, onnxruntime adds in
+    parallel and occasionally loses a term.
+    """
+    pieces = windows.split(hop, -1)
+    last = len(pieces) - 1
+    padded = [
+        F.pad(piece, (0, hop - piece.shape[-1], i, last - i)) for i, piece in enumerate(pieces)
+    ]
+    return sum(padded[1:], padded[0]).flatten(-2)

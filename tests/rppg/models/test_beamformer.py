@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
@@ -132,3 +133,17 @@ def test_windows_joined_again_are_the_signal(
     # Window n is centred on sample n · hop.
     n = 1 if windows.shape[2] > 1 else 0
     torch.testing.assert_close(windows[..., n, length // 2], x[..., n * hop])
+
+
+@pytest.mark.parametrize(("length", "hop"), [(150, 37), (8, 2), (5, 3), (4, 4), (3, 1)])
+def test_overlap_add(length: int, hop: int) -> None:
+    windows = torch.randn(2, 6, length, dtype=torch.float64)
+    hann = torch.hann_window(length, dtype=torch.float64)
+
+    def add(parts: Tensor) -> Tensor:
+        size = (1, 5 * hop + length)
+        return F.fold(parts.mT, size, (1, length), stride=(1, hop))[:, 0, 0]
+
+    gain = add(hann.expand(1, 6, length)).clamp(min=1e-3)
+    expected = (add(windows * hann) / gain)[:, length // 2 :][:, : 5 * hop]
+    torch.testing.assert_close(fold_windows(windows, 5 * hop, hop), expected)
