@@ -22,8 +22,8 @@ BATCH = 4
 
 
 @functools.cache
-def reference_estimator() -> FcusEstimator:
-    """Return the reference estimator: the network as it is before any training."""
+def scoring_estimator() -> FcusEstimator:
+    """Return the reference estimator of scores: the network as it is before any training."""
     return untrained()
 
 
@@ -33,7 +33,7 @@ def recording_score(crops: FaceCrops) -> float:
     The clips are of 10 s, overlap by half, and show the face throughout. NaN if there is none, or
     if the crops have other than three channels.
     """
-    net = reference_estimator().net
+    net = scoring_estimator().net
     if crops.frames.shape[-1] != net.config.spectral_channels:
         return float("nan")
     with torch.inference_mode(), one_thread():
@@ -41,9 +41,21 @@ def recording_score(crops: FaceCrops) -> float:
     return float(np.mean(np.concatenate(scores))) if scores else float("nan")
 
 
+def describe_no_pulse(score: float) -> str | None:
+    """Return in a line why a recording with this score counts as one without a pulse, if it does.
+
+    None for a score of `PULSE_SCORE` or more. NaN counts as one without: no pulse was found.
+    """
+    if score >= PULSE_SCORE:
+        return None
+    if np.isnan(score):
+        return f"no pulse found: no {CLIP_S:g} s in colour with a face throughout to judge"
+    return f"no pulse found: score {score:.4f}, below {PULSE_SCORE:g}"
+
+
 def scored_clips(crops: FaceCrops) -> Iterator[Tensor]:
     """Yield the clips that a recording is scored by, as patches `(B, T, C, G, G)`."""
-    config = reference_estimator().net.config
+    config = scoring_estimator().net.config
     fps, length = config.fps, round(CLIP_S * config.fps)
     grid_s = uniform_grid(crops.times_s, fps)
     visible = true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
@@ -59,7 +71,7 @@ def scored_clips(crops: FaceCrops) -> Iterator[Tensor]:
 
 def reference_wave(crops: FaceCrops) -> NDArray[np.float64]:
     """Return the reference estimator's wave `(T,)`, on the recording's grid at its rate."""
-    estimator = reference_estimator()
+    estimator = scoring_estimator()
     fps = estimator.net.config.fps
     frames = resample_frames(crops.frames, crops.times_s, uniform_grid(crops.times_s, fps))
     return estimator(frames, fps)
