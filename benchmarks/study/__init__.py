@@ -1,7 +1,8 @@
-"""What the three studies (convergence, cross_domain, ablation) share beside their trials.
+"""What the studies (convergence, cross_domain, ablation, contamination, ...) share.
 
-options.py     their command line
-claims.py      claims with their outcome, and the results files
+options.py     the command line of those that train
+output.py      claims with their outcome, and the results files
 statistics.py  errors by subject, paired differences, intervals, Holm's correction, effects
 transfer.py    the table of cross_domain: errors by training and test domain
+recordings.py  measurements of single recordings, each made once and stored
 """

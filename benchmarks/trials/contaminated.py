@@ -44,8 +44,9 @@ class Folder:
 def run_contaminated(trial: Trial) -> dict[str, Any]:
     """Train as the trial's arm does, and evaluate after each epoch.
 
-    The result also has the numbers of living and dead recordings that were trained on. A loss that
-    stops being finite is a result, too: `failed` holds the reason.
+    Times leave out the cutting of the clips. The result also has the numbers of living and dead
+    recordings that were trained on. A loss that stops being finite is a result, too: `failed` holds
+    the reason.
     """
     config = train_config(trial)
     clip_set, living = training_clips(trial, config)
