@@ -44,7 +44,7 @@ from benchmarks.study.recordings import (
 )
 from benchmarks.trials.key import code_digest
 from benchmarks.trials.store import NEW
-from rppg.estimators.pulse_score import PULSE_SCORE, reference_estimator, scored_clips
+from rppg.estimators.pulse_score import PULSE_SCORE, scored_clips, scoring_estimator
 from rppg.synthetic.cache import PLAIN
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.variations.draw import LIVING
@@ -144,7 +144,7 @@ def parse(command_line: Sequence[str] | None = None) -> argparse.Namespace:
 
 def score_clips(recording: Recording) -> dict[str, Any]:
     """Return the subject, and every score of each clip."""
-    net = reference_estimator().net
+    net = scoring_estimator().net
     scores: dict[str, list[float]] = {name: [] for name in SCORES}
     with torch.inference_mode(), one_thread():
         for clips in scored_clips(recording.load_crops()):
