@@ -21,7 +21,7 @@ def check(
         bool,
         typer.Option(
             "--pulse",
-            help="Also list recordings in which no pulse is found. That needs the crops: where they "
+            help="Also list recordings in which no pulse is found. That needs the crops: if they "
             "are cached, a quarter of a second per minute of video, else as long as `rppg cache`.",
         ),
     ] = False,
