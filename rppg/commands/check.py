@@ -21,8 +21,8 @@ def check(
         bool,
         typer.Option(
             "--pulse",
-            help="List recordings in which no pulse is found, too. That needs the crops: 0.4 s per "
-            "minute of video where they are cached, else as long as `rppg cache` takes.",
+            help="Also list recordings in which no pulse is found. That needs the crops: if they "
+            "are cached, a quarter of a second per minute of video, else as long as `rppg cache`.",
         ),
     ] = False,
     no_cache: NoCache = False,
