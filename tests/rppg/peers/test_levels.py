@@ -150,7 +150,7 @@ def test_every_level_trains_and_matters(
     recordings: list[Recording], plain: dict[str, PeerResult], levels: str, method: str
 ) -> None:
     config = config_of(method, **LEVELS[levels])
-    score = score_of(recordings, {1: 0.1})
+    score = score_of(recordings, {1: 0.01})
     result = train_peer(config, recordings=recordings, score=score)
     again = train_peer(config, recordings=recordings, score=score)
     assert same_bits(result.net, again.net)
@@ -161,7 +161,7 @@ def test_every_level_trains_and_matters(
     assert plain[method].provenance["levels"] == [] and "scores" not in plain[method].provenance
     if config.mask is not None:
         assert result.provenance["rejected"] == ["faces: face-1"]
-        assert result.provenance["scores"]["faces: face-1"] == 0.1
+        assert result.provenance["scores"]["faces: face-1"] == 0.01
         assert len(result.provenance["scores"]) == 6  # the seventh is held out
         kept = [round(3 * row["kept"]) for row in result.log]
         assert max(kept) == 3 > min(kept)
@@ -184,7 +184,7 @@ def test_a_rejected_recording_has_no_influence(
     noise = np.random.default_rng(9).integers(0, 255, crops.frames.shape).astype(np.uint8)
     other = replace(bright, load_crops=lambda: replaced)
     replaced = replace(crops, frames=noise)
-    for score in (math.nan, 0.1):
+    for score in (math.nan, 0.01):
         one, two = trained({2: score}), trained({2: score}, n2=other)
         assert same_bits(one.net, two.net)
         rows = [
@@ -217,7 +217,7 @@ def test_a_step_without_two_clips_to_compare_is_skipped(
     spans = find_spans([r.load_crops() for r in recordings], config.model, 45)
     torch.manual_seed(0)
     net = PhysNet(config.model)
-    trainer = PeerTrainer(net, spans, spans[:1], config, evidence={0: 1.0, 1: 1.0, 2: 0.1})
+    trainer = PeerTrainer(net, spans, spans[:1], config, evidence={0: 1.0, 1: 1.0, 2: 0.01})
     trainer.start()
     net.train()
     batch = next(iter(peer_batches(spans, config, torch.Generator())))
@@ -246,7 +246,7 @@ def test_skipped_steps_are_in_the_log_and_too_few_recordings_an_error(
     rows = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [row["loss"] is None for row in rows] == [bool(s) for s in skipped]
 
-    low = dict.fromkeys(range(7), 0.1)
+    low = dict.fromkeys(range(7), 0.01)
     one = score_of(recordings, low | {3: 0.9})
     with pytest.raises(
         InputError, match=r"1 of the 6 recordings.*0\.2 or more.*needs 2.*--no-mask"
@@ -387,7 +387,7 @@ def test_a_run_with_levels_goes_on_to_the_same_bits(
     recordings: list[Recording], tmp_path: Path, method: str, levels: str
 ) -> None:
     config = config_of(method, **LEVELS[levels], epochs=3)
-    score = score_of(recordings, {0: 0.1})
+    score = score_of(recordings, {0: 0.01})
     run = partial(train_peer, config, recordings=recordings, score=score)
     whole = run(out=tmp_path / "whole")
 
@@ -409,7 +409,7 @@ def test_a_run_with_levels_goes_on_to_the_same_bits(
     with pytest.raises(KilledError):
         run(out=tmp_path / "other", progress=kill, save_every_s=0)
     with pytest.raises(InputError, match="differs in data"):
-        run(out=tmp_path / "other", resume=True, score=score_of(recordings, {1: 0.1}))
+        run(out=tmp_path / "other", resume=True, score=score_of(recordings, {1: 0.01}))
 
 
 Command = Callable[..., dict[str, Any]]
@@ -450,7 +450,7 @@ def test_the_command_switches_a_peers_levels(
     assert made["levels"] == [] and "Levels: none" in made["printed"]
     made = command("--mask", "--project", toml=small + "[project]\nobserve_clips = 1\n")
     assert made["levels"] == ["mask", "project"]
-    assert made["config"]["mask"] == {"threshold": 0.2}
+    assert made["config"]["mask"] == {"threshold": 0.05}
     assert made["config"]["project"]["observe_clips"] == 1
     assert "Levels: mask, project" in made["printed"]
     assert "Mask: rejected 0 of 2 recordings; 0 steps skipped" in made["printed"]
@@ -463,4 +463,4 @@ def test_the_command_switches_the_levels_of_fcus(command: Command) -> None:
     small = "subjects = 2\nstride_s = 10\n[smooth]\nrho = 0.01\n"
     made = command("--mask", "--smooth", "--no-project", toml=small)
     assert made["config"]["smooth"] == {"rho": 0.01}
-    assert made["config"]["mask"]["quantile"] == 0.8 and made["config"]["project"] is None
+    assert made["config"]["mask"]["threshold"] == 0.05 and made["config"]["project"] is None

@@ -142,7 +142,7 @@ def test_held_out_recordings_without_a_pulse_choose_nothing() -> None:
     many = [record_of(n) for n in range(20)]  # two are held out
     config = config_of(epochs=1)
     dead = many[19].load_crops()
-    run = partial(train_peer, config, score=lambda crops: 0.1 if crops is dead else 0.3)
+    run = partial(train_peer, config, score=lambda crops: 0.01 if crops is dead else 0.3)
     result = run(recordings=many, reference=wave_at(1.5))
     assert result.provenance["references"] == ["faces: face-18"]
     assert result.provenance["rejected"] == [] and "skipped_steps" not in result.provenance
