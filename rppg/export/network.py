@@ -172,8 +172,13 @@ class WaveModule(nn.Module):
             return self.net.wave(self.net(clips))
 
 
+@torch.no_grad()
 def trace(net: FcusNet, metadata: Metadata) -> ExportedProgram:
-    """Trace the network as a graph for any batch size and every length that `metadata` allows."""
+    """Trace the network as a graph for any batch size and every length that `metadata` allows.
+
+    Gradients are off throughout: a part of the network that turns them off becomes a subgraph, and
+    `.pt2` can't load a subgraph whose result is unused.
+    """
     shape = (2, 2 * metadata.least_frames, metadata.channels, metadata.size, metadata.size)
     program = torch.export.export(
         WaveModule(net).eval(),
