@@ -43,7 +43,7 @@ def test_weights_configuration_and_output_come_back_bit_for_bit(tmp_path: Path) 
 def test_the_checkpoint_that_ships_loads_and_is_finite() -> None:
     net, about = load_checkpoint()
     assert all(bool(v.isfinite().all()) for v in net.state_dict().values())
-    assert about["format"] == 3
+    assert about["format"] == 4
 
 
 def refused(path: Path, named: Path, pattern: str) -> None:
@@ -84,9 +84,9 @@ def test_a_missing_file_is_named(saved: Path, tmp_path: Path) -> None:
         "[]",
         "3",
         "{}",
-        '{"format": 3}',
-        '{"format": 3, "model": {"grid": "wide"}}',
-        '{"format": 3, "model": {"layers": 3}}',
+        '{"format": 4}',
+        '{"format": 4, "model": {"grid": "wide"}}',
+        '{"format": 4, "model": {"layers": 3}}',
     ],
 )
 def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
@@ -152,3 +152,18 @@ def test_a_description_without_the_length_of_a_clip_is_refused(saved: Path, conf
     assert str(caught.value).startswith(str(sidecar)) and "\n" not in str(caught.value)
     sidecar.write_text(json.dumps(about | {"provenance": {"config": {"clip_s": 5.0}}}))
     assert load_estimator(saved).clip_s == 5
+
+
+def test_the_choice_of_an_older_network_starts_anew(tmp_path: Path) -> None:
+    path = tmp_path / "net.safetensors"
+    net = FcusNet(ModelConfig())
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter.add_(0.5)
+    save_checkpoint(path, net, {})
+    sidecar = path.with_suffix(".json")
+    sidecar.write_text(sidecar.read_text().replace('"format": 4', '"format": 3'))
+    loaded, fresh = load_checkpoint(path)[0].state_dict(), FcusNet(ModelConfig()).state_dict()
+    for name, value in net.state_dict().items():
+        expected = fresh[name] if name in ("log_sharpness", "loudness") else value
+        assert torch.equal(loaded[name], expected), name
