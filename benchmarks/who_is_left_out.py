@@ -44,7 +44,8 @@ from benchmarks.trials.key import code_digest
 from benchmarks.trials.store import NEW
 from rppg.estimators.find import load_estimator
 from rppg.estimators.pulse_score import PULSE_SCORE, recording_score
-from rppg.evaluation import Protocol, measure, prepare
+from rppg.evaluation import Protocol
+from rppg.evaluation.run import evaluate_recording
 from rppg.models.checkpoint import SHIPPED
 from rppg.signals import RELIABLE
 from rppg.signals.quality import RIGHT_BPM
@@ -52,7 +53,6 @@ from rppg.synthetic.cache import PLAIN
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.variations.variation import Variation
 from rppg.types import Recording
-from rppg.video.threads import one_thread
 
 Array = NDArray[np.float64]
 
@@ -179,18 +179,14 @@ def code() -> str:
 
 def measure_recording(recording: Recording) -> dict[str, Any]:
     """Return the score, and the shipped network's windows: true and estimated rate, quality."""
-    protocol = Protocol()
-    item = prepare(recording, protocol)
-    with one_thread():
-        bvp = np.asarray(load_estimator()(item.frames, protocol.fps), dtype=np.float64)
-    windows = measure(bvp, protocol, valid=item.in_view).windows
+    outcome = evaluate_recording(recording, {"fcus": load_estimator()}, Protocol(), example=False)
     return {
         "subject": recording.subject,
         "skin_type": recording.metadata["skin_type"],
         "score": recording_score(recording.load_crops()),
-        "true_bpm": _numbers(item.truth.windows.hr_bpm),
-        "pred_bpm": _numbers(windows.hr_bpm),
-        "quality": _numbers(windows.quality),
+        "true_bpm": _numbers([row.hr_true_bpm for row in outcome.windows]),
+        "pred_bpm": _numbers([row.hr_pred_bpm for row in outcome.windows]),
+        "quality": _numbers([row.quality for row in outcome.windows]),
     }
 
 

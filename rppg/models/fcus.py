@@ -39,8 +39,8 @@ class ModelConfig(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fps: float = Field(30.0, gt=0, le=1000, description="rate the network runs at, Hz")
-    low_hz: float = Field(0.5, gt=0)
-    high_hz: float = Field(3.3, gt=0)
+    low_hz: float = Field(0.5, gt=0, description="low end of the pulse's band")
+    high_hz: float = Field(3.3, gt=0, le=20, description="its high end")
     grid: int = Field(18, ge=12, le=128, description="patches per side of a crop")
     regions: int = Field(6, ge=1, le=32, description="regions per side of the face box")
     window_s: float = Field(5.0, ge=0.5, le=3600, description="length of a beamformer's window")
