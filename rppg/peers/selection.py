@@ -17,15 +17,13 @@ from rppg.peers.clips import Span, clip_starts, cut_clip
 from rppg.peers.config import PeerConfig
 from rppg.peers.contrast_phys import irrelevant_power
 from rppg.peers.sinc import sinc_criterion
-from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.protocol import Protocol
+from rppg.signals.quality import pulse_power_share
 from rppg.signals.resample import uniform_grid
 from rppg.signals.spectrum import power_spectrum
 
 VALIDATION_BATCH = 4
-NEAR_HZ = 0.1
-"""Half width of the pulse's line and of its double, in which a wave's power counts as the pulse."""
 
 Clip = tuple[Span, int]
 """A span, and the first frame of a clip in it."""
@@ -112,9 +110,6 @@ def criterion_by_reference(net: PhysNet, targets: Sequence[Target], config: Peer
         parts = list(_waves(net, [target.clip for target in targets], config))
     waves = torch.cat(parts).double().cpu().numpy()
     hz, power = power_spectrum(waves, config.model.fps)
-    pulse_hz = np.array([[target.pulse_hz] for target in targets])
-    near = (np.abs(hz - pulse_hz) <= NEAR_HZ) | (np.abs(hz - 2 * pulse_hz) <= NEAR_HZ)
-    band = power * ((hz >= LOW_HZ) & (hz <= HIGH_HZ))
-    total = band.sum(-1)
-    share = (band * near).sum(-1) / np.where(total > 0, total, 1)
+    pulse_hz = [target.pulse_hz for target in targets]
+    share = np.where(np.ptp(waves, axis=-1) == 0, 0.0, pulse_power_share(hz, power, pulse_hz))
     return float(np.mean(1 - share))
