@@ -96,7 +96,7 @@ def training_clips(trial: Trial, config: TrainConfig) -> tuple[ClipSet, tuple[bo
         InputError: no recording is left.
     """
     folder = read_folder(trial.source, trial.subjects, trial.dead)
-    chosen = range(len(folder.crops))
+    chosen = list(range(len(folder.crops)))
     if trial.arm == "living":
         chosen = [i for i in chosen if folder.living[i]]
     elif trial.arm == "cleaned":
