@@ -11,7 +11,7 @@ from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.signals import RateSeries, quality, sliding_windows
 from rppg.signals.protocol import Measured, Protocol
 from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
-from rppg.signals.rates import WINDOWS_AT_ONCE
+from rppg.signals.windows import batches_of_windows
 from rppg.verification import References, judge
 from rppg.verification.spectra import spectrum_at
 
@@ -53,7 +53,7 @@ def verify_rates(
     evidence = find_evidence(rates, windows, traces, fps)
     parts = [
         quality(windows[i], fps, *band, evidence=evidence.part(i))
-        for i in _batches(len(windows), WINDOWS_AT_ONCE)
+        for i in batches_of_windows(len(windows))
     ]
     index = np.where(rates.quality > 0, np.concatenate([np.zeros(0), *parts]), 0.0)
     return replace(rates, quality=index, evidence=evidence)
@@ -76,7 +76,7 @@ def find_evidence(
     judged = np.concatenate(
         [
             _judge(pieces[i], starts[i], rate_hz[i], traces, fps)
-            for i in _batches(len(starts), WINDOWS_AT_ONCE)
+            for i in batches_of_windows(len(starts))
         ]
     ).reshape(len(known), len(offset_s), 5)
     power = judged[..., 0] + 1e-30
@@ -125,7 +125,3 @@ def _line(traces: Tensor, hz: Tensor, near: Tensor, fps: float) -> Tensor:
     peak = (power * near[:, None]).amax(-1)
     contrast = (peak / power.median(-1).values.clamp(min=1e-30)).clamp(min=1).log()
     return contrast * peak / (peak + LINE_FLOOR**2)
-
-
-def _batches(total: int, size: int) -> list[slice]:
-    return [slice(first, first + size) for first in range(0, total, size)]

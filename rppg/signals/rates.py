@@ -10,12 +10,9 @@ from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.pulse_evidence import PulseEvidence
 from rppg.signals.quality import quality
-from rppg.signals.windows import sliding_windows, valid_share
+from rppg.signals.windows import batches_of_windows, sliding_windows, valid_share
 
 Array = NDArray[np.float64]
-
-WINDOWS_AT_ONCE = 64
-"""Number of windows whose spectra are computed together: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -65,8 +62,7 @@ def rate_series(
         rate: function of windows, sampling rate and the band's ends: heart rates in bpm.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    # A fine spectrum is about a hundred times larger than its window.
-    parts = [windows[i : i + WINDOWS_AT_ONCE] for i in range(0, len(windows), WINDOWS_AT_ONCE)]
+    parts = [windows[batch] for batch in batches_of_windows(len(windows))]
     empty = [np.zeros(0)]  # for a signal shorter than a window
     rates = np.concatenate(empty + [rate(part, fps, low_hz, high_hz) for part in parts])
     index = np.concatenate(empty + [quality(part, fps, low_hz, high_hz) for part in parts])

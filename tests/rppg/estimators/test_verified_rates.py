@@ -94,7 +94,7 @@ def test_nothing_is_known_without_a_rate():
 def test_windows_do_not_depend_on_how_many_are_judged_at_once(monkeypatch):
     wave = PULSE + 0.3 * noise(1)[0]
     together = find_evidence(*windows(wave), traces(), FPS)
-    monkeypatch.setattr("rppg.estimators.verified_rates.WINDOWS_AT_ONCE", 3)
+    monkeypatch.setattr("rppg.signals.windows.WINDOWS_AT_ONCE", 3)
     by_three = find_evidence(*windows(wave), traces(), FPS)
     np.testing.assert_allclose(by_three.light, together.light, rtol=1e-4)
 
