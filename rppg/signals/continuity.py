@@ -50,6 +50,7 @@ def continuous_rate_series(
     high_hz: float = HIGH_HZ,
     min_valid: float = 0.5,
     evidence: Array | None = None,
+    rates: RateSeries | None = None,
 ) -> RateSeries:
     """Compute the heart rate of a filtered BVP `(T,)` along the most likely path.
 
@@ -68,20 +69,22 @@ def continuous_rate_series(
         min_valid: minimum share of valid samples.
         evidence: `(V, F)` in 0..1, by which the power is multiplied: one row for each window of the
             path (`path_windows`), one column for each rate of `path_grid_bpm`.
+        rates: those of `rate_series` with the same arguments; computed if None.
 
     Raises:
         InputError: evidence of another shape.
     """
-    rates = rate_series(
-        bvp,
-        fps,
-        valid=valid,
-        length_s=length_s,
-        stride_s=stride_s,
-        low_hz=low_hz,
-        high_hz=high_hz,
-        min_valid=min_valid,
-    )
+    if rates is None:
+        rates = rate_series(
+            bvp,
+            fps,
+            valid=valid,
+            length_s=length_s,
+            stride_s=stride_s,
+            low_hz=low_hz,
+            high_hz=high_hz,
+            min_valid=min_valid,
+        )
     each, inner_s = path_windows(stride_s)
     if inner_s * fps < 1:  # windows under a sample apart are the same windows
         each, inner_s = 1, stride_s
