@@ -164,4 +164,5 @@ def _rates_of_parts(
         start_s + parts.shape[-1] / protocol.fps,
         np.concatenate([np.zeros(0), *(rate.hr_bpm for rate in rates)]),
         np.concatenate([np.zeros(0), *(rate.quality for rate in rates)]),
+        features=np.concatenate([np.zeros((0, 3)), *(rate.features for rate in rates)]),
     )
