@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.timed_jobs import Report, print_at_once, run_timed_jobs
 from benchmarks.trials.store import COMMITTED, NEW, Store
-from rppg.processes import work_through
 from rppg.synthetic.cache import PLAIN, SPLITS, synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.variations.variation import Variation
@@ -50,7 +50,7 @@ def measure_recordings(
     code: str,
     *,
     jobs: int = 1,
-    report: Callable[[str], None] = lambda line: print(line, flush=True),
+    report: Report = print_at_once,
 ) -> dict[Condition, list[Measurement]]:
     """Return a measurement of each recording, in their order; missing ones are made.
 
@@ -64,16 +64,9 @@ def measure_recordings(
     """
     asked = list(dict.fromkeys(conditions))
     missing = [c for c in asked if any(found is None for found in _stored(store, c, code))]
-    finished = 0
-
-    def done(index: int, seconds: float | None) -> None:
-        nonlocal finished
-        finished += 1
-        if seconds is None:
-            raise RuntimeError(f"{missing[index].title}: its process died; use fewer jobs")
-        report(f"[{finished}/{len(missing)}] {missing[index].title}: {seconds:.0f} s")
-
-    work_through(_complete, [(measure, c, store, code) for c in missing], jobs, done)
+    work = [(measure, c, store, code) for c in missing]
+    titles = [c.title for c in missing]
+    run_timed_jobs(_complete, work, titles, workers=jobs, report=report)
     results = {condition: _stored(store, condition, code) for condition in asked}
     return {c: [found for found in row if found is not None] for c, row in results.items()}
 
