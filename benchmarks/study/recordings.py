@@ -1,5 +1,6 @@
 """Measurements of single recordings, each made once and stored."""
 
+import argparse
 import hashlib
 import json
 import time
@@ -41,6 +42,30 @@ class Condition:
 def recording_store(program: str, folder: Path = NEW) -> Store:
     """Return the store of a program's measurements; single files are in `folder`."""
     return Store(COMMITTED / f"{program}_recordings.jsonl", folder / program)
+
+
+def parse_with_recordings(
+    parser: argparse.ArgumentParser, command_line: Sequence[str] | None, *, subjects: int, unit: str
+) -> argparse.Namespace:
+    """Return a program's options, with those that choose its recordings.
+
+    Args:
+        parser: of the program's own options.
+        command_line: the process's if None.
+        subjects: by default, of each domain and unit.
+        unit: what a domain is divided by, in the help.
+    """
+    parser.add_argument("--quick", action="store_true", help="minutes: lab and webcam, 3 subjects")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--domains", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
+    parser.add_argument(
+        "--subjects", type=int, help=f"of each domain and {unit} (default: {subjects})"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
+    options = parser.parse_args(command_line)
+    options.domains = options.domains or (("lab", "webcam") if options.quick else tuple(DOMAINS))
+    options.subjects = options.subjects or (3 if options.quick else subjects)
+    return options
 
 
 def measure_recordings(
