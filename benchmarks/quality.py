@@ -31,7 +31,6 @@ from rppg.evaluation import Protocol, measure
 from rppg.report.figure_style import in_house_style
 from rppg.signals import (
     RELIABLE,
-    quality_evidence,
     resample,
     resample_frames,
     uniform_grid,
@@ -293,13 +292,13 @@ def _windows(
             wave, traces = wave_and_traces(estimator, frames, fps)
             plain = measure(wave, PROTOCOL)
             rates = verify(plain, traces or reference, PROTOCOL).windows
-            assert rates.evidence is not None
+            assert rates.features is not None and rates.evidence is not None
             if method == "pos":
                 pos_bpm = rates.hr_bpm
             error = np.full(len(rates.hr_bpm), np.inf)
             if truth_bpm is not None:
                 error = np.nan_to_num(np.abs(rates.hr_bpm - truth_bpm), nan=60.0)
-            features = [quality_evidence(plain.parts, fps), verified_features(rates.evidence)]
+            features = [rates.features, verified_features(rates.evidence)]
             columns[method] = (
                 np.concatenate(features, axis=-1),
                 plain.windows.quality,

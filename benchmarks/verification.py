@@ -40,6 +40,7 @@ from benchmarks.study.recordings import (
     Condition,
     Measurement,
     measure_recordings,
+    parse_with_recordings,
     recording_store,
 )
 from benchmarks.trials.key import code_digest
@@ -129,17 +130,9 @@ def parse(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = arguments(__doc__, "verification")
     parser.set_defaults(out=None)
-    parser.add_argument("--quick", action="store_true", help="minutes: lab and webcam, 3 subjects")
     parser.add_argument("--kinds", choices=tuple(KINDS), default="tuned")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation")
-    parser.add_argument("--domains", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
-    parser.add_argument("--subjects", type=int, help="of each domain and kind (default: 16)")
-    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument("--scores", type=Path, default=NEW, help="folder of the stored scores")
-    options = parser.parse_args(command_line)
-    options.domains = options.domains or (("lab", "webcam") if options.quick else tuple(DOMAINS))
-    options.subjects = options.subjects or (3 if options.quick else 16)
-    return options
+    return parse_with_recordings(parser, command_line, subjects=16, unit="kind")
 
 
 def score_clips(recording: Recording) -> dict[str, Any]:

@@ -38,6 +38,7 @@ from benchmarks.study.recordings import (
     Condition,
     Measurement,
     measure_recordings,
+    parse_with_recordings,
     recording_store,
 )
 from benchmarks.trials.key import code_digest
@@ -155,18 +156,10 @@ def main(command_line: Sequence[str] | None = None) -> None:
 def parse(command_line: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = arguments(__doc__, "who_is_left_out")
-    parser.add_argument("--quick", action="store_true", help="minutes: lab and webcam, 3 subjects")
-    parser.add_argument("--split", choices=("validation", "test"), default="validation")
-    parser.add_argument("--domains", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
-    parser.add_argument("--subjects", type=int, help="of each domain and group (default: 24)")
-    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument(
         "--measurements", type=Path, default=NEW, help="folder of the stored measurements"
     )
-    options = parser.parse_args(command_line)
-    options.domains = options.domains or (("lab", "webcam") if options.quick else tuple(DOMAINS))
-    options.subjects = options.subjects or (3 if options.quick else 24)
-    return options
+    return parse_with_recordings(parser, command_line, subjects=24, unit="group")
 
 
 def code() -> str:

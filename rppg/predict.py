@@ -220,11 +220,16 @@ def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
     protocol = replace(protocol, window_s=window_s, stride_s=1.0)
     measured = measure(estimated.bvp, protocol, valid=valid)
+    continuous = continuous_rate_series(
+        measured.bvp,
+        protocol.fps,
+        valid=valid,
+        length_s=window_s,
+        stride_s=protocol.stride_s,
+        rates=measured.windows,
+    )
     measured = verify(measured, estimated.traces, protocol)
     rates, whole = measured.windows, measured.clip
-    continuous = continuous_rate_series(
-        measured.bvp, protocol.fps, valid=valid, length_s=window_s, stride_s=1.0
-    )
     if estimated.grey:
         rates, whole = (replace(r, quality=np.zeros_like(r.quality)) for r in (rates, whole))
     in_view = valid_share(valid, protocol.fps, length_s=window_s, stride_s=protocol.stride_s)

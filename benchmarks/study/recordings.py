@@ -1,5 +1,6 @@
 """Measurements of single recordings, each made once and stored."""
 
+import argparse
 import hashlib
 import json
 import time
@@ -8,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmarks.timed_jobs import Report, print_at_once, run_timed_jobs
 from benchmarks.trials.store import COMMITTED, NEW, Store
-from rppg.processes import work_through
 from rppg.synthetic.cache import PLAIN, SPLITS, synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.variations.variation import Variation
@@ -43,6 +44,30 @@ def recording_store(program: str, folder: Path = NEW) -> Store:
     return Store(COMMITTED / f"{program}_recordings.jsonl", folder / program)
 
 
+def parse_with_recordings(
+    parser: argparse.ArgumentParser, command_line: Sequence[str] | None, *, subjects: int, unit: str
+) -> argparse.Namespace:
+    """Return a program's options, with those that choose its recordings.
+
+    Args:
+        parser: of the program's own options.
+        command_line: the process's if None.
+        subjects: by default, of each domain and unit.
+        unit: what a domain is divided by, in the help.
+    """
+    parser.add_argument("--quick", action="store_true", help="minutes: lab and webcam, 3 subjects")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation")
+    parser.add_argument("--domains", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
+    parser.add_argument(
+        "--subjects", type=int, help=f"of each domain and {unit} (default: {subjects})"
+    )
+    parser.add_argument("--jobs", type=int, default=1, help="number of processes")
+    options = parser.parse_args(command_line)
+    options.domains = options.domains or (("lab", "webcam") if options.quick else tuple(DOMAINS))
+    options.subjects = options.subjects or (3 if options.quick else subjects)
+    return options
+
+
 def measure_recordings(
     measure: Measure,
     conditions: Sequence[Condition],
@@ -50,7 +75,7 @@ def measure_recordings(
     code: str,
     *,
     jobs: int = 1,
-    report: Callable[[str], None] = lambda line: print(line, flush=True),
+    report: Report = print_at_once,
 ) -> dict[Condition, list[Measurement]]:
     """Return a measurement of each recording, in their order; missing ones are made.
 
@@ -64,16 +89,9 @@ def measure_recordings(
     """
     asked = list(dict.fromkeys(conditions))
     missing = [c for c in asked if any(found is None for found in _stored(store, c, code))]
-    finished = 0
-
-    def done(index: int, seconds: float | None) -> None:
-        nonlocal finished
-        finished += 1
-        if seconds is None:
-            raise RuntimeError(f"{missing[index].title}: its process died; use fewer jobs")
-        report(f"[{finished}/{len(missing)}] {missing[index].title}: {seconds:.0f} s")
-
-    work_through(_complete, [(measure, c, store, code) for c in missing], jobs, done)
+    work = [(measure, c, store, code) for c in missing]
+    titles = [c.title for c in missing]
+    run_timed_jobs(_complete, work, titles, workers=jobs, report=report)
     results = {condition: _stored(store, condition, code) for condition in asked}
     return {c: [found for found in row if found is not None] for c, row in results.items()}
 

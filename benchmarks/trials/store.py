@@ -10,6 +10,7 @@ from typing import Any
 
 import torch
 
+from benchmarks.timed_jobs import Report, print_at_once, run_timed_jobs
 from benchmarks.trials.contaminated import run_contaminated
 from benchmarks.trials.evaluation import run_classical
 from benchmarks.trials.fcus import run_fcus, run_untrained
@@ -18,7 +19,6 @@ from benchmarks.trials.peer import run_peer
 from benchmarks.trials.trial_settings import Trial
 from rppg import atomic
 from rppg.errors import InputError
-from rppg.processes import work_through
 
 Result = dict[str, Any]
 """A finished trial: `key`, `code`, `trial`, `points` (one for each evaluation), and what its
@@ -128,7 +128,7 @@ def run_all(
     trials: Sequence[Trial],
     *,
     jobs: int = 1,
-    report: Callable[[str], None] = lambda line: print(line, flush=True),
+    report: Report = print_at_once,
 ) -> list[Result]:
     """Return the results of all trials, in their order; the missing ones are computed.
 
@@ -142,17 +142,9 @@ def run_all(
     missing = [trial for trial in dict.fromkeys(trials) if load(store, trial) is None]
     if len(missing) < len(trials):
         report(f"{len(trials) - len(missing)} of {len(trials)} trials are finished already")
-    finished = 0
-
-    def done(index: int, seconds: float | None) -> None:
-        nonlocal finished
-        finished += 1
-        if seconds is None:
-            raise RuntimeError(f"{missing[index].title}: its process died; use fewer jobs")
-        report(f"[{finished}/{len(missing)}] {missing[index].title}: {seconds:.0f} s")
-
     work = [(store, trial, CODE_DIGESTS[trial.kind]) for trial in missing]
-    work_through(compute, work, jobs, done)
+    titles = [trial.title for trial in missing]
+    run_timed_jobs(compute, work, titles, workers=jobs, report=report)
     results = [load(store, trial) for trial in trials]
     assert None not in results
     return [result for result in results if result is not None]

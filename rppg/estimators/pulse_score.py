@@ -10,8 +10,8 @@ from torch import Tensor
 
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.models.patches import pool_patches
-from rppg.signals.resample import resample, resample_frames, uniform_grid
-from rppg.signals.spans import true_spans
+from rppg.signals.resample import resample_frames, uniform_grid
+from rppg.signals.spans import visible_spans
 from rppg.types import FaceCrops
 from rppg.video.threads import one_thread
 
@@ -58,9 +58,10 @@ def scored_clips(crops: FaceCrops) -> Iterator[Tensor]:
     config = scoring_estimator().net.config
     fps, length = config.fps, round(CLIP_S * config.fps)
     grid_s = uniform_grid(crops.times_s, fps)
-    visible = true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
     starts = [
-        start for first, end in visible for start in range(first, end - length + 1, length // 2)
+        start
+        for first, end in visible_spans(crops.valid, crops.times_s, grid_s)
+        for start in range(first, end - length + 1, length // 2)
     ]
     for n in range(0, len(starts), BATCH):
         grids_s = [grid_s[i : i + length] for i in starts[n : n + BATCH]]

@@ -8,10 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rppg.estimators.reference_traces import ReferenceTraces
-from rppg.signals import RateSeries, quality, sliding_windows
+from rppg.signals import RateSeries, sliding_windows
 from rppg.signals.protocol import Measured, Protocol
 from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
-from rppg.signals.rates import WINDOWS_AT_ONCE
+from rppg.signals.quality import quality_of_features
+from rppg.signals.windows import batches_of_windows
 from rppg.verification import References, judge
 from rppg.verification.spectra import spectrum_at
 
@@ -31,32 +32,32 @@ def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protoco
     whole = measured.bvp[None]
     return replace(
         measured,
-        windows=verify_rates(measured.windows, measured.parts, traces, protocol),
-        clip=verify_rates(measured.clip, whole, traces, protocol),
+        windows=verify_rates(measured.windows, measured.parts, traces, protocol.fps),
+        clip=verify_rates(measured.clip, whole, traces, protocol.fps),
     )
 
 
 def verify_rates(
-    rates: RateSeries, windows: Array, traces: ReferenceTraces | None, protocol: Protocol
+    rates: RateSeries, windows: Array, traces: ReferenceTraces | None, fps: float
 ) -> RateSeries:
     """Return the rates with evidence and the quality that follows from it.
 
     Args:
-        rates: of the windows.
+        rates: of the windows, with the features of their quality.
         windows: `(W, L)` the filtered wave in each.
-        traces: of the whole recording, on the protocol's grid; None if there are none.
-        protocol: the settings by which the wave was measured.
+        traces: of the whole recording, on the wave's grid; None if there are none.
+        fps: rate of that grid in Hz.
+
+    Raises:
+        ValueError: rates without features.
     """
     if traces is None:
         return rates
-    fps, band = protocol.fps, (protocol.low_hz, protocol.high_hz)
+    if rates.features is None:
+        raise ValueError("rates without features; give those of rate_series or measure")
     evidence = find_evidence(rates, windows, traces, fps)
-    parts = [
-        quality(windows[i], fps, *band, evidence=evidence.part(i))
-        for i in _batches(len(windows), WINDOWS_AT_ONCE)
-    ]
-    index = np.where(rates.quality > 0, np.concatenate([np.zeros(0), *parts]), 0.0)
-    return replace(rates, quality=index, evidence=evidence)
+    index = quality_of_features(rates.features, evidence)
+    return replace(rates, quality=np.where(rates.quality > 0, index, 0.0), evidence=evidence)
 
 
 def find_evidence(
@@ -76,7 +77,7 @@ def find_evidence(
     judged = np.concatenate(
         [
             _judge(pieces[i], starts[i], rate_hz[i], traces, fps)
-            for i in _batches(len(starts), WINDOWS_AT_ONCE)
+            for i in batches_of_windows(len(starts))
         ]
     ).reshape(len(known), len(offset_s), 5)
     power = judged[..., 0] + 1e-30
@@ -125,7 +126,3 @@ def _line(traces: Tensor, hz: Tensor, near: Tensor, fps: float) -> Tensor:
     peak = (power * near[:, None]).amax(-1)
     contrast = (peak / power.median(-1).values.clamp(min=1e-30)).clamp(min=1).log()
     return contrast * peak / (peak + LINE_FLOOR**2)
-
-
-def _batches(total: int, size: int) -> list[slice]:
-    return [slice(first, first + size) for first in range(0, total, size)]

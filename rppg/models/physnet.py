@@ -14,20 +14,20 @@ from typing import Literal
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
 from torch import Tensor, nn
+
+from rppg.frozen_config import FrozenConfig
 
 STAGES = 4
 """Spatial poolings, each by two."""
 
 
-class PhysNetConfig(BaseModel):
+class PhysNetConfig(FrozenConfig):
     """The network's structure and its input; written into every checkpoint.
 
     The defaults are SiNC's, but for the side, which was 64.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fps: float = Field(30.0, gt=0, description="rate the network runs at, Hz")
     channels: int = Field(3, ge=1, description="spectral channels of the crops")

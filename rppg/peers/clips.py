@@ -16,7 +16,7 @@ from rppg.models.patches import tile_background
 from rppg.models.physnet import PhysNetConfig
 from rppg.models.physnet_input import check_channels, cut_faces
 from rppg.signals.resample import resample_frames, uniform_grid
-from rppg.train.clips import visible_spans
+from rppg.signals.spans import visible_spans
 from rppg.types import FaceCrops
 
 
@@ -45,7 +45,7 @@ def find_spans(recordings: Sequence[FaceCrops], config: PhysNetConfig, frames: i
     for index, crops in enumerate(recordings):
         check_channels(crops.frames.shape[-1], config)
         grid_s = uniform_grid(crops.times_s, config.fps)
-        for first, end in visible_spans(crops, config.fps):
+        for first, end in visible_spans(crops.valid, crops.times_s, grid_s):
             if end - first >= frames:
                 spans.append(Span(crops, grid_s[first:end], index))
     return spans

@@ -4,14 +4,13 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
     model_validator,
 )
 
+from rppg.frozen_config import FrozenConfig
 from rppg.models.physnet import PhysNetConfig
 from rppg.peers.contrast_phys import ContrastConfig
 from rppg.peers.levels import PeerMaskConfig, PeerProjectConfig, PeerSmoothConfig
@@ -46,7 +45,7 @@ PUBLISHED: Mapping[str, Mapping[str, Any]] = {
 """A method's published constants, where they differ from the defaults of the fields below."""
 
 
-class PeerConfig(BaseModel):
+class PeerConfig(FrozenConfig):
     """A training run of PhysNet. Fields that are not given are as the method publishes them.
 
     The exception is `model.side`, 32: the size at which this repository compares networks. SiNC
@@ -57,8 +56,6 @@ class PeerConfig(BaseModel):
         >>> PeerConfig(method="contrast-phys").clip_frames, PeerConfig().clip_frames
         (300, 120)
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     method: Method = "sinc"
     data: tuple[str, ...] = ("synthetic:webcam",)

@@ -10,17 +10,17 @@ spatiotemporal contrast", ECCV 2022.
 """
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
+
+from rppg.frozen_config import FrozenConfig
 
 CONSTANT = 1e-12
 """Power below which a wave is constant except for rounding."""
 
 
-class ContrastConfig(BaseModel):
+class ContrastConfig(FrozenConfig):
     """Contrast-Phys's constants, as published."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     pieces: int = Field(4, ge=1, description="of each wave")
     share: float = Field(0.5, gt=0, le=1, description="length of a piece, of the clip's")

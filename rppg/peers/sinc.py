@@ -16,8 +16,10 @@ from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor
+
+from rppg.frozen_config import FrozenConfig
 
 TRANSFORM = 5400
 """Length of the zero-padded Fourier transform: a third of a bpm at 30 Hz."""
@@ -25,10 +27,8 @@ TRANSFORM = 5400
 EPSILON = 1e-5
 
 
-class SincConfig(BaseModel):
+class SincConfig(FrozenConfig):
     """SiNC's constants, as published."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     bandwidth: float = Field(1.0, ge=0, description="weight")
     sparsity: float = Field(1.0, ge=0, description="weight")

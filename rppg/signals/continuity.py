@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import peak_frequency_hz
-from rppg.signals.rates import WINDOWS_AT_ONCE, RateSeries, rate_series
+from rppg.signals.rates import RateSeries, rate_series
 from rppg.signals.spectrum import power_spectrum
-from rppg.signals.windows import sliding_windows, valid_share
+from rppg.signals.windows import batches_of_windows, sliding_windows, valid_share
 
 Array = NDArray[np.float64]
 
@@ -50,6 +50,7 @@ def continuous_rate_series(
     high_hz: float = HIGH_HZ,
     min_valid: float = 0.5,
     evidence: Array | None = None,
+    rates: RateSeries | None = None,
 ) -> RateSeries:
     """Compute the heart rate of a filtered BVP `(T,)` along the most likely path.
 
@@ -68,20 +69,22 @@ def continuous_rate_series(
         min_valid: minimum share of valid samples.
         evidence: `(V, F)` in 0..1, by which the power is multiplied: one row for each window of the
             path (`path_windows`), one column for each rate of `path_grid_bpm`.
+        rates: those of `rate_series` with the same arguments; computed if None.
 
     Raises:
         InputError: evidence of another shape.
     """
-    rates = rate_series(
-        bvp,
-        fps,
-        valid=valid,
-        length_s=length_s,
-        stride_s=stride_s,
-        low_hz=low_hz,
-        high_hz=high_hz,
-        min_valid=min_valid,
-    )
+    if rates is None:
+        rates = rate_series(
+            bvp,
+            fps,
+            valid=valid,
+            length_s=length_s,
+            stride_s=stride_s,
+            low_hz=low_hz,
+            high_hz=high_hz,
+            min_valid=min_valid,
+        )
     each, inner_s = path_windows(stride_s)
     if inner_s * fps < 1:  # windows under a sample apart are the same windows
         each, inner_s = 1, stride_s
@@ -133,9 +136,9 @@ def path_scores(
             f"{(len(windows), len(grid_bpm))}, see path_windows and path_grid_bpm"
         )
     power = np.zeros((len(windows), len(grid_bpm)))
-    for i in range(0, len(windows), WINDOWS_AT_ONCE):
-        frequencies, fine = power_spectrum(windows[i : i + WINDOWS_AT_ONCE], fps)
-        power[i : i + WINDOWS_AT_ONCE] = fine[..., _nearest(frequencies, grid_bpm)]
+    for batch in batches_of_windows(len(windows)):
+        frequencies, fine = power_spectrum(windows[batch], fps)
+        power[batch] = fine[..., _nearest(frequencies, grid_bpm)]
     if evidence is not None:
         power = power * evidence
     double = np.searchsorted(grid_bpm, 2 * grid_bpm)
@@ -177,9 +180,9 @@ def most_likely_path(score: Array, stride_s: float) -> NDArray[np.intp]:
 def _refine(path_bpm: Array, windows: Array, fps: float, low_hz: float, high_hz: float) -> Array:
     """Return each window's highest peak `(W,)` in bpm near the path; without one, the path."""
     peaks = [np.zeros(0)]
-    for i in range(0, len(windows), WINDOWS_AT_ONCE):
-        frequencies, power = power_spectrum(windows[i : i + WINDOWS_AT_ONCE], fps)
-        path_hz = path_bpm[i : i + WINDOWS_AT_ONCE] / 60
+    for batch in batches_of_windows(len(windows)):
+        frequencies, power = power_spectrum(windows[batch], fps)
+        path_hz = path_bpm[batch] / 60
         low = np.maximum(path_hz - REFINE_BPM / 60, low_hz)
         high = np.minimum(path_hz + REFINE_BPM / 60, high_hz)
         peaks.append(60 * peak_frequency_hz(frequencies, power, low, high))

@@ -1,6 +1,8 @@
 """The evaluation protocol: one filter, windowing and spectrum for predictions and ground truth."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import numpy as np
@@ -12,7 +14,6 @@ from rppg.signals import (
     bandpass,
     continuous_rate_series,
     detrend,
-    heart_rate_bpm,
     rate_series,
     rppg_toolbox,
     sliding_windows,
@@ -107,19 +108,7 @@ def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None =
     if protocol.name != "toolbox":
         clean = bandpass(detrend(bvp, fps), fps, *band, protocol.order)
         _, parts = sliding_windows(clean, fps, length_s=length_s, stride_s=stride_s)
-        if protocol.continuity:
-            windows = continuous_rate_series(
-                clean,
-                fps,
-                valid=valid,
-                length_s=length_s,
-                stride_s=stride_s,
-                low_hz=protocol.low_hz,
-                high_hz=protocol.high_hz,
-                min_valid=protocol.min_valid,
-            )
-        else:
-            windows = _rates(clean, valid, protocol, length_s, stride_s)
+        windows = _rates(clean, valid, protocol, length_s, stride_s, continuity=protocol.continuity)
     else:
         clean = rppg_toolbox.clean(bvp, fps, *band, protocol.order)
         starts, parts = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
@@ -135,8 +124,13 @@ def _rates(
     protocol: Protocol,
     length_s: float,
     stride_s: float,
+    *,
+    continuity: bool = False,
 ) -> RateSeries:
-    return rate_series(
+    series: Callable[..., RateSeries] = continuous_rate_series if continuity else rate_series
+    if protocol.name == "toolbox":
+        series = partial(rate_series, rate=rppg_toolbox.heart_rate_bpm)
+    return series(
         clean,
         protocol.fps,
         valid=valid,
@@ -145,7 +139,6 @@ def _rates(
         low_hz=protocol.low_hz,
         high_hz=protocol.high_hz,
         min_valid=protocol.min_valid,
-        rate=rppg_toolbox.heart_rate_bpm if protocol.name == "toolbox" else heart_rate_bpm,
     )
 
 
@@ -171,4 +164,5 @@ def _rates_of_parts(
         start_s + parts.shape[-1] / protocol.fps,
         np.concatenate([np.zeros(0), *(rate.hr_bpm for rate in rates)]),
         np.concatenate([np.zeros(0), *(rate.quality for rate in rates)]),
+        features=np.concatenate([np.zeros((0, 3)), *(rate.features for rate in rates)]),
     )

@@ -1,6 +1,6 @@
 """The evidence from a video that windows of a wave are a pulse, at their heart rates."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,10 +27,6 @@ class PulseEvidence:
     light: Array
     motion: Array
     light_line: Array
-
-    def part(self, index: slice) -> "PulseEvidence":
-        """Return the evidence on some of the windows."""
-        return PulseEvidence(*(getattr(self, field.name)[index] for field in fields(self)))
 
 
 def no_evidence(count: int) -> PulseEvidence:

@@ -58,7 +58,16 @@ def quality(
         evidence: on the W windows, as from `rppg.estimators.verified_rates`. Where it is NaN, the
             index is that of the wave alone.
     """
-    features = quality_evidence(x, fps, low_hz, high_hz)
+    return quality_of_features(quality_evidence(x, fps, low_hz, high_hz), evidence)
+
+
+def quality_of_features(features: Array, evidence: PulseEvidence | None = None) -> Array:
+    """Compute the quality index `(...)` from the features `(..., 3)` of `quality_evidence`.
+
+    Args:
+        features: with evidence `(W, 3)`.
+        evidence: as for `quality`.
+    """
     score = features @ np.array(WEIGHTS) + BIAS
     if evidence is not None:
         features = np.concatenate([features, verified_features(evidence)], axis=-1)

@@ -9,13 +9,10 @@ from numpy.typing import NDArray
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.pulse_evidence import PulseEvidence
-from rppg.signals.quality import quality
-from rppg.signals.windows import sliding_windows, valid_share
+from rppg.signals.quality import quality_evidence, quality_of_features
+from rppg.signals.windows import batches_of_windows, sliding_windows, valid_share
 
 Array = NDArray[np.float64]
-
-WINDOWS_AT_ONCE = 64
-"""Number of windows whose spectra are computed together: bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,8 @@ class RateSeries:
         hr_bpm: heart rate, NaN where it is undefined.
         quality: quality index in 0..1.
         evidence: from the video, which the quality then rests on, too; None if there is none.
+        features: `(W, 3)` of the wave, which the quality rests on (`quality_evidence`); None if
+            they weren't kept.
     """
 
     start_s: Array
@@ -35,6 +34,7 @@ class RateSeries:
     hr_bpm: Array
     quality: Array
     evidence: PulseEvidence | None = None
+    features: Array | None = None
 
 
 def rate_series(
@@ -65,13 +65,15 @@ def rate_series(
         rate: function of windows, sampling rate and the band's ends: heart rates in bpm.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    # A fine spectrum is about a hundred times larger than its window.
-    parts = [windows[i : i + WINDOWS_AT_ONCE] for i in range(0, len(windows), WINDOWS_AT_ONCE)]
+    parts = [windows[batch] for batch in batches_of_windows(len(windows))]
     empty = [np.zeros(0)]  # for a signal shorter than a window
     rates = np.concatenate(empty + [rate(part, fps, low_hz, high_hz) for part in parts])
-    index = np.concatenate(empty + [quality(part, fps, low_hz, high_hz) for part in parts])
+    features = np.concatenate(
+        [np.zeros((0, 3)), *(quality_evidence(part, fps, low_hz, high_hz) for part in parts)]
+    )
+    index = quality_of_features(features)
     if valid is not None:
         enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
         rates = np.where(enough, rates, np.nan)
         index = np.where(enough, index, 0.0)
-    return RateSeries(start_s, start_s + windows.shape[-1] / fps, rates, index)
+    return RateSeries(start_s, start_s + windows.shape[-1] / fps, rates, index, features=features)

@@ -9,6 +9,10 @@ from rppg.errors import InputError
 
 Scalar = TypeVar("Scalar", bound=np.generic)
 
+WINDOWS_AT_ONCE = 64
+"""Number of windows that are computed together, which bounds the memory: a fine spectrum is about a
+hundred times larger than its window."""
+
 
 def sliding_windows(
     x: NDArray[Scalar], fps: float, *, length_s: float = 10.0, stride_s: float = 1.0
@@ -46,3 +50,8 @@ def valid_share(
     """Compute the share `(..., W)` of valid samples in each of the windows of `sliding_windows`."""
     _, windows = sliding_windows(valid, fps, length_s=length_s, stride_s=stride_s)
     return np.asarray(np.mean(windows, axis=-1, dtype=np.float64))
+
+
+def batches_of_windows(count: int) -> list[slice]:
+    """Return the slices that divide `count` windows into batches of up to `WINDOWS_AT_ONCE`."""
+    return [slice(first, first + WINDOWS_AT_ONCE) for first in range(0, count, WINDOWS_AT_ONCE)]

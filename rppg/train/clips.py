@@ -14,8 +14,8 @@ from torch import Tensor
 from rppg.errors import InputError
 from rppg.models.fcus import ModelConfig
 from rppg.models.patches import pool_patches
-from rppg.signals.resample import resample, resample_frames, uniform_grid
-from rppg.signals.spans import true_spans
+from rppg.signals.resample import resample_frames, uniform_grid
+from rppg.signals.spans import visible_spans
 from rppg.train.distributed import computed_share
 from rppg.types import FaceCrops
 
@@ -112,7 +112,7 @@ def cut_clips(
     for crops in recordings:
         whole = StreamedSpan(crops, uniform_grid(crops.times_s, config.fps), config)
         patches = None if streamed else whole[:]
-        for first, end in visible_spans(crops, config.fps):
+        for first, end in visible_spans(crops.valid, crops.times_s, whole.grid_s):
             if end - first < frames:
                 continue
             offset = -first % stride  # clips start at multiples of the stride in the recording
@@ -129,12 +129,6 @@ def cut_clips(
             "with a face throughout; give longer recordings or a smaller clip_s"
         )
     return ClipSet(spans, clips, frames)
-
-
-def visible_spans(crops: FaceCrops, fps: float) -> list[tuple[int, int]]:
-    """Return the spans, on a grid of `fps` Hz, in which no frame depends on a lost one."""
-    grid_s = uniform_grid(crops.times_s, fps)
-    return true_spans(resample(crops.valid, crops.times_s, grid_s) > 1 - 1e-6)
 
 
 def _size_bytes(recordings: Sequence[FaceCrops], config: ModelConfig) -> int:

@@ -4,8 +4,6 @@ from collections.abc import Mapping
 from typing import Any
 
 from pydantic import (
-    BaseModel,
-    ConfigDict,
     Field,
     SerializerFunctionWrapHandler,
     model_serializer,
@@ -13,16 +11,11 @@ from pydantic import (
 )
 
 from rppg.estimators.pulse_score import PULSE_SCORE
+from rppg.frozen_config import FrozenConfig
 from rppg.models.fcus import ModelConfig
 
 
-class Frozen(BaseModel):
-    """A section of the configuration: immutable; unknown names are refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class ObjectiveWeights(Frozen):
+class ObjectiveWeights(FrozenConfig):
     """Weights of the objective's terms."""
 
     sparsity: float = 1.0
@@ -30,7 +23,7 @@ class ObjectiveWeights(Frozen):
     coherence: float = 0.5
 
 
-class MaskConfig(Frozen):
+class MaskConfig(FrozenConfig):
     """Gradient level: clips without a pulse give no gradient."""
 
     threshold: float = Field(
@@ -50,13 +43,13 @@ class MaskConfig(Frozen):
         return fields
 
 
-class SmoothConfig(Frozen):
+class SmoothConfig(FrozenConfig):
     """Landscape level: sharpness-aware minimisation."""
 
     rho: float = Field(0.02, ge=0)
 
 
-class ProjectConfig(Frozen):
+class ProjectConfig(FrozenConfig):
     """Feature level: the attention's response to the background beside the head is preserved."""
 
     energy: float = Field(0.5, gt=0, le=1)
@@ -64,7 +57,7 @@ class ProjectConfig(Frozen):
     observe_clips: int = Field(32, ge=1, description="clips whose background is observed")
 
 
-class TrainConfig(Frozen):
+class TrainConfig(FrozenConfig):
     """A training run. `mask`, `smooth` and `project` are switched off by None."""
 
     data: tuple[str, ...] = ("synthetic:webcam",)

@@ -10,8 +10,8 @@ from rppg.estimators.find import find_estimator
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.estimators.verified_rates import find_evidence, verify
 from rppg.evaluation import evaluate
-from rppg.signals import RateSeries
-from rppg.signals.protocol import Protocol, measure
+from rppg.signals import RateSeries, quality
+from rppg.signals.protocol import TOOLBOX, Protocol, measure
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.types import Recording
@@ -94,7 +94,7 @@ def test_nothing_is_known_without_a_rate():
 def test_windows_do_not_depend_on_how_many_are_judged_at_once(monkeypatch):
     wave = PULSE + 0.3 * noise(1)[0]
     together = find_evidence(*windows(wave), traces(), FPS)
-    monkeypatch.setattr("rppg.estimators.verified_rates.WINDOWS_AT_ONCE", 3)
+    monkeypatch.setattr("rppg.signals.windows.WINDOWS_AT_ONCE", 3)
     by_three = find_evidence(*windows(wave), traces(), FPS)
     np.testing.assert_allclose(by_three.light, together.light, rtol=1e-4)
 
@@ -107,6 +107,17 @@ def test_a_long_window_is_judged_by_its_pieces():
     rates = RateSeries(np.zeros(1), np.full(1, 20.0), np.full(1, 72.0), np.ones(1))
     found = find_evidence(rates, PULSE[None], traces(light=lamp), FPS)
     assert found.light[0] > 0.6
+
+
+@pytest.mark.parametrize("protocol", [Protocol(), replace(TOOLBOX, window_s=5, stride_s=5)])
+def test_quality_is_that_of_the_filtered_windows_with_the_evidence(protocol):
+    measured = measure(PULSE + 0.5 * noise(1)[0], protocol)
+    found = verify(measured, traces(), protocol)
+    for rates, waves in ((found.windows, measured.parts), (found.clip, measured.bvp[None])):
+        expected = quality(waves, FPS, 0.6, 3.3, evidence=rates.evidence)
+        np.testing.assert_allclose(rates.quality, expected, rtol=1e-9)
+    with pytest.raises(ValueError, match="rates without features"):
+        verify(replace(measured, clip=replace(measured.clip, features=None)), traces(), protocol)
 
 
 def test_quality_by_the_evidence():

@@ -6,13 +6,19 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rppg.signals.spans import true_spans
+from rppg.signals.spans import true_spans, visible_spans
 
 
 def test_spans_of_a_mask() -> None:
     assert true_spans([0, 1, 1, 0, 1]) == [(1, 3), (4, 5)]
     assert true_spans([]) == [] and true_spans([False] * 3) == []
     assert true_spans([True] * 3) == [(0, 3)]
+
+
+def test_a_lost_frame_takes_the_points_that_depend_on_it() -> None:
+    times_s = np.arange(5) / 10
+    grid_s = np.arange(9) / 20  # between each two frames there is a point of both
+    assert visible_spans([True, True, False, True, True], times_s, grid_s) == [(0, 3), (6, 9)]
 
 
 @given(st.lists(st.booleans(), max_size=60))

@@ -18,7 +18,7 @@ from rppg.signals import (
     sliding_windows,
     valid_share,
 )
-from rppg.signals.rates import WINDOWS_AT_ONCE
+from rppg.signals.windows import WINDOWS_AT_ONCE
 
 
 def sine(bpm: float, seconds: float = 10.0, fps: float = 30.0, phase: float = 0.0) -> np.ndarray:
