@@ -30,7 +30,7 @@ class Budget:
             choose.
         published: whether the peers are trained with their published settings, which take days.
         split: whose subjects to evaluate on.
-        steady: whether FCUS is trained with the settings for several epochs.
+        untethered: whether FCUS is trained without its tether.
     """
 
     sources: tuple[str, ...]
@@ -44,7 +44,7 @@ class Budget:
     curve_subjects: int = 10
     published: bool = False
     split: str = "test"
-    steady: bool = False
+    untethered: bool = False
 
     def trial(self, method: str, source: str = "", seed: int = 0, **changes: Any) -> Trial:
         """Return a trial of this size."""
@@ -57,7 +57,7 @@ class Budget:
             minutes=self.peer_minutes,
             published=self.published,
             split=self.split,
-            steady=self.steady,
+            untethered=self.untethered,
             test_subjects=self.test_subjects,
             curve_subjects=self.curve_subjects,
         )
@@ -104,7 +104,7 @@ def parse(
         "--published", action="store_true", default=None, help="the peers' published settings"
     )
     parser.add_argument(
-        "--steady", action="store_true", default=None, help="FCUS's settings for several epochs"
+        "--untethered", action="store_true", default=None, help="train FCUS without its tether"
     )
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument(

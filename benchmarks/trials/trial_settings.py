@@ -33,8 +33,8 @@ PEER_SETTINGS: Mapping[str, Mapping[str, Any]] = {
 """Differences from the published settings, in the peers' favour: with these they converge in
 minutes on a CPU. See `docs/how-to/train-a-peer.md`."""
 
-STEADY = {"tether": 0.02, "averaged": 0.5}
-"""FCUS's settings for several epochs."""
+UNTETHERED = {"tether": 0.0}
+"""FCUS's settings without what prevents its drift over several epochs."""
 
 ARMS: Mapping[str, str] = {
     "none": "no mask",
@@ -63,7 +63,7 @@ class Trial:
         epochs: of FCUS. A longer trial's first epochs are a shorter one's.
         subjects: number of recordings to train on.
         levels: FCUS's levels that are on.
-        steady: whether FCUS is trained with `STEADY`.
+        untethered: whether FCUS is trained with `UNTETHERED`.
         minutes: training time after which a peer is stopped.
         published: whether a peer is trained as published, without `PEER_SETTINGS`.
         split: whose subjects to evaluate on.
@@ -81,7 +81,7 @@ class Trial:
     epochs: int = 1
     subjects: int = 60
     levels: tuple[str, ...] = LEVELS
-    steady: bool = False
+    untethered: bool = False
     minutes: float = 12.0
     published: bool = False
     split: str = "test"
@@ -163,7 +163,8 @@ def train_config(trial: Trial) -> TrainConfig:
         "epochs": trial.epochs,
         "seed": trial.seed,
     }
-    return TrainConfig.model_validate({**settings, **off, **(STEADY if trial.steady else {})})
+    untethered = UNTETHERED if trial.untethered else {}
+    return TrainConfig.model_validate({**settings, **off, **untethered})
 
 
 def peer_config(trial: Trial) -> PeerConfig:

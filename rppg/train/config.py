@@ -75,11 +75,10 @@ class TrainConfig(FrozenConfig):
     lr_physics: float = Field(1e-2, gt=0, description="of ridges, choice and fusion")
     weight_decay: float = Field(0.01, ge=0)
     tether: float = Field(
-        0.0,
+        0.02,
         ge=0,
         lt=1,
-        description="share of the distance to its start that the physics moves back in a step; "
-        "0.02 for several epochs",
+        description="share of the distance to its start that the physics moves back in a step",
     )
     averaged: float = Field(
         0.0,
