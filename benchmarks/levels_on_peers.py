@@ -122,8 +122,9 @@ def main(command_line: Sequence[str] | None = None) -> None:
     )
     study = LevelsOnPeers(dict(zip(trials, finished, strict=True)), exact)
     guess = study.guess()
-    print_study(study, clips)
     verdict = describe_sinc(sinc_result, source, guess)
+    converged = has_converged(sinc_result, source, guess)
+    print_study(study, clips, sinc_result if converged else None)
     print(f"\nGuessing the middle of the domain's heart rates: MAE {guess:.2f} bpm.\n{verdict}")
     full_size = budget.seeds >= SEEDS_ASKED and clips == FULL_CLIPS
     claims = judge(study, asked=full_size)
@@ -186,7 +187,7 @@ class LevelsOnPeers:
     ) -> Values | None:
         """Return a trial's values by subject at a point; None if the training diverged."""
         result = self.result(dead, arm, seed)
-        return None if result is None else self._values(result["points"][index], metric)
+        return None if result is None else self.point_values(result["points"][index], metric)
 
     def mean(self, dead: float, arm: str, metric: str, index: int = -1) -> float:
         """Return the mean over subjects and seeds at a point."""
@@ -299,7 +300,8 @@ class LevelsOnPeers:
             for dead in SHARES
         }
 
-    def _values(self, point: Point, metric: str) -> Values:
+    def point_values(self, point: Point, metric: str) -> Values:
+        """Return the values by subject at a point of any trial."""
         targets = (self.source,)
         return by_subject(point, targets) if metric == MAE else subject_means(point, targets, SNR)
 
@@ -355,13 +357,18 @@ def _claim(
     return Claim(text, f"{effect}, corrected p {p:.3f}{note}", holds if asked else None)
 
 
+def has_converged(result: Result, source: str, guess: float) -> bool:
+    """Return whether the last point's MAE is below that of guessing."""
+    return "failed" not in result and mae(result["points"][-1], source) < guess
+
+
 def describe_sinc(result: Result, source: str, guess: float) -> str:
     """Return in a sentence SiNC's error, or that it did not converge."""
     if "failed" in result:
         return f"SiNC did not converge: {result['failed']}"
     last = result["points"][-1]
     error = mae(last, source)
-    if not error < guess:
+    if not has_converged(result, source, guess):
         return (
             f"SiNC did not converge in {last['clips']} clips: MAE {error:.2f} bpm, that of a "
             f"constant guess is {guess:.2f}; it is in no table."
@@ -369,8 +376,8 @@ def describe_sinc(result: Result, source: str, guess: float) -> str:
     return f"SiNC, no dead recordings, one seed: MAE {error:.2f} bpm after {last['clips']} clips."
 
 
-def print_study(study: LevelsOnPeers, clips: int) -> None:
-    """Print the tables."""
+def print_study(study: LevelsOnPeers, clips: int, sinc: Result | None) -> None:
+    """Print the tables; `sinc`: its trial, if it converged."""
     if study.failed:
         print(f"\n{len(study.failed)} trainings diverged: " + "; ".join(study.failed))
     for dead in sorted(study.exact):
@@ -386,6 +393,9 @@ def print_study(study: LevelsOnPeers, clips: int) -> None:
             [f"{dead:g}", arm, *(f"{study.mean(dead, arm, metric, n):.2f}" for n in range(POINTS))]
             for dead, arm in arms
         ]
+        if sinc is not None:
+            means = [_mean([study.point_values(point, metric)]) for point in sinc["points"]]
+            rows.append(["0", "plain, SiNC, one seed", *(f"{mean:.2f}" for mean in means)])
         head = ("dead", "arm", *map(str, clips_at_points(clips)))
         print_table(f"{title}: mean over seeds and subjects, by clips seen (about)", head, rows)
     rows = [
