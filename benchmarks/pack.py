@@ -16,7 +16,7 @@ from typing import Any
 from benchmarks.same_results import read_stamp
 from benchmarks.trials.key import CODE_DIGESTS, key
 from benchmarks.trials.store import NEW, Result, Store, cost_store, packed_results, trial_store
-from benchmarks.trials.trial_settings import Trial, peer_config, train_config
+from benchmarks.trials.trial_settings import PEERS, Trial, peer_config, train_config
 from rppg import atomic
 
 
@@ -88,7 +88,7 @@ def same_settings(result: Result) -> bool:
     if "trial" not in result or "config" not in result:
         return True
     trial = Trial.from_json(result["trial"])
-    config = peer_config(trial) if trial.kind == "peer" else train_config(trial)
+    config = peer_config(trial) if trial.method in PEERS else train_config(trial)
     return _agree(result["config"], config.model_dump(mode="json"))
 
 

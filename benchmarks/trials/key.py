@@ -25,6 +25,12 @@ FCUS = (
     "rppg/models",
     "rppg/train",
 )
+GRADREG_MASK = (
+    "gradreg/mask",
+    "gradreg/priors",
+    "gradreg/regularize.py",
+    "gradreg/wrapper.py",
+)
 CODE = {
     "fcus": (*EVALUATION, *FCUS),
     "contaminated": (
@@ -41,6 +47,22 @@ CODE = {
         "rppg/models",
         "rppg/peers",
         "rppg/train",
+    ),
+    "contaminated_peer": (
+        *EVALUATION,
+        "benchmarks/trials/contaminated.py",
+        "benchmarks/trials/contaminated_peer.py",
+        *GRADREG_MASK,
+        "rppg/estimators/fcus.py",
+        "rppg/estimators/overlapping_clips.py",
+        "rppg/estimators/physnet.py",
+        "rppg/estimators/pulse_score.py",
+        "rppg/models",
+        "rppg/peers",
+        "rppg/train/clips.py",
+        "rppg/train/loop.py",
+        "rppg/train/verified.py",
+        "rppg/verification",
     ),
     "classical": (
         *EVALUATION,
@@ -78,6 +100,9 @@ def key(trial: Trial) -> str:
     elif trial.kind == "peer":
         config = {**peer_config(trial).model_dump(mode="json"), "minutes": trial.minutes}
         config["curve_subjects"] = trial.curve_subjects
+    elif trial.kind == "contaminated_peer":
+        config = peer_config(trial).model_dump(mode="json", exclude={"epochs"})
+        config |= {"clips": trial.clips, "curve_subjects": trial.curve_subjects}
     elif trial.kind == "untrained":
         config = {"seed": trial.seed, "model": TrainConfig().model.model_dump(mode="json")}
     domains = [DOMAINS[name].key for name in trial.targets]

@@ -12,6 +12,7 @@ import torch
 
 from benchmarks.timed_jobs import Report, print_at_once, run_timed_jobs
 from benchmarks.trials.contaminated import run_contaminated
+from benchmarks.trials.contaminated_peer import run_contaminated_peer
 from benchmarks.trials.evaluation import run_classical
 from benchmarks.trials.fcus import run_fcus, run_untrained
 from benchmarks.trials.key import CODE_DIGESTS, key
@@ -29,6 +30,7 @@ RUN: dict[str, Callable[[Trial], Result]] = {
     "contaminated": run_contaminated,
     "untrained": run_untrained,
     "peer": run_peer,
+    "contaminated_peer": run_contaminated_peer,
     "classical": run_classical,
 }
 

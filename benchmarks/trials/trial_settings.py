@@ -36,6 +36,13 @@ minutes on a CPU. See `docs/how-to/train-a-peer.md`."""
 UNTETHERED = {"tether": 0.0}
 """FCUS's settings without what prevents its drift over several epochs."""
 
+CONTAMINATED_PEER: Mapping[str, Any] = {"lr": 1e-3, "batch_size": 4, "clip_frames": 150}
+CONTAMINATED_STRIDE = {"contrast-phys": 300, "sinc": 150}
+CONTAMINATED_FPS = 15.0
+"""Further differences in trials with an arm, of which a study needs dozens: clips of 10 s at half
+the frame rate, one (of SiNC two) of each recording in an epoch, and batches that have two clips
+left after a mask."""
+
 ARMS: Mapping[str, str] = {
     "none": "no mask",
     "old": "the former mask, by the amplitude of regions and time spans",
@@ -48,7 +55,17 @@ ARMS: Mapping[str, str] = {
 MASKED = ("old", "new", "oracle")
 """The arms with a mask."""
 
-LATER = ("arm", "dead")
+
+PEER_ARMS: Mapping[str, str] = {
+    "plain": "no level",
+    "filter": "no level, trained on the recordings whose score says pulse",
+    "mask": "a mask by the same score: the other recordings are seen, and train nothing",
+    "oracle": "a mask that keeps the living recordings, and no others",
+}
+"""The same, of a peer."""
+PEER_MASKED = ("mask", "oracle")
+
+LATER = ("arm", "dead", "clips")
 """Attributes that older trials lack, and that are left out where they say nothing."""
 
 
@@ -71,8 +88,10 @@ class Trial:
         curve_subjects: the same, at the epochs of a peer that its criterion doesn't choose:
             PhysNet is slow.
         targets: domains to evaluate on.
-        arm: one of `ARMS`, for FCUS trained on a folder that may hold recordings without a pulse.
+        arm: one of `ARMS`, for FCUS trained on a folder that may hold recordings without a pulse;
+            one of `PEER_ARMS` for a peer.
         dead: share of the training recordings without a pulse; needs an arm.
+        clips: number of clips that a peer with an arm is trained on.
     """
 
     method: str
@@ -90,26 +109,33 @@ class Trial:
     targets: tuple[str, ...] = tuple(DOMAINS)
     arm: str = ""
     dead: float = 0.0
+    clips: int = 650
 
     def __post_init__(self) -> None:
         methods = ("fcus", "untrained", *PEERS, *CLASSICAL)
         if self.method not in methods:
             raise InputError(f"no method {self.method!r}; choose one of {', '.join(methods)}")
-        if self.arm and (self.method != "fcus" or self.arm not in ARMS):
-            raise InputError(f"{self.method} has no arm {self.arm!r}; fcus has {', '.join(ARMS)}")
+        arms = {"fcus": ARMS, **dict.fromkeys(PEERS, PEER_ARMS)}.get(self.method, {})
+        if self.arm and self.arm not in arms:
+            raise InputError(
+                f"{self.method} has no arm {self.arm!r}; fcus has {', '.join(ARMS)}, a peer "
+                f"{', '.join(PEER_ARMS)}"
+            )
         if self.dead and not self.arm:
-            raise InputError(f"dead={self.dead:g} without an arm; choose one of {', '.join(ARMS)}")
+            raise InputError(
+                f"dead={self.dead:g} without an arm; choose one of {', '.join(arms or ARMS)}"
+            )
         for name in (*self.targets, *([self.source] if self.trained else [])):
             if name not in DOMAINS:
                 raise InputError(f"no domain {name!r}; choose one of {', '.join(DOMAINS)}")
 
     @property
     def kind(self) -> str:
-        """The kind of method: `fcus`, `contaminated` (FCUS with an arm), `untrained`, `peer` or
-        `classical`.
+        """The kind of method: `fcus`, `contaminated` (FCUS with an arm), `untrained`, `peer`,
+        `contaminated_peer` (a peer with an arm) or `classical`.
         """
         if self.arm:
-            return "contaminated"
+            return "contaminated" if self.method == "fcus" else "contaminated_peer"
         if self.method in ("fcus", "untrained"):
             return self.method
         return "peer" if self.method in PEERS else "classical"
@@ -117,7 +143,7 @@ class Trial:
     @property
     def trained(self) -> bool:
         """Whether the method is trained."""
-        return self.kind in ("fcus", "contaminated", "peer")
+        return self.method == "fcus" or self.method in PEERS
 
     @property
     def contamination(self) -> Variation:
@@ -137,9 +163,12 @@ class Trial:
         return " ".join(part for part in parts if part)
 
     def to_json(self) -> dict[str, Any]:
-        """Return its attributes as JSON values; `arm` and `dead` only if there is an arm."""
+        """Return its attributes as JSON values; `arm` and `dead` only if there is an arm, `clips`
+        only of a peer with one.
+        """
         values = json.loads(json.dumps(asdict(self)))
-        return values if self.arm else {k: v for k, v in values.items() if k not in LATER}
+        missing = {"contaminated": ("clips",), "contaminated_peer": ()}.get(self.kind, LATER)
+        return {k: v for k, v in values.items() if k not in missing}
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "Trial":
@@ -168,17 +197,25 @@ def train_config(trial: Trial) -> TrainConfig:
 
 
 def peer_config(trial: Trial) -> PeerConfig:
-    """Return the training configuration of a peer's trial."""
-    return PeerConfig.model_validate(
-        {
-            "method": trial.method,
-            "data": (f"synthetic:{trial.source}",),
-            "subjects": trial.subjects,
-            "seed": trial.seed,
-            "patience": PATIENCE,
-            **({} if trial.published else PEER_SETTINGS[trial.method]),
-        }
-    )
+    """Return the training configuration of a peer's trial.
+
+    With an arm, the number of epochs and the patience follow from the trial's clips instead.
+    """
+    options = trial.contamination.text
+    settings: dict[str, Any] = {
+        "method": trial.method,
+        "data": (f"synthetic:{trial.source}{f'?{options}' if options else ''}",),
+        "subjects": trial.subjects,
+        "seed": trial.seed,
+        "patience": PATIENCE,
+        **({} if trial.published else PEER_SETTINGS[trial.method]),
+    }
+    if trial.arm:
+        settings |= CONTAMINATED_PEER
+        settings |= {"patience": None, "stride_frames": CONTAMINATED_STRIDE[trial.method]}
+        settings["model"] = {**settings.get("model", {}), "fps": CONTAMINATED_FPS}
+        settings |= {"mask": {}} if trial.arm in PEER_MASKED else {}
+    return PeerConfig.model_validate(settings)
 
 
 def method_label(method: str) -> str:
