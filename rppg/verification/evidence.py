@@ -88,8 +88,7 @@ def judge(
         attention: `(B, R)` the regions' shares of the skin; None if they are equal.
         low_hz, high_hz: the pulse's band.
     """
-    hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
-    power = spectrum_at(wave, hz, fps).square().sum(-1)
+    hz, power = power_of(wave, fps, low_hz, high_hz)
     distance = (hz - hz[:, None]).abs(), (hz - 2 * hz[:, None]).abs()
     # Frequencies on a line's edge count half, so that rounding decides nothing.
     near = ((LINE_HZ - torch.minimum(*distance)) / STEP_HZ + 0.5).clamp(0, 1)  # (line, F)
@@ -106,6 +105,12 @@ def judge(
         agreement = _agreement(regions, attention, coarse, fps)
     fine = (_resample(values, len(hz)) for values in (agreement, light, motion))
     return Evidence(hz, power, share, *fine)
+
+
+def power_of(wave: Tensor, fps: float, low_hz: float, high_hz: float) -> tuple[Tensor, Tensor]:
+    """Return the frequencies `(F,)` of the evidence, and the power `(..., F)` of waves there."""
+    hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
+    return hz, spectrum_at(wave, hz, fps).square().sum(-1)
 
 
 def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float) -> Tensor:
