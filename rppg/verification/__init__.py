@@ -6,8 +6,22 @@ face (`agreement`); and neither the light on the background nor the head's motio
 without a network, so it judges the waves of any method.
 """
 
-from rppg.verification.evidence import Evidence, judge, power_of
+from rppg.verification.evidence import (
+    Evidence,
+    average_evidence,
+    join_evidence,
+    judge,
+    power_of,
+)
 from rppg.verification.gain import apply_gain
 from rppg.verification.references import References
 
-__all__ = ["Evidence", "References", "apply_gain", "judge", "power_of"]
+__all__ = [
+    "Evidence",
+    "References",
+    "apply_gain",
+    "average_evidence",
+    "join_evidence",
+    "judge",
+    "power_of",
+]

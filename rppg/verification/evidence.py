@@ -1,6 +1,7 @@
 """The evidence that a wave is a pulse, at each frequency of the band."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -19,6 +20,7 @@ LIGHT_FLOOR, MOTION_FLOOR = 3e-5, 1e-4
 """Amplitude of a reference, in its unit, at which its coherence counts half. Smaller ones are the
 sensor's noise or, in the motion, a trace of the pulse itself."""
 TINY = 1e-30
+AVERAGED = ("agreement", "light", "motion")
 
 
 @dataclass(frozen=True)
@@ -105,6 +107,29 @@ def judge(
         agreement = _agreement(regions, attention, coarse, fps)
     fine = (_resample(values, len(hz)) for values in (agreement, light, motion))
     return Evidence(hz, power, share, *fine)
+
+
+def join_evidence(parts: Sequence[Evidence]) -> Evidence:
+    """Join the evidence of several batches of waves at the same frequencies."""
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    return Evidence(parts[0].hz, *(join(name) for name in ("power", "share", *AVERAGED)))
+
+
+def average_evidence(evidence: Evidence, weights: Tensor) -> Evidence:
+    """Average the agreement, and what light and motion explain, over the clips of a recording.
+
+    In a single clip of low signal-to-noise ratio they are estimates from a few short windows. The
+    power and its share stay the clip's own, so this makes no two clips have one heart rate.
+
+    Args:
+        evidence: of N waves, `(N, F)`.
+        weights: `(N, N)`: row i has those of the clips for clip i.
+    """
+    weights = weights / weights.sum(-1, keepdim=True)
+    return replace(evidence, **{name: weights @ getattr(evidence, name) for name in AVERAGED})
 
 
 def power_of(wave: Tensor, fps: float, low_hz: float, high_hz: float) -> tuple[Tensor, Tensor]:

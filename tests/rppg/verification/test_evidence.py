@@ -6,7 +6,13 @@ import torch
 from scipy.signal import coherence
 from torch import Tensor
 
-from rppg.verification import References, apply_gain, judge
+from rppg.verification import (
+    References,
+    apply_gain,
+    average_evidence,
+    join_evidence,
+    judge,
+)
 from rppg.verification.evidence import LIGHT_FLOOR, MOTION_FLOOR
 from rppg.verification.spectra import frequencies, spectrum_at
 
@@ -125,6 +131,19 @@ def test_silence_and_short_waves_are_finite() -> None:
     short = noise(1, 60)
     quiet = References(torch.zeros(1, 1, 60), torch.zeros(1, 1, 60), torch.ones(1, 1))
     assert bool(judge(short, quiet, FPS).line.isfinite().all())
+
+
+def test_averaged_evidence_keeps_the_power_of_each_wave() -> None:
+    waves = [noise(n, 4, TIME, seed=n) for n in (1, 2)]
+    joined = join_evidence(
+        [judge(x.mean(1), expanded(references(), len(x)), FPS, regions=x) for x in waves]
+    )
+    averaged = average_evidence(joined, torch.tensor([[3.0, 1, 0], [0, 2, 0], [0, 1, 1]]))
+    assert torch.equal(averaged.power, joined.power)
+    assert torch.equal(averaged.share, joined.share)
+    first, second, third = joined.agreement
+    expected = torch.stack([0.75 * first + 0.25 * second, second, (second + third) / 2])
+    torch.testing.assert_close(averaged.agreement, expected)
 
 
 def test_the_filter_keeps_what_is_a_pulse_and_removes_what_is_explained() -> None:
