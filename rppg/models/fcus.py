@@ -226,7 +226,7 @@ class FcusNet(nn.Module):
     def line(self, output: FcusOutput) -> Tensor:
         """Return the score `(B,)` in 0..1 that a clip shows a pulse.
 
-        It is `share · gain` of `Evidence` at the frequency of the wave's peak, in the set of
+        It is that of `Evidence` at the frequency of the wave's peak, in the set of
         candidates where it is lower: a lamp's line is weak where the light is cancelled, and a line
         that cancelling has made is weak where it is not.
         """
@@ -235,7 +235,7 @@ class FcusNet(nn.Module):
         peak = power.argmax(-1)[:, None, None].expand(-1, SETS, 1)
         waves = fuse(sets, output.attention[:, None], self.fusion_power)
         evidence = self._judge(waves, sets, output.attention, output.references)
-        return (evidence.share * evidence.gain).gather(-1, peak)[..., 0].amin(1)
+        return evidence.scores.gather(-1, peak)[..., 0].amin(1)
 
     def wave(self, output: FcusOutput) -> Tensor:
         """Return the BVP `(B, T)` of the face: the fused regions, filtered by their evidence."""
