@@ -2,8 +2,8 @@
 
 A pulse has most of its power at one frequency and its double (`share`); it is in phase all over the
 face (`agreement`); and neither the light on the background nor the head's motion explains it
-(`coherence`). Everything here is computed from waves and reference traces, without a gradient and
-without a network, so it judges the waves of any method.
+(`coherence`), nor have they a line at its frequency. Everything here is computed from waves and
+reference traces, without a gradient and without a network, so it judges the waves of any method.
 """
 
 from rppg.verification.evidence import (
