@@ -11,18 +11,20 @@ from torch import Tensor
 
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
-from rppg.estimators.overlapping_clips import add_waves
+from rppg.estimators.overlapping_clips import clip_batches, clip_starts, overlap_add
 from rppg.estimators.reference_traces import ReferenceTraces, count_lights, stack_traces
 from rppg.models.fcus import FcusNet, FcusOutput, ModelConfig
 from rppg.models.patches import pool_patches
+from rppg.verification import Evidence, apply_gain, average_evidence, join_evidence
 
 
 @dataclass(frozen=True)
 class FcusEstimator:
     """An estimator that applies the network to overlapping clips of a recording.
 
-    The clips are as long as those of the training and overlap by half. Their outputs, in AC/DC
-    units, are added with Hann weights.
+    The clips are as long as those of the training and overlap by half. The evidence that filters a
+    clip's wave is averaged over the clips that begin at most a clip's length before or after it.
+    The outputs, in AC/DC units, are added with Hann weights.
 
     Attributes:
         net: the network.
@@ -40,7 +42,7 @@ class FcusEstimator:
         Raises:
             InputError: frames with another number of channels than the network's.
         """
-        return self._add(frames, fps, self.net.wave)
+        return self._estimate(frames, fps)[0]
 
     def with_references(
         self, frames: NDArray[np.float32], fps: float
@@ -50,11 +52,7 @@ class FcusEstimator:
         Raises:
             InputError: as a call.
         """
-
-        def stack(output: FcusOutput) -> Tensor:
-            return torch.cat([self.net.wave(output)[:, None], stack_traces(output)], 1)
-
-        rows = self._add(frames, fps, stack)
+        rows = self._estimate(frames, fps, stack_traces)
         return rows[0], ReferenceTraces(rows[1:].astype(np.float32), count_lights(self.net.config))
 
     def at_rate(self, fps: float) -> "FcusEstimator":
@@ -63,10 +61,36 @@ class FcusEstimator:
         net.config = self.net.config.model_copy(update={"fps": fps})
         return replace(self, net=net)
 
-    def _add(
-        self, frames: NDArray[np.float32], fps: float, rows_of: Callable[[FcusOutput], Tensor]
+    def _estimate(
+        self,
+        frames: NDArray[np.float32],
+        fps: float,
+        traces_of: Callable[[FcusOutput], Tensor] | None = None,
     ) -> NDArray[np.float64]:
-        """Overlap-add what `rows_of` makes of the network's output, `(B, ..., T)`."""
+        """Return rows `(1 + N, T)`: the BVP, and the N traces of the network's outputs."""
+        patches = self._patches(frames, fps)
+        length = min(round(self.clip_s * fps), len(patches))
+        starts = clip_starts(len(patches), length)
+        device = self.net.fusion_power.device
+        waves: list[Tensor] = []
+        evidence: list[Evidence] = []
+        traces: list[Tensor] = []
+        with torch.inference_mode():
+            for clips in clip_batches(patches, starts, length, self.batch):
+                output = self.net(clips.to(device))
+                waves.append(self.net.fuse(output))
+                evidence.append(self.net.verify(output, waves[-1]))
+                if traces_of is not None:
+                    traces.append(traces_of(output).cpu())
+            near = torch.from_numpy(np.abs(starts[:, None] - starts) <= length).to(waves[0])
+            averaged = average_evidence(join_evidence(evidence), near)
+            rows = apply_gain(torch.cat(waves), averaged, fps)[:, None].cpu()
+            if traces:
+                rows = torch.cat([rows, torch.cat(traces)], 1)
+        return overlap_add(rows.double().numpy(), starts, len(patches))
+
+    def _patches(self, frames: NDArray[np.float32], fps: float) -> Tensor:
+        """Check frames `(T, S, S, C)` and pool them to patches `(T, C, G, G)`."""
         config = self.net.config
         if fps != config.fps:
             raise ValueError(f"frames at {fps} Hz; this network needs {config.fps} Hz: resample")
@@ -76,14 +100,7 @@ class FcusEstimator:
                 f"{config.spectral_channels}; choose a network with as many spectral channels"
             )
         pixels = torch.from_numpy(np.ascontiguousarray(frames, dtype=np.float32))
-        patches = pool_patches(pixels.permute(0, 3, 1, 2)[None], config.grid)[0]
-        device = self.net.fusion_power.device
-
-        def waves_of(clips: Tensor) -> NDArray[np.float64]:
-            return np.asarray(rows_of(self.net(clips.to(device))).double().cpu().numpy())
-
-        with torch.inference_mode():
-            return add_waves(patches, round(self.clip_s * fps), self.batch, waves_of)
+        return pool_patches(pixels.permute(0, 3, 1, 2)[None], config.grid)[0]
 
 
 def untrained(config: ModelConfig | None = None, seed: int = 0) -> FcusEstimator:

@@ -192,10 +192,10 @@ class FcusTrainer:
 def _gather(output: FcusOutput, clips: int) -> FcusOutput:
     """Return the output of all ranks for the batch."""
     r = output.references
-    parts = (output.regions, output.attention, output.choice, output.sets)
-    regions, attention, choice, sets = (distributed.gather(part, clips) for part in parts)
+    parts = (output.regions, output.attention, output.choice, output.candidates)
+    regions, attention, choice, candidates = (distributed.gather(part, clips) for part in parts)
     references = [distributed.gather(part, clips) for part in (r.light, r.motion, r.seen)]
-    return FcusOutput(regions, attention, choice, sets, References(*references))
+    return FcusOutput(regions, attention, choice, candidates, References(*references))
 
 
 def _gradient(net: FcusNet) -> Tensor:

@@ -1,10 +1,12 @@
 """The evidence that a wave is a pulse, at each frequency of the band."""
 
-from dataclasses import dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
+from torch.nn.functional import avg_pool1d, interpolate, max_pool1d, pad
 
 from rppg.verification.references import References
 from rppg.verification.spectra import frequencies, short_time_spectrum, spectrum_at
@@ -18,7 +20,19 @@ reference of slightly different rates, or a short disturbance, don't agree by ch
 LIGHT_FLOOR, MOTION_FLOOR = 3e-5, 1e-4
 """Amplitude of a reference, in its unit, at which its coherence counts half. Smaller ones are the
 sensor's noise or, in the motion, a trace of the pulse itself."""
+NEAR_HZ = 0.05
+"""Distance at which a reference's line counts: the wave may peak a little beside it."""
+LIGHT_LINE, MOTION_LINE = 20.0, 12.0
+"""Power of a reference over its typical power at which its line counts half. The highest of a
+noise's peaks reaches about six."""
+LIGHT_SPAN_HZ = 0.6
+"""Half width of the band of the light's typical power: daylight is redder than a lamp's flicker.
+The motion's is the whole band."""
+MOVING = 1e-3
+"""Amplitude of the motion, as a share of the crop's side, from which its lines count. A head that
+nods with the pulse moves less."""
 TINY = 1e-30
+AVERAGED = ("agreement", "light", "motion")
 
 
 @dataclass(frozen=True)
@@ -32,6 +46,8 @@ class Evidence:
         agreement: of the regions: 1 if all are in phase, 1 / R if their phases are random.
         light: squared coherence with the background trace that explains the wave best.
         motion: the same with the head's motion.
+        reference_line: how far light or motion have a line of their own. A wave from which they
+            were cancelled may have lost its coherence with them, but keeps their frequency.
     """
 
     hz: Tensor
@@ -40,11 +56,13 @@ class Evidence:
     agreement: Tensor
     light: Tensor
     motion: Tensor
+    reference_line: Tensor
 
     @property
     def gain(self) -> Tensor:
         """The share of the power at each frequency that is a pulse's, as of a Wiener filter."""
-        return self.agreement * (1 - torch.maximum(self.light, self.motion))
+        explained = torch.maximum(self.light, self.motion)
+        return self.agreement * (1 - explained)
 
     @property
     def peak(self) -> Tensor:
@@ -62,8 +80,13 @@ class Evidence:
 
     @property
     def line(self) -> Tensor:
-        """The score `(...)` in 0..1: `share · gain` at the strongest frequency."""
-        return self.at_peak(self.share * self.gain)
+        """The score `(...)` in 0..1: that of the strongest frequency."""
+        return self.at_peak(self.scores)
+
+    @property
+    def scores(self) -> Tensor:
+        """`share · gain` of each frequency, less where light or motion have a line."""
+        return self.share * self.gain * (1 - self.reference_line)
 
 
 @torch.no_grad()
@@ -88,8 +111,7 @@ def judge(
         attention: `(B, R)` the regions' shares of the skin; None if they are equal.
         low_hz, high_hz: the pulse's band.
     """
-    hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
-    power = spectrum_at(wave, hz, fps).square().sum(-1)
+    hz, power = power_of(wave, fps, low_hz, high_hz)
     distance = (hz - hz[:, None]).abs(), (hz - 2 * hz[:, None]).abs()
     # Frequencies on a line's edge count half, so that rounding decides nothing.
     near = ((LINE_HZ - torch.minimum(*distance)) / STEP_HZ + 0.5).clamp(0, 1)  # (line, F)
@@ -105,7 +127,38 @@ def judge(
     else:
         agreement = _agreement(regions, attention, coarse, fps)
     fine = (_resample(values, len(hz)) for values in (agreement, light, motion))
-    return Evidence(hz, power, share, *fine)
+    beside = _between(_lines(references, hz, fps), power.ndim).expand_as(power)
+    return Evidence(hz, power, share, *fine, beside)
+
+
+def join_evidence(parts: Sequence[Evidence]) -> Evidence:
+    """Join the evidence of several batches of waves at the same frequencies."""
+
+    def join(name: str) -> Tensor:
+        return torch.cat([getattr(part, name) for part in parts])
+
+    names = [field.name for field in fields(Evidence) if field.name != "hz"]
+    return replace(parts[0], **{name: join(name) for name in names})
+
+
+def average_evidence(evidence: Evidence, weights: Tensor) -> Evidence:
+    """Average the agreement, and what light and motion explain, over the clips of a recording.
+
+    In a single clip of low signal-to-noise ratio they are estimates from a few short windows. The
+    power and its share stay the clip's own, so this makes no two clips have one heart rate.
+
+    Args:
+        evidence: of N waves, `(N, F)`.
+        weights: `(N, N)`: row i has those of the clips for clip i.
+    """
+    weights = weights / weights.sum(-1, keepdim=True)
+    return replace(evidence, **{name: weights @ getattr(evidence, name) for name in AVERAGED})
+
+
+def power_of(wave: Tensor, fps: float, low_hz: float, high_hz: float) -> tuple[Tensor, Tensor]:
+    """Return the frequencies `(F,)` of the evidence, and the power `(..., F)` of waves there."""
+    hz = frequencies(low_hz, high_hz, STEP_HZ, wave)
+    return hz, spectrum_at(wave, hz, fps).square().sum(-1)
 
 
 def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float) -> Tensor:
@@ -146,6 +199,34 @@ def _explained(
     both = spectrum.square().sum((-1, -2)).unsqueeze(-2) * there.square().sum((-1, -2))
     heard = _between(power / (power + floor**2), spectrum.ndim - 1, keep=2)
     return heard * cross / both.clamp(min=TINY)
+
+
+def _lines(references: References, hz: Tensor, fps: float) -> Tensor:
+    """Return how far any reference has a line at the frequencies, `(B, F)` in 0..1."""
+    light = _line(references.light, LIGHT_LINE, LIGHT_FLOOR, LIGHT_SPAN_HZ, hz, fps)
+    light = (light * references.seen[..., None]).amax(1)
+    motion = _line(references.motion, MOTION_LINE, MOVING, None, hz, fps).amax(1)
+    return torch.maximum(light, motion)
+
+
+def _line(
+    references: Tensor, half: float, floor: float, span_hz: float | None, hz: Tensor, fps: float
+) -> Tensor:
+    """Return how far each of the references `(B, M, T)` has a line: `(B, M, F)` in 0..1.
+
+    It is c² / (c² + half²) of a contrast c, the power over the geometric mean of the powers within
+    `span_hz`, or of all. Lines of less power than `floor²` fade out.
+    """
+    power = spectrum_at(references, hz, fps).square().sum(-1)
+    level = (power + TINY).log()
+    if span_hz is None:
+        typical = level.mean(-1, keepdim=True)
+    else:
+        span = min(round(span_hz / STEP_HZ), level.shape[-1] - 1)
+        typical = avg_pool1d(pad(level, (span, span), mode="reflect"), 2 * span + 1, 1)
+    line = torch.sigmoid(2 * (level - typical - math.log(half))) * power / (power + floor**2)
+    near = round(NEAR_HZ / STEP_HZ)
+    return max_pool1d(line, 2 * near + 1, 1, near)
 
 
 def _between(x: Tensor, ndim: int, keep: int = 1) -> Tensor:

@@ -216,6 +216,18 @@ def test_an_estimate_of_a_whole_recording_is_as_long_and_has_no_seams() -> None:
     np.testing.assert_allclose(one_by_one, bvp, atol=1e-6)
 
 
+def test_a_clip_is_filtered_by_the_evidence_of_its_neighbours_alone() -> None:
+    estimator = FcusEstimator(untrained().net, clip_s=5.0)
+    frames = skin_clip(frames=900)[0].permute(0, 2, 3, 1).numpy()
+    expected = estimator(frames, 30.0)[:75]  # in a single clip, whose neighbours end at 300
+    noise = np.random.default_rng(0).normal(0, 5, frames.shape).astype(np.float32)
+    far, near = frames.copy(), frames.copy()
+    far[300:] += noise[300:]
+    near[150:300] += noise[150:300]
+    np.testing.assert_allclose(estimator(far, 30.0)[:75], expected, atol=1e-7)
+    assert np.abs(estimator(near, 30.0)[:75] - expected).max() > 0.1 * np.std(expected)
+
+
 def test_another_frame_rate_is_refused() -> None:
     with pytest.raises(ValueError, match=r"25.*30.*resample"):
         untrained()(np.ones((100, 36, 36, 3), np.float32), 25.0)

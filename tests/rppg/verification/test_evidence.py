@@ -6,7 +6,13 @@ import torch
 from scipy.signal import coherence
 from torch import Tensor
 
-from rppg.verification import References, apply_gain, judge
+from rppg.verification import (
+    References,
+    apply_gain,
+    average_evidence,
+    join_evidence,
+    judge,
+)
 from rppg.verification.evidence import LIGHT_FLOOR, MOTION_FLOOR
 from rppg.verification.spectra import frequencies, spectrum_at
 
@@ -74,9 +80,28 @@ def test_what_follows_a_reference_is_explained_by_it(kind: str) -> None:
         evidence = judge(wave, references(**{kind: level * floor * same}), FPS)
         found = float(evidence.at_peak(getattr(evidence, kind)))
         assert found == pytest.approx(expected, abs=0.06)
-        assert float(evidence.line) == pytest.approx(1 - found, abs=0.06)
+        assert float(evidence.at_peak(evidence.gain)) == pytest.approx(1 - found, abs=0.06)
+        assert float(evidence.line) <= 1 - found + 0.06
     other = judge(wave, references(**{kind: 100 * floor * sine(2.3).expand(1, 2, -1)}), FPS)
     assert float(other.line) > 0.8
+
+
+@pytest.mark.parametrize(("kind", "level"), [("light", 1e-3), ("motion", 1e-2)])
+def test_a_line_of_a_reference_lowers_the_score_of_a_wave_that_is_not_coherent(
+    kind: str, level: float
+) -> None:
+    random_phase = torch.cat([sine(1.5, phase, 75) for phase in (0.0, 2.5, 1.0, 4.0)])
+    wave = 0.003 * random_phase[None]
+    line = level * torch.stack([0.1 * noise(TIME), sine(1.5, 0.8)])[None]
+    alone = judge(wave, references(), FPS)
+    beside = judge(wave, references(**{kind: line}), FPS)
+    assert float(beside.at_peak(getattr(beside, kind))) < 0.6
+    assert float(beside.line) < 0.05 * float(alone.line)
+    # A reference without a line, or with one at another frequency or below the floor, changes
+    # little.
+    for other in (level * noise(1, 2, TIME, seed=3), 1e-3 * line, level * sine(2.2)[None, None]):
+        found = judge(wave, references(**{kind: other}), FPS)
+        assert float(found.at_peak(found.reference_line)) < 0.1
 
 
 def test_the_coherence_is_that_of_scipy() -> None:
@@ -125,6 +150,19 @@ def test_silence_and_short_waves_are_finite() -> None:
     short = noise(1, 60)
     quiet = References(torch.zeros(1, 1, 60), torch.zeros(1, 1, 60), torch.ones(1, 1))
     assert bool(judge(short, quiet, FPS).line.isfinite().all())
+
+
+def test_averaged_evidence_keeps_the_power_of_each_wave() -> None:
+    waves = [noise(n, 4, TIME, seed=n) for n in (1, 2)]
+    joined = join_evidence(
+        [judge(x.mean(1), expanded(references(), len(x)), FPS, regions=x) for x in waves]
+    )
+    averaged = average_evidence(joined, torch.tensor([[3.0, 1, 0], [0, 2, 0], [0, 1, 1]]))
+    assert torch.equal(averaged.power, joined.power)
+    assert torch.equal(averaged.share, joined.share)
+    first, second, third = joined.agreement
+    expected = torch.stack([0.75 * first + 0.25 * second, second, (second + third) / 2])
+    torch.testing.assert_close(averaged.agreement, expected)
 
 
 def test_the_filter_keeps_what_is_a_pulse_and_removes_what_is_explained() -> None:
