@@ -42,7 +42,8 @@ def main(command_line: Sequence[str] | None = None) -> None:
     for video, true_bpm in truths.items():
         crops = read_crops(options.folder / video, full_frame=True)
         for name, estimator in methods.items():
-            rows[name].append(describe(video, true_bpm, predict_crops(crops, estimator)))
+            found = predict_crops(crops, estimator, full_frame=True)
+            rows[name].append(describe(video, true_bpm, found))
     print_table(
         "Heart rate of each video in bpm (quality)",
         ("video", "oximeter", *METHODS),

@@ -189,17 +189,31 @@ def predict(
         start_s=start_s,
         duration_s=duration_s,
     )
-    return _predict(pieces, estimator or load_estimator())
+    return _predict(pieces, estimator, full_frame=full_frame)
 
 
-def predict_crops(crops: FaceCrops, estimator: Estimator | None = None) -> Prediction:
-    """Measure the pulse in face crops, with the filter and spectrum of the default protocol."""
-    return _predict(iter([crops]), estimator or load_estimator())
+def predict_crops(
+    crops: FaceCrops, estimator: Estimator | None = None, *, full_frame: bool = False
+) -> Prediction:
+    """Measure the pulse in face crops, with the filter and spectrum of the default protocol.
+
+    Args:
+        crops: of a recording.
+        estimator: see `predict`.
+        full_frame: the face fills the crops, which then have no background.
+    """
+    return _predict(iter([crops]), estimator, full_frame=full_frame)
 
 
-def _predict(pieces: Iterator[FaceCrops], estimator: Estimator) -> Prediction:
+def _predict(
+    pieces: Iterator[FaceCrops], estimator: Estimator | None, *, full_frame: bool
+) -> Prediction:
     protocol = Protocol()
+    estimator = estimator or load_estimator()
     reference = None if isinstance(estimator, FcusEstimator) else reference_estimator()
+    if full_frame:
+        estimator = estimator.of_skin() if isinstance(estimator, FcusEstimator) else estimator
+        reference = reference and reference.of_skin()
     estimated = estimate(pieces, estimator, protocol.fps, reference)
     started = time.perf_counter()
     grid_s = estimated.grid_s

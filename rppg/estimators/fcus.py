@@ -55,6 +55,15 @@ class FcusEstimator:
         rows = self._estimate(frames, fps, stack_traces)
         return rows[0], ReferenceTraces(rows[1:].astype(np.float32), count_lights(self.net.config))
 
+    def of_skin(self) -> "FcusEstimator":
+        """Return the same network for frames that skin fills: it takes no skin for a wall.
+
+        A wall beside the face is a reference for the light; skin would cancel its own pulse.
+        """
+        net = copy.copy(self.net)
+        net.walls = False
+        return replace(self, net=net)
+
     def at_rate(self, fps: float) -> "FcusEstimator":
         """Return the same network at another frame rate: it has no learned kernel over time."""
         net = copy.copy(self.net)

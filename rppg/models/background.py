@@ -2,7 +2,7 @@
 
 Bare skin beside the face (a shoulder, a hand, a second person) has a pulse: as a reference it would
 cancel that of the face. So patches that have the face's colour are left out, unless hardly any
-other is left: then it is a wall of that colour.
+other is left: then it is a wall of that colour, or the frame is filled by skin.
 """
 
 import torch
@@ -17,13 +17,16 @@ WALL, WALL_SOFTNESS = 0.15, 0.03
 """Share of patches of another colour under which the background is a wall, and its softness."""
 
 
-def background_traces(traces: Tensor, mean: Tensor, masks: Tensor) -> tuple[Tensor, Tensor]:
+def background_traces(
+    traces: Tensor, mean: Tensor, masks: Tensor, *, walls: bool = True
+) -> tuple[Tensor, Tensor]:
     """Average the background's patches on each side of the head.
 
     Args:
         traces: `(B, P, C, T)` band-limited traces, AC/DC units.
         mean: `(B, C, G, G)` mean frame, in patches.
         masks: `(M, P)` the patches of each side.
+        walls: whether a background of the face's colour is a wall; else it is skin.
 
     Returns:
         Traces `(B, M, C, T)`, and how much background they are made of, `(B, M)` in 0..1.
@@ -31,7 +34,8 @@ def background_traces(traces: Tensor, mean: Tensor, masks: Tensor) -> tuple[Tens
     skin = skin_likeness(mean)
     background = masks.sum(0)
     other = ((1 - skin) * background).sum(-1, keepdim=True) / background.sum()
-    skin = skin * torch.sigmoid((other - WALL) / WALL_SOFTNESS)
+    if walls:
+        skin = skin * torch.sigmoid((other - WALL) / WALL_SOFTNESS)
     weights = masks * (1 - skin)[:, None]
     mass = weights.sum(-1)
     least = LEAST * masks.sum(-1)

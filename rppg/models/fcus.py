@@ -98,6 +98,7 @@ class FcusNet(nn.Module):
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
+        self.walls = True  # a background of the face's colour is a wall, not skin
         self.attention = SharedAttention(config.grid, config.width)
         self.log_motion_floor = nn.Parameter(torch.tensor(math.log(5e-4)))
         self.log_cancel_ridge = nn.Parameter(torch.tensor(math.log(0.1)))
@@ -139,7 +140,7 @@ class FcusNet(nn.Module):
         mass = weights.sum(-1)
         weights = weights / mass.clamp(min=1e-6)[..., None]
         x = torch.einsum("brp,bpct->brct", weights, traces)
-        light, seen = background_traces(traces, mean, self.background)
+        light, seen = background_traces(traces, mean, self.background, walls=self.walls)
         motion = apparent_motion(traces, mean)
         references = References(
             light.flatten(1, 2), motion, seen.repeat_interleave(light.shape[2], 1)

@@ -126,9 +126,9 @@ def judge(
         agreement = torch.ones_like(light)
     else:
         agreement = _agreement(regions, attention, coarse, fps)
-    fine = (_resample(values, len(hz)) for values in (agreement, light, motion))
-    beside = _between(_lines(references, hz, fps), power.ndim).expand_as(power)
-    return Evidence(hz, power, share, *fine, beside)
+    agreement, light, motion = (_resample(x, len(hz)) for x in (agreement, light, motion))
+    reference_line = _between(_lines(references, hz, fps), power.ndim).expand_as(power)
+    return Evidence(hz, power, share, agreement, light, motion, reference_line)
 
 
 def join_evidence(parts: Sequence[Evidence]) -> Evidence:

@@ -573,7 +573,9 @@ def test_convergence_without_peers_and_without_a_tether(tmp_path, capsys):
     """The whole program: what it trains with, and that it asks nothing of peers."""
     size = ["--quick", "--seeds", "1", "--subjects", "3", "--test-subjects", "1"]
     out = tmp_path / "found.json"
-    convergence.main([*size, "--untethered", "--peers", "--trials", str(tmp_path), "--out", str(out)])
+    convergence.main(
+        [*size, "--untethered", "--peers", "--trials", str(tmp_path), "--out", str(out)]
+    )
     found = json.loads(out.read_text())
     assert found["peers"] == [] and found["reached"] == {}
     assert not any("peer" in claim["claim"] for claim in found["claims"])

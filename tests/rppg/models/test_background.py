@@ -44,3 +44,11 @@ def test_a_wall_of_the_colour_of_skin_is_still_a_reference() -> None:
     traces, seen = background_traces(lamp, portrait(SKIN), masks)
     assert float(seen.min()) > 0.9
     torch.testing.assert_close(traces, lamp[:, :3] * seen[:, :, None, None])
+
+
+def test_a_frame_filled_by_skin_has_no_background() -> None:
+    masks = background_patches(GRID).flatten(1)
+    blood = torch.sin(torch.arange(60) / 4).expand(1, GRID * GRID, 3, 60)
+    traces, seen = background_traces(blood, portrait(SKIN), masks, walls=False)
+    assert float(seen.max()) < 0.15
+    assert float(traces.abs().max()) < 0.15
