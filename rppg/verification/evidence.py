@@ -23,14 +23,14 @@ sensor's noise or, in the motion, a trace of the pulse itself."""
 NEAR_HZ = 0.05
 """Distance at which a reference's line counts: the wave may peak a little beside it."""
 LIGHT_LINE, MOTION_LINE = 20.0, 12.0
-"""Power of a reference over its typical power at which its line counts half. The highest of a
-noise's peaks reaches about six."""
+"""Power of a reference over its typical power at which its line counts half. The highest
+peak of noise is about seven."""
 LIGHT_SPAN_HZ = 0.6
 """Half width of the band of the light's typical power: daylight is redder than a lamp's flicker.
 The motion's is the whole band."""
 MOVING = 1e-3
-"""Amplitude of the motion, as a share of the crop's side, from which its lines count. A head that
-nods with the pulse moves less."""
+"""Amplitude of the motion, as a share of the crop's side, at which its lines count half. Smaller
+ones may be the head's own nod with the pulse."""
 TINY = 1e-30
 AVERAGED = ("agreement", "light", "motion")
 
@@ -126,9 +126,9 @@ def judge(
         agreement = torch.ones_like(light)
     else:
         agreement = _agreement(regions, attention, coarse, fps)
-    fine = (_resample(values, len(hz)) for values in (agreement, light, motion))
+    agreement, light, motion = (_resample(x, len(hz)) for x in (agreement, light, motion))
     beside = _between(_lines(references, hz, fps), power.ndim).expand_as(power)
-    return Evidence(hz, power, share, *fine, beside)
+    return Evidence(hz, power, share, agreement, light, motion, beside)
 
 
 def join_evidence(parts: Sequence[Evidence]) -> Evidence:
