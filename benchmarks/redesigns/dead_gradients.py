@@ -22,7 +22,7 @@ class GradientProjector(gradreg.OptimizerWrapper):
 
     def __init__(self, optimizer: torch.optim.Optimizer) -> None:
         super().__init__(optimizer)
-        self.basis: Tensor | None = None
+        self.directions: Tensor | None = None
         self._before: list[Tensor] = []
 
     def avoid(self, gradients: Tensor) -> None:
@@ -34,21 +34,21 @@ class GradientProjector(gradreg.OptimizerWrapper):
         length = rows.norm(dim=1)
         usable = (length > 0) & length.isfinite()
         rows = rows[usable] / length[usable, None]
-        _, values, directions = torch.linalg.svd(rows, full_matrices=False)
-        self.basis = directions[values > 1e-6].T
+        _, values, rights = torch.linalg.svd(rows, full_matrices=False)
+        self.directions = rights[values > 1e-6].T
 
     def before_update(self) -> None:
         """Copy the parameters."""
-        if self.basis is not None:
+        if self.directions is not None:
             self._before = [p.detach().clone() for p in self.parameters]
 
     def after_update(self) -> None:
         """Remove the unwanted directions from the change that the base optimizer made."""
-        if self.basis is None:
+        if self.directions is None:
             return
         changes = zip(self.parameters, self._before, strict=True)
         update = torch.cat([(p - old).flatten() for p, old in changes]).double()
-        update -= self.basis @ (self.basis.T @ update)
+        update -= self.directions @ (self.directions.T @ update)
         parts = update.split([p.numel() for p in self.parameters])
         for p, old, part in zip(self.parameters, self._before, parts, strict=True):
             p.copy_(old + part.view_as(p).to(p.dtype))

@@ -11,7 +11,6 @@ from torch import Tensor
 from benchmarks.redesigns.arms import ARMS, DEAD_BATCH, DEAD_RECORDINGS, Arm
 from benchmarks.redesigns.evaluation import Subjects, evaluate
 from benchmarks.redesigns.training import train
-from gradreg.running_statistics import unchanged_statistics
 from rppg.estimators.physnet import PeerEstimator
 from rppg.models.physnet import PhysNet, PhysNetConfig
 from rppg.peers.batches import peer_batches
@@ -106,10 +105,7 @@ def training_spans(
 
 
 def dead_losses(net: PhysNet, source: str, config: PeerConfig) -> Callable[[], Tensor]:
-    """Return a function whose every call is the loss of the next batch of dead clips.
-
-    BatchNorm's running statistics stay as they are.
-    """
+    """Return a function whose every call is the loss of the next batch of dead clips."""
     own = config.model_copy(update={"batch_size": DEAD_BATCH})
     spans = training_spans(source, DEAD_RECORDINGS, own.model, Variation(dead=1.0))
     drawn = endless_batches(spans, own)
@@ -117,10 +113,7 @@ def dead_losses(net: PhysNet, source: str, config: PeerConfig) -> Callable[[], T
 
     def loss() -> Tensor:
         clips = next(drawn).clips
-        with (
-            unchanged_statistics(net),
-            torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"),
-        ):
+        with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
             waves = net(clips)
         return contrast_loss(waves.float(), FPS, config.contrast, generator)["loss"]
 

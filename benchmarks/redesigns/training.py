@@ -10,6 +10,7 @@ from torch import Tensor, nn
 import gradreg
 from benchmarks.redesigns.arms import DEAD_BATCHES, REFRESH_STEPS, Arm
 from benchmarks.redesigns.dead_gradients import GradientProjector
+from gradreg.running_statistics import unchanged_statistics
 
 Smoother = gradreg.PerturbationSmoother | gradreg.OnePassSmoother
 
@@ -43,7 +44,9 @@ def train(trainer: Any, arm: Arm, dead_loss: Callable[[], Tensor] | None = None)
                 group["lr"] = rate * falling(step, steps)
         if arm.dead_gradients and step % REFRESH_STEPS == 0:
             assert dead_loss is not None
-            trainer.optimizer.avoid(gradients(trainer.optimizer.parameters, dead_loss))
+            with unchanged_statistics(trainer.net):  # BatchNorm's
+                found = gradients(trainer.optimizer.parameters, dead_loss)
+            trainer.optimizer.avoid(found)
         row = trainer.step(batch)
         if not math.isfinite(row["loss"]):
             raise FloatingPointError(f"the loss is {row['loss']} at step {step}")
@@ -80,7 +83,7 @@ def find_level(optimizer: Any, kind: Any) -> Any:
 def rank(optimizer: Any, net: nn.Module) -> int:
     """Return the number of protected directions, over the layers of a projector."""
     if isinstance(optimizer, GradientProjector):
-        return 0 if optimizer.basis is None else optimizer.basis.shape[1]
+        return 0 if optimizer.directions is None else optimizer.directions.shape[1]
     projector = find_level(optimizer, gradreg.NullSpaceProjector)
     if projector is None:
         return 0
