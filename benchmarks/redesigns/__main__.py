@@ -12,6 +12,8 @@ an interrupted program continues; delete it after a change of the code.
 - `dead_gradients`: updates stay out of the span of the gradients of clips without a pulse, at
   batches of 8. Control: batches of 8 without.
 
+The arm `untrained` takes part in no comparison; it is for scale.
+
 Metrics, written before any run:
 
 - SNR in dB and absolute error in bpm of 10 s windows, validation subjects only, as means over a

@@ -16,6 +16,7 @@ class Arm:
         project: what the projector's basis is of: `noise` (the background), `contrastive` (the
             background where it dominates the face), or None without a projector.
         dead_gradients: whether updates stay out of the span of the gradients of dead clips.
+        trained: whether it is trained at all.
     """
 
     batch_size: int = 4
@@ -23,9 +24,11 @@ class Arm:
     late_rho: bool = False
     project: Literal["noise", "contrastive"] | None = None
     dead_gradients: bool = False
+    trained: bool = True
 
 
 ARMS: Mapping[str, Arm] = {
+    "untrained": Arm(trained=False),
     "plain": Arm(),
     "projector": Arm(project="noise"),
     "contrastive": Arm(project="contrastive"),

@@ -30,6 +30,8 @@ def train(trainer: Any, arm: Arm, dead_loss: Callable[[], Tensor] | None = None)
     Raises:
         FloatingPointError: the loss is not finite.
     """
+    if not arm.trained:
+        return {"steps": 0, "rank": 0}
     steps = trainer.steps_per_epoch
     if arm.late_rho:
         delay(find_level(trainer.optimizer, Smoother), steps // 2)

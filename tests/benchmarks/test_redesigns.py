@@ -59,6 +59,8 @@ def test_the_late_smoother_climbs_in_the_second_half_only_while_the_rate_falls()
     constant = Line()
     train(constant, Arm())
     assert constant.rates == [0.1] * 4
+    assert train(constant, Arm(trained=False))["steps"] == 0
+    assert len(constant.rates) == 4
 
 
 def test_updates_stay_out_of_the_span_of_the_dead_gradients():
