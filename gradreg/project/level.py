@@ -47,7 +47,10 @@ class NullSpaceProjector(OptimizerWrapper):
     `release`: the response may only shrink. Each output unit's response to the noise subspace, the
     row :math:`r = (W U)_i`, may in one step become c·r with 0 ≤ c ≤ 1 and nothing else. A is the
     row's change to the nearest such point. So for every noise vector no unit responds more
-    strongly than before, nor with the opposite sign.
+    strongly than before, nor with the opposite sign. Nor does it to a signal in the same subspace:
+    a layer whose noise spans the signal can only lose it. Whether it does is known only where the
+    signal is observed as well, so the projector warns, once, if `release` projects a layer without
+    that.
 
     Layers are `Linear`, `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d`. Other parameters are added
     with `protect`, for instance an `Embedding`'s weight, or `MultiheadAttention`'s:
@@ -154,6 +157,7 @@ class NullSpaceProjector(OptimizerWrapper):
         self._since_refresh: int | None = None  # steps; None before the first refresh
         self._stale = False  # whether something was observed since
         self._idle = 0
+        self._warned_of_release = False
         self._pending: list[PendingChange] = []
 
     # ---- Observe --------------------------------------------------------------------------------
@@ -319,6 +323,8 @@ class NullSpaceProjector(OptimizerWrapper):
                 tensors = weight.with_bias(parameter)
                 before = [local(t.detach()).clone() for t in tensors]
                 self._pending.append(PendingChange(weight, tensors, before, strength))
+        if self.mode == "release":
+            self._warn_of_unknown_signal()
         if self._pending and any(group.get("differentiable") for group in self.param_groups):
             raise RuntimeError(
                 "NullSpaceProjector expects an optimizer without differentiable=True, found "
@@ -385,6 +391,26 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"NullSpaceProjector has made {IDLE_STEPS} steps and projected nothing, since no "
                 "noise was observed: run the model inside `with opt.observe_noise():`, or call "
                 "opt.protect(...)",
+                stacklevel=2,
+            )
+
+    def _warn_of_unknown_signal(self) -> None:
+        """Warn once if a layer's response may only shrink, and could be that to the signal."""
+        if self._warned_of_release:
+            return
+        projected = {pending.weight for pending in self._pending}
+        layers = [
+            self._layers.describe(parameter)
+            for parameter, weight in self._weights.items()
+            if weight in projected and weight.dim is None and weight.signal is None
+        ]
+        if layers:
+            self._warned_of_release = True
+            warnings.warn(
+                f"NullSpaceProjector in mode 'release' has observed noise but no signal at "
+                f"{', '.join(layers)}: if their noise spans the signal too, the response to it can "
+                "only shrink and training loses it; run the model on the signal inside `with "
+                "opt.observe_signal():`, leave these layers out with exclude=, or use 'freeze'",
                 stacklevel=2,
             )
 

@@ -350,3 +350,71 @@ def test_a_projector_that_never_projects_says_so_once():
     busy = NullSpaceProjector(sgd([w]), None)
     busy.protect(w, torch.ones(1, 2))
     assert steps(busy, 2 * IDLE_STEPS) == []
+
+
+# ---- Release ----------------------------------------------------------------------------------
+
+
+def warnings_of_steps(opt, model, n=2):
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        for _ in range(n):
+            opt.zero_grad()
+            model(torch.randn(4, 3)).square().sum().backward()
+            opt.step()
+    return [str(c.message) for c in caught]
+
+
+def observed(mode="release", signal=False, **options):
+    """Return a net of two layers, and its projector, which has observed noise."""
+    model = nn.Sequential(nn.Linear(3, 3), nn.Tanh(), nn.Linear(3, 2))
+    opt = NullSpaceProjector(sgd(model.parameters()), model, mode=mode, **options)
+    with opt.observe_noise():
+        model(torch.eye(3)[:1])
+    if signal:
+        with opt.observe_signal():
+            model(torch.eye(3)[1:])
+    return model, opt
+
+
+def test_release_without_a_signal_warns_once_and_names_the_layers():
+    model, opt = observed()
+    [message] = warnings_of_steps(opt, model)
+    assert "layer '0', the weight of layer '2'" in message
+    assert "observe_signal" in message
+    model, opt = observed(exclude=["0"])
+    [message] = warnings_of_steps(opt, model)
+    assert "'2'" in message
+    assert "'0'" not in message
+
+
+def test_release_warns_of_nothing_that_it_can_know_or_leaves_alone():
+    for options in ({"mode": "freeze"}, {"signal": True}, {"strength": 0.0}):
+        model, opt = observed(**options)
+        assert warnings_of_steps(opt, model) == []
+    model = nn.Linear(3, 2, bias=False)
+    opt = NullSpaceProjector(sgd(model.parameters()), None, mode="release")
+    opt.protect(model.weight, torch.eye(3)[:1])  # chosen by hand, and can't be compared
+    assert warnings_of_steps(opt, model) == []
+
+
+@pytest.mark.parametrize("signal", [False, True])
+def test_release_takes_a_signal_inside_the_noise_away_unless_it_is_observed(signal):
+    """Noise along one axis, to which the signal is added ten times as strong."""
+    torch.manual_seed(0)
+    layer = nn.Linear(2, 1, bias=False)
+    opt = NullSpaceProjector(sgd(layer.parameters()), layer, mode="release", energy=1.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with opt.observe_noise():
+            layer(torch.tensor([[1.0, 0.0]]))
+        if signal:
+            with opt.observe_signal():
+                layer(torch.tensor([[10.0, 0.0]]))
+        before = layer.weight[0, 0].item()
+        for _ in range(20):
+            opt.zero_grad()
+            (layer(torch.tensor([[1.0, 0.0]])) - 5).square().sum().backward()
+            opt.step()
+    learnt = layer.weight[0, 0].item()
+    assert (learnt == pytest.approx(5, abs=0.1)) if signal else abs(learnt) <= abs(before)
