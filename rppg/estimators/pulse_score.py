@@ -15,7 +15,7 @@ from rppg.signals.spans import visible_spans
 from rppg.types import FaceCrops
 from rppg.video.threads import one_thread
 
-PULSE_SCORE = 0.05
+PULSE_SCORE = 0.04
 """Score from which a recording counts as one with a pulse."""
 CLIP_S = 10.0
 BATCH = 4

@@ -14,6 +14,7 @@ import torch
 
 import gradreg
 from rppg.errors import InputError
+from rppg.estimators.pulse_score import PULSE_SCORE
 from rppg.models.physnet import PhysNet
 from rppg.peers.batches import peer_batches
 from rppg.peers.clips import cut_background, find_spans
@@ -450,7 +451,7 @@ def test_the_command_switches_a_peers_levels(
     assert made["levels"] == [] and "Levels: none" in made["printed"]
     made = command("--mask", "--project", toml=small + "[project]\nobserve_clips = 1\n")
     assert made["levels"] == ["mask", "project"]
-    assert made["config"]["mask"] == {"threshold": 0.05}
+    assert made["config"]["mask"] == {"threshold": PULSE_SCORE}
     assert made["config"]["project"]["observe_clips"] == 1
     assert "Levels: mask, project" in made["printed"]
     assert "Mask: rejected 0 of 2 recordings; 0 steps skipped" in made["printed"]
@@ -463,4 +464,4 @@ def test_the_command_switches_the_levels_of_fcus(command: Command) -> None:
     small = "subjects = 2\nstride_s = 10\n[smooth]\nrho = 0.01\n"
     made = command("--mask", "--smooth", "--no-project", toml=small)
     assert made["config"]["smooth"] == {"rho": 0.01}
-    assert made["config"]["mask"]["threshold"] == 0.05 and made["config"]["project"] is None
+    assert made["config"]["mask"]["threshold"] == PULSE_SCORE and made["config"]["project"] is None

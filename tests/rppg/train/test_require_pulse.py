@@ -70,7 +70,7 @@ def test_a_required_pulse_leaves_out_what_has_none(
     for name in DEAD:
         reason = result.skipped[f"{dataset}: {name}"]
         assert reason.startswith(f"{name}: no pulse found: score 0.0")
-        assert reason.endswith(", below 0.05")
+        assert reason.endswith(", below 0.04")
     (data,) = result.provenance["data"]
     assert data["left_out"] == DEAD and data["recordings"] == 2
     assert result.provenance["config"]["require_pulse"] is True
@@ -314,4 +314,4 @@ def test_the_option_and_the_file_require_it(
     assert made[0]["run"] == made[1]["run"]
     ((name, reason),) = made[0]["skipped"].items()
     assert name.endswith("lab-0")
-    assert reason == "lab-0: no pulse found: score 0.0120, below 0.05"
+    assert reason == "lab-0: no pulse found: score 0.0120, below 0.04"
