@@ -19,10 +19,11 @@ from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import Interval, Point, coverage, guess_mae, mean_mae
 from benchmarks.study.transfer import TARGETS, Columns, TransferTable
 from benchmarks.trials.store import Result, run_all, trial_store
+from benchmarks.trials.trial_settings import FILTERED
 from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
-CLASSICAL = ("green", "ica", "omit", "chrom", "chrom+skin", "pos", "pos+skin")
+CLASSICAL = ("green", "ica", "omit", "chrom", "chrom+skin", "pos", "pos+skin", *FILTERED)
 HARD = ("wild", "mobile")
 EASY = ("lab", "webcam")
 QUICK = Budget(

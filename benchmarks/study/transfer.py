@@ -20,12 +20,12 @@ from benchmarks.study.statistics import (
 )
 from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.store import Result
-from benchmarks.trials.trial_settings import method_label
+from benchmarks.trials.trial_settings import FILTERED, method_label
 from rppg.synthetic.domains import DOMAINS
 
 TARGETS = tuple(DOMAINS)
 
-WITH_CONTINUITY = ("chrom+skin", "pos+skin", "untrained", "fcus")
+WITH_CONTINUITY = ("chrom+skin", "pos+skin", *FILTERED, "untrained", "fcus")
 """Methods that have a further row, with continuity between their windows."""
 
 Columns = dict[str, dict[str, float]]

@@ -70,6 +70,14 @@ CODE = {
         "rppg/estimators/find.py",
         "rppg/methods",
     ),
+    "filtered": (
+        *EVALUATION,
+        "benchmarks/trials/filtered.py",
+        "rppg/estimators",
+        "rppg/methods",
+        "rppg/models",
+        "rppg/verification",
+    ),
     "epoch_cost": ("benchmarks/trials/epoch_cost.py", *FCUS),
 }
 """The files and folders that results of each kind depend on. The synthetic domains aren't among

@@ -15,6 +15,7 @@ from benchmarks.trials.contaminated import run_contaminated
 from benchmarks.trials.contaminated_peer import run_contaminated_peer
 from benchmarks.trials.evaluation import run_classical
 from benchmarks.trials.fcus import run_fcus, run_untrained
+from benchmarks.trials.filtered import run_filtered
 from benchmarks.trials.key import CODE_DIGESTS, key
 from benchmarks.trials.peer import run_peer
 from benchmarks.trials.trial_settings import Trial
@@ -32,6 +33,7 @@ RUN: dict[str, Callable[[Trial], Result]] = {
     "peer": run_peer,
     "contaminated_peer": run_contaminated_peer,
     "classical": run_classical,
+    "filtered": run_filtered,
 }
 
 COMMITTED = Path("docs/results")

@@ -16,6 +16,9 @@ from rppg.train.config import TrainConfig
 LEVELS = ("mask", "smooth", "project")
 PEERS = ("sinc", "contrast-phys")
 CLASSICAL = (*METHODS, *(name + SKIN for name in METHODS))
+FILTERED_SUFFIX = "+verified"
+FILTERED = tuple(name + FILTERED_SUFFIX for name in ("chrom+skin", "pos+skin"))
+"""Classical methods whose wave is filtered by verification."""
 
 PATIENCE = 5
 """Epochs without a better criterion after which a peer's training stops."""
@@ -74,7 +77,7 @@ class Trial:
     """One unit of work. Attributes that name no method apply to all.
 
     Attributes:
-        method: `fcus`, `untrained`, one of `PEERS`, or one of `CLASSICAL`.
+        method: `fcus`, `untrained`, one of `PEERS`, of `CLASSICAL` or of `FILTERED`.
         source: the domain to train on; "" for a method that isn't trained.
         seed: of the training.
         epochs: of FCUS. A longer trial's first epochs are a shorter one's.
@@ -112,7 +115,7 @@ class Trial:
     clips: int = 650
 
     def __post_init__(self) -> None:
-        methods = ("fcus", "untrained", *PEERS, *CLASSICAL)
+        methods = ("fcus", "untrained", *PEERS, *CLASSICAL, *FILTERED)
         if self.method not in methods:
             raise InputError(f"no method {self.method!r}; choose one of {', '.join(methods)}")
         arms = {"fcus": ARMS, **dict.fromkeys(PEERS, PEER_ARMS)}.get(self.method, {})
@@ -132,12 +135,14 @@ class Trial:
     @property
     def kind(self) -> str:
         """The kind of method: `fcus`, `contaminated` (FCUS with an arm), `untrained`, `peer`,
-        `contaminated_peer` (a peer with an arm) or `classical`.
+        `contaminated_peer` (a peer with an arm), `classical` or `filtered`.
         """
         if self.arm:
             return "contaminated" if self.method == "fcus" else "contaminated_peer"
         if self.method in ("fcus", "untrained"):
             return self.method
+        if self.method in FILTERED:
+            return "filtered"
         return "peer" if self.method in PEERS else "classical"
 
     @property
@@ -219,6 +224,8 @@ def peer_config(trial: Trial) -> PeerConfig:
 
 
 def method_label(method: str) -> str:
-    """Return a classical method's name in tables: `POS`, `POS, skin mask`."""
+    """Return a classical method's name in tables: `POS`, `POS, skin mask, verified`."""
+    if method.endswith(FILTERED_SUFFIX):
+        return method_label(method.removesuffix(FILTERED_SUFFIX)) + ", verified"
     name = method.removesuffix(SKIN).upper()
     return f"{name}, skin mask" if method.endswith(SKIN) else name
