@@ -92,13 +92,9 @@ def test_another_camera() -> None:
         assert_shown(shown, flat(cells))
 
 
-@pytest.mark.parametrize(
-    ("heading", "name"),
-    [("Is one epoch enough?", "convergence"), ("Several epochs", "convergence_steady")],
-)
-def test_epochs(heading: str, name: str) -> None:
-    curves = load(name)["curves"]
-    for epoch, shown in table(heading).items():
+def test_epochs() -> None:
+    curves = load("convergence")["curves"]
+    for epoch, shown in table("Is one epoch enough?").items():
         index = 0 if epoch == "untrained" else int(epoch)
         points = [curves[source][index] for source in ("webcam", "mobile", "wild")]
         cells = [spread(point["mae_bpm"]) for point in points]
