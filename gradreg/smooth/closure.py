@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 from torch import Tensor
@@ -14,8 +16,9 @@ def require_new_gradients(closure: Closure, params: Sequence[Tensor]) -> Closure
     """Return the closure with a check that it replaces the gradients that were there before.
 
     Some trainers pass a closure that adds to them (they accumulate micro-batches, with only the
-    last one in the closure) or doesn't touch them (they call backward themselves). The check
-    needs no host synchronisation.
+    last one in the closure) or doesn't touch them (they call backward themselves). The last
+    micro-batch may use a part of the model only, so every parameter is watched. The check needs
+    a host synchronisation only where it can't rule that out otherwise.
 
     Args:
         closure: zeroes, runs forward and backward, returns the loss.
@@ -27,27 +30,25 @@ def require_new_gradients(closure: Closure, params: Sequence[Tensor]) -> Closure
 
     def checked() -> Any:
         before = {p: (p.grad, p.grad._version) for p in params if p.grad is not None}
-        added: list[Tensor] = []
+        kept: list[Tensor] = []  # for each gradient that is added to: whether it isn't zero
 
-        def compare(parameter: Tensor) -> None:
-            # Accumulating in place increments the old tensor's version once, zeroing once more.
+        def is_unchanged(parameter: Tensor) -> bool:
             gradient, version = before[parameter]
-            if parameter.grad is gradient and gradient._version <= version + 1:
-                added.append(parameter)
+            return parameter.grad is gradient and gradient._version == version
 
-        # It is enough to watch one parameter.
-        watched = next((p for p in before if p.is_leaf and p.requires_grad), None)
-        handle = None if watched is None else watched.register_post_accumulate_grad_hook(compare)
-        try:
+        def before_adding(parameter: Tensor, _: Tensor) -> None:
+            if is_unchanged(parameter):  # or zeroed by `grad.data.zero_()`, which leaves no trace
+                kept.append(before[parameter][0].any())
+
+        with ExitStack() as stack:
+            for p in before:
+                if p.is_leaf and p.requires_grad:
+                    stack.callback(p.register_hook(partial(before_adding, p)).remove)
             loss = closure()
-        finally:
-            if handle is not None:
-                handle.remove()
-        untouched = bool(before) and all(
-            p.grad is gradient and gradient._version == version
-            for p, (gradient, version) in before.items()
-        )
-        if added or untouched:
+        untouched = bool(before) and all(map(is_unchanged, before))
+        if untouched:
+            kept = [gradient.any() for gradient, _ in before.values()]
+        if any(map(bool, kept)):
             raise RuntimeError(
                 "PerturbationSmoother expects a closure that zeroes the gradients, then runs "
                 "forward and backward over all micro-batches, found one that "

@@ -405,3 +405,95 @@ def test_a_compiled_model_is_not_compiled_again_at_every_step(lab):
             warm = len(compilations)
     assert len(compilations) == warm
     assert lab.same(lab.state_of(model, opt), lab.state_of(plain_model, other))
+
+
+class Branches(nn.Module):
+    """Two kinds of input that share a head; a micro-batch may hold one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.text, self.head = nn.Linear(4, 4), nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, image=None, text=None):
+        parts = [
+            branch(x) for branch, x in ((self.image, image), (self.text, text)) if x is not None
+        ]
+        return self.head(sum(parts)).square().mean()
+
+
+@pytest.mark.parametrize("last", ["text", "image"])
+@pytest.mark.parametrize("set_to_none", [True, False])
+def test_the_last_micro_batch_may_leave_out_any_branch_and_is_an_error_all_the_same(
+    last, set_to_none
+):
+    torch.manual_seed(0)
+    model = Branches()
+    opt = PerturbationSmoother(torch.optim.SGD(model.parameters(), lr=0.1), 0.05)
+    inputs = {"image": torch.randn(5, 4), "text": torch.randn(5, 3)}
+    opt.zero_grad(set_to_none)
+    (model(**inputs) / 2).backward()
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def last_alone():
+        (model(**{last: inputs[last]}) / 2).backward()
+
+    with pytest.raises(RuntimeError, match=r"adds to the gradients.*OnePassSmoother"):
+        opt.step(last_alone)
+    assert all(map(torch.equal, before, model.parameters()))
+    for p in model.parameters():
+        assert not p._backward_hooks
+
+    def closure():
+        opt.zero_grad(set_to_none)
+        last_alone()
+        last_alone()
+
+    for _ in range(2):
+        opt.step(closure)
+
+
+@pytest.mark.parametrize("zero", ["grad.data", "grad.detach()", "grad in no_grad"])
+def test_gradients_may_be_zeroed_in_any_way(zero):
+    w, opt = plain()
+    other, reference = plain()
+
+    def closure():
+        if w.grad is not None:
+            if zero == "grad.data":
+                w.grad.data.zero_()
+            elif zero == "grad.detach()":
+                w.grad.detach().zero_()
+            else:
+                with torch.no_grad():
+                    w.grad.zero_()
+        (w**3).sum().backward()
+        (w**2).sum().backward()
+
+    def usual():
+        reference.zero_grad()
+        (other**3).sum().backward()
+        (other**2).sum().backward()
+
+    for _ in range(3):
+        opt.step(closure)
+        reference.step(usual)
+    assert torch.equal(w, other)
+
+
+@pytest.mark.parametrize("perturbation", [None, gradreg.Friendly()])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_model_converted_in_mid_training_trains_on(every, perturbation):
+    model = nn.Linear(4, 2)
+    opt = PerturbationSmoother(
+        torch.optim.SGD(model.parameters(), lr=0.01), 0.1, perturbation, every=every
+    )
+
+    def closure():
+        opt.zero_grad()
+        model(torch.ones(3, 4, dtype=model.weight.dtype)).square().sum().backward()
+
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        model.to(dtype)
+        for _ in range(3):
+            opt.step(closure)
+        assert model.weight.isfinite().all()
