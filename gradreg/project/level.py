@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -344,6 +344,37 @@ class NullSpaceProjector(OptimizerWrapper):
     def end_step(self) -> None:
         """Free the copies."""
         self._pending = []
+
+    def eval(self) -> None:
+        """Let the base optimizer put the weights to evaluate into the model; noise is kept."""
+        self._exchange_weights(super().eval)
+
+    def train(self) -> None:
+        """Let the base optimizer put the weights to train on into the model; noise is kept."""
+        self._exchange_weights(super().train)
+
+    @torch.no_grad()
+    def _exchange_weights(self, exchange: Callable[[], None]) -> None:
+        """Keep the response to noise while a schedule-free base optimizer exchanges the weights.
+
+        Its two sets of weights differ along noise, since only one of them is projected in a step.
+        """
+        if not hasattr(self.base, "eval"):
+            exchange()
+            return
+        with self.unperturbed():
+            self._refresh()
+            strengths = self._strengths()
+            changes = [
+                PendingChange(weight, tensors, [local(t.detach()).clone() for t in tensors], 1.0)
+                for parameter, weight in self._weights.items()
+                if weight.basis.shape[-1] and strengths.get(parameter, 0.0) > 0
+                for tensors in [weight.with_bias(parameter)]
+            ]
+        exchange()
+        with self.unperturbed():
+            for change in changes:
+                project_change(change, "freeze")
 
     @torch.no_grad()
     def clear(self) -> None:
