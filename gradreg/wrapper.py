@@ -166,7 +166,7 @@ def _runs_hooks(optimizer: Optimizer) -> bool:
 
 
 @cache
-def _signature_of_step(kind: Any) -> inspect.Signature:
+def _signature_of_step(kind: type[Optimizer]) -> inspect.Signature:
     return inspect.signature(kind.step)
 
 
@@ -175,7 +175,7 @@ def _check_arguments(
 ) -> None:
     """Raise a TypeError where the base optimizer's step can't be called like this."""
     name = type(base).__name__
-    signature = _signature_of_step(type(base))
+    signature = _signature_of_step(type(base))  # type: ignore[arg-type]
     parameter = signature.parameters.get("closure")
     if closure is None and parameter is not None and parameter.default is parameter.empty:
         raise TypeError(

@@ -60,6 +60,11 @@ class NullSpaceProjector(OptimizerWrapper):
     add up, so keep the weights in float32 (with autocast) where that matters. A param group's own
     `"projection_strength"` entry replaces `strength` for its parameters (0 switches it off).
 
+    A schedule-free base optimizer trains on other weights than it evaluates. Its `eval()` and
+    `train()`, called on a wrapper, keep the response to noise as well, in both modes at the full
+    strength. What changes weights elsewhere, such as the base optimizer's own `eval()`, is not
+    projected.
+
     Under `torch.distributed` the observations of all processes are summed, and all use the bases
     of the first: every process must then observe and protect in the same order. `fully_shard` the
     model before building the projector.
@@ -165,15 +170,15 @@ class NullSpaceProjector(OptimizerWrapper):
     def observe_noise(self, mask: Tensor | None = None) -> Any:
         """Return a context in which the layers' inputs are observed as noise.
 
-        Run the eager model inside. The pass changes no gradient, running statistic or random
-        state. If it raises, nothing is learnt from it.
+        Run the eager model inside. The pass changes no gradient, buffer or random state. If it
+        raises, nothing is learnt from it.
 
         Args:
             mask: which batch entries are noise, (batch,), boolean or weights. If a layer's first
                 dimension is a multiple of that, each entry's rows must be consecutive.
 
         Raises:
-            RuntimeError: on exit, if no layer ran.
+            RuntimeError: the optimizer trains no covered layer; on exit, if none ran.
         """
         return self._observe("noise", mask)
 
@@ -187,6 +192,14 @@ class NullSpaceProjector(OptimizerWrapper):
 
     @contextmanager
     def _observe(self, kind: Kind, mask: Tensor | None) -> Iterator[None]:
+        if not self._layers.by_name:
+            raise RuntimeError(
+                f"observe_{kind}() has no layer to watch: none of the {len(self.parameters)} "
+                "parameters of the optimizer is the weight of a layer that the projector covers. "
+                "Where only affine parameters of normalisation layers are trained, the layers' "
+                "responses to noise don't change: leave the projector out (project=None). Give it "
+                "the model, if it has none; cover other parameters by protect()"
+            )
         with observed_features(
             self._layers,
             self._summary_of_layer,

@@ -35,7 +35,8 @@ class OnePassSmoother(OptimizerWrapper):
     `step` itself. The first step is the base optimizer's own, and so is each with rho = 0.
 
     To evaluate, to save a model for use, or to write to the weights, call `opt.eval()` and later
-    `opt.train()`, or use `with opt.unperturbed():`. To resume later, save model and optimizer
+    `opt.train()`, or use `with opt.unperturbed():`. These reach the levels inside, too, and the
+    first two a schedule-free base optimizer. To resume later, save model and optimizer
     together, in either state. A state saved with clean weights loads in eval mode: call
     `opt.train()` when both are loaded.
 

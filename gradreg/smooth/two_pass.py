@@ -62,9 +62,10 @@ class PerturbationSmoother(OptimizerWrapper):
     be Adadelta's). At 0 they are not perturbed.
 
     The closure zeroes the gradients and covers the whole batch, including all micro-batches of an
-    accumulation. `step()` without a closure is an error, also between two k-th steps: use
-    `OnePassSmoother`. A gradient that isn't finite perturbs nothing, so that the base optimizer
-    receives what it would receive without a smoother; with a `GradScaler` the step is skipped.
+    accumulation. It must not draw the batch itself: each pass would have another. `step()` without
+    a closure is an error, also between two k-th steps: use `OnePassSmoother`. A gradient that
+    isn't finite perturbs nothing, so that the base optimizer receives what it would receive
+    without a smoother; with a `GradScaler` the step is skipped.
 
     Under `DistributedDataParallel` the base optimizer's gradient is always the average over the
     processes. By default SAM climbs along the averaged gradient too, so that the trajectory is
