@@ -37,10 +37,9 @@ def unchanged_statistics(model: nn.Module | None = None) -> Iterator[None]:
 
 
 def _compiles() -> bool:
-    """Return whether `torch.compile` has compiled anything in this process."""
-    return "torch._dynamo" in sys.modules and bool(
-        torch._dynamo.utils.counters["frames"].get("total")
-    )
+    """Return whether there is code in this process that `torch.compile` has compiled."""
+    dynamo: Any = sys.modules.get("torch._dynamo.convert_frame")
+    return dynamo is not None and any(code() for code in dynamo.output_codes.seen)
 
 
 class _SavedBuffers:

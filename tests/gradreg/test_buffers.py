@@ -10,6 +10,13 @@ from torch.nn.utils import parametrizations
 import gradreg
 
 
+@pytest.fixture(autouse=True)
+def _nothing_compiled():
+    torch._dynamo.reset()
+    yield
+    torch._dynamo.reset()
+
+
 class Queue(nn.Module):
     """A layer with buffers of other names, written to, replaced, resized and added."""
 
@@ -104,6 +111,27 @@ def test_the_statistics_of_a_second_network_move_once_a_step(known):
     for steps in (1, 2):
         opt.step(closure_of(opt, student, teacher))
         assert student[1].num_batches_tracked == teacher[1].num_batches_tracked == steps
+
+
+@pytest.mark.parametrize("listed", [True, False])
+def test_beside_a_compiled_network_a_second_one_is_listed(listed):
+    """Hooks would have the first compiled again, so none are registered."""
+    graphs = []
+
+    def backend(graph, _):
+        graphs.append(graph)
+        return graph.forward
+
+    student = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8))
+    teacher = copy.deepcopy(student)
+    known = nn.ModuleList([student, teacher]) if listed else student
+    opt = gradreg.regularize(torch.optim.SGD(student.parameters(), lr=0.1), known, smooth=0.05)
+    compiled = torch.compile(student, backend=backend)
+    for steps in (1, 2):
+        opt.step(closure_of(opt, compiled, teacher))
+        assert student[1].num_batches_tracked == steps
+        assert teacher[1].num_batches_tracked == steps or not listed
+    assert len(graphs) == 1
 
 
 def test_buffers_passed_to_functional_call_do_not_stay_in_the_model():
