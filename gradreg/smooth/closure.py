@@ -30,24 +30,33 @@ def require_new_gradients(closure: Closure, params: Sequence[Tensor]) -> Closure
 
     def checked() -> Any:
         before = {p: (p.grad, p.grad._version) for p in params if p.grad is not None}
-        kept: list[Tensor] = []  # for each gradient that is added to: whether it isn't zero
+        nonzero: dict[Tensor, Tensor] = {}  # of gradients still there when another was computed
 
         def is_unchanged(parameter: Tensor) -> bool:
             gradient, version = before[parameter]
             return parameter.grad is gradient and gradient._version == version
 
-        def before_adding(parameter: Tensor, _: Tensor) -> None:
+        def computed(parameter: Tensor, _: Tensor) -> None:
+            gradient = before[parameter][0]
             if is_unchanged(parameter):  # or zeroed by `grad.data.zero_()`, which leaves no trace
-                kept.append(before[parameter][0].any())
+                nonzero[parameter] = _is_nonzero(gradient)
+            elif parameter in nonzero:  # added to or, after `torch.autograd.grad`, zeroed in place
+                nonzero[parameter] = nonzero[parameter] & _is_nonzero(gradient)
 
         with ExitStack() as stack:
             for p in before:
                 if p.is_leaf and p.requires_grad:
-                    stack.callback(p.register_hook(partial(before_adding, p)).remove)
+                    stack.callback(p.register_hook(partial(computed, p)).remove)
             loss = closure()
         untouched = bool(before) and all(map(is_unchanged, before))
         if untouched:
-            kept = [gradient.any() for gradient, _ in before.values()]
+            kept = [_is_nonzero(gradient) for gradient, _ in before.values()]
+        else:
+            kept = [
+                flag & _is_nonzero(before[p][0])
+                for p, flag in nonzero.items()
+                if p.grad is before[p][0] and not is_unchanged(p)  # added to, or zeroed later on
+            ]
         if any(map(bool, kept)):
             raise RuntimeError(
                 "PerturbationSmoother expects a closure that zeroes the gradients, then runs "
@@ -59,3 +68,8 @@ def require_new_gradients(closure: Closure, params: Sequence[Tensor]) -> Closure
         return loss
 
     return checked
+
+
+def _is_nonzero(gradient: Tensor) -> Tensor:
+    """Return whether any entry isn't zero, as a tensor: without a host synchronisation."""
+    return (gradient._values() if gradient.is_sparse else gradient).any()

@@ -423,8 +423,9 @@ class Branches(nn.Module):
 
 @pytest.mark.parametrize("last", ["text", "image"])
 @pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("batches", [1, 2])
 def test_the_last_micro_batch_may_leave_out_any_branch_and_is_an_error_all_the_same(
-    last, set_to_none
+    last, set_to_none, batches
 ):
     torch.manual_seed(0)
     model = Branches()
@@ -435,7 +436,8 @@ def test_the_last_micro_batch_may_leave_out_any_branch_and_is_an_error_all_the_s
     before = [p.detach().clone() for p in model.parameters()]
 
     def last_alone():
-        (model(**{last: inputs[last]}) / 2).backward()
+        for _ in range(batches):
+            (model(**{last: inputs[last]}) / 2).backward()
 
     with pytest.raises(RuntimeError, match=r"adds to the gradients.*OnePassSmoother"):
         opt.step(last_alone)
@@ -445,7 +447,6 @@ def test_the_last_micro_batch_may_leave_out_any_branch_and_is_an_error_all_the_s
 
     def closure():
         opt.zero_grad(set_to_none)
-        last_alone()
         last_alone()
 
     for _ in range(2):
@@ -480,6 +481,36 @@ def test_gradients_may_be_zeroed_in_any_way(zero):
     assert torch.equal(w, other)
 
 
+def test_a_gradient_that_is_only_computed_before_zeroing_is_not_added():
+    """As for a gradient penalty; what is done afterwards is still noticed."""
+    w, opt = plain()
+
+    def closure(zero=True):
+        (gradient,) = torch.autograd.grad((w**3).sum(), w, create_graph=True)
+        if zero:
+            opt.zero_grad()
+        (gradient.square().sum() + (w**2).sum()).backward()
+
+    def by_hand():
+        (w.grad,) = torch.autograd.grad((w**3).sum(), w)
+
+    def of_another():
+        torch.autograd.grad((w**3).sum(), w)
+        opt.zero_grad(set_to_none=False)
+
+    def zeroed_in_place():
+        torch.autograd.grad((w**3).sum(), w)
+        opt.zero_grad(set_to_none=False)
+        (w**2).sum().backward()
+        (w**2).sum().backward()
+
+    for each in (closure, by_hand, by_hand, of_another, zeroed_in_place, zeroed_in_place, closure):
+        opt.step(each)
+    closure()
+    with pytest.raises(RuntimeError, match="adds to the gradients"):
+        opt.step(lambda: closure(zero=False))
+
+
 @pytest.mark.parametrize("perturbation", [None, gradreg.Friendly()])
 @pytest.mark.parametrize("every", [1, 2])
 def test_a_model_converted_in_mid_training_trains_on(every, perturbation):
@@ -497,3 +528,28 @@ def test_a_model_converted_in_mid_training_trains_on(every, perturbation):
         for _ in range(3):
             opt.step(closure)
         assert model.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["sparse", "complex"])
+def test_gradients_of_other_kinds_are_watched_too(kind):
+    if kind == "sparse":
+        layer = nn.Embedding(5, 2, sparse=True)
+        groups = [
+            {"params": layer.parameters(), "perturbation_rho": 0.0},
+            {"params": [head := nn.Parameter(torch.ones(2))]},
+        ]
+    else:
+        head = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+        groups = [{"params": [head]}]
+    opt = PerturbationSmoother(torch.optim.SGD(groups, lr=0.1), 0.05)
+
+    def closure(zero=True):
+        if zero:
+            opt.zero_grad()
+        features = layer(torch.tensor([1, 2])) if kind == "sparse" else torch.ones(2)
+        (features * head).abs().square().sum().backward()
+
+    opt.step(closure)
+    opt.step(closure)
+    with pytest.raises(RuntimeError, match="adds to the gradients"):
+        opt.step(lambda: closure(zero=False))
