@@ -97,11 +97,14 @@ class Forwarding:
         with self.unperturbed():
             clear()
 
-    # Trainers call the following on any optimizer that has them. A chain in which no level
-    # implements them does nothing.
+    # Trainers call the following on any optimizer that has them. They reach every level, and the
+    # base optimizer if it has them; a chain without either does nothing.
 
     def eval(self) -> None:
-        """Put the weights to evaluate and save into the model; see `OnePassSmoother.eval`."""
+        """Put the weights to evaluate and save into the model; see `OnePassSmoother.eval`.
+
+        A schedule-free base optimizer puts its averaged weights there.
+        """
         if hasattr(self.inner, "eval"):  # a wrapper, or a schedule-free optimizer
             self.inner.eval()
 
@@ -111,7 +114,10 @@ class Forwarding:
             self.inner.train()
 
     def unperturbed(self) -> AbstractContextManager[None]:
-        """Put the clean weights into the model; see `OnePassSmoother.unperturbed`."""
+        """Put the clean weights into the model; see `OnePassSmoother.unperturbed`.
+
+        A schedule-free base optimizer stays in its mode: evaluate between `eval()` and `train()`.
+        """
         if isinstance(self.inner, Forwarding):
             return self.inner.unperturbed()
         return nullcontext()

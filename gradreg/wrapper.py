@@ -4,7 +4,8 @@ A level (mask, smoother, projector) subclasses `OptimizerWrapper` and overrides 
 below, never `step`. One step:
 
     outermost.step(closure) -> ... -> innermost.step -> base.step(one `_Step` object)
-        the base optimizer calls that object as its closure, which runs
+        the base optimizer calls that object as its closure (without a closure, a step pre-hook
+        calls it, and the base optimizer is given none either), which runs
             1. `evaluate`       of each level, innermost around outermost, around the closure
             2. `accept`         of each level; if one returns False, there is no update
             3. `before_update`  parameters are clean, the gradient is final
@@ -21,10 +22,11 @@ gradients and a learning rate of 0. The levels take no part in that step.
 
 from __future__ import annotations
 
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import torch
@@ -50,8 +52,16 @@ class _SkippedError(Exception):
 class _Step:
     """A step in progress, which the base optimizer calls as its closure."""
 
-    def __init__(self, owner: OptimizerWrapper, closure: Closure | None, scaler: Any) -> None:
+    def __init__(
+        self,
+        owner: OptimizerWrapper,
+        closure: Closure | None,
+        scaler: Any,
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> None:
         self.owner, self.closure = owner, closure
+        self.args, self.kwargs = args, kwargs  # of the base optimizer's step, besides the closure
         self.scaler = scaler if scaler is not None and scaler.is_enabled() else None
         self.creates_state = closure is None and _creates_state(owner)
         self.levels: list[OptimizerWrapper] = []  # outermost first
@@ -63,6 +73,21 @@ class _Step:
             self.levels.append(level)
             level._step_in_progress = True
             level.begin_step(self.scaler)
+
+    def update(self, base: Optimizer) -> Any:
+        """Make the base optimizer's step, which calls this object before it updates."""
+        if self.closure is not None or not _runs_hooks(base):
+            return base.step(self, *self.args, **self.kwargs)
+        handle = base.register_step_pre_hook(self._before_step)  # the last: after the caller's
+        try:
+            return base.step(*(None, *self.args) if self.args else (), **self.kwargs)
+        finally:
+            handle.remove()
+
+    @torch.no_grad()
+    def _before_step(self, *_: Any) -> None:
+        if not self.accepted:  # a subclass' step that calls its parent's runs hooks twice
+            self()
 
     def __call__(self) -> Any:
         with torch.enable_grad():
@@ -131,6 +156,41 @@ def _creates_state(optimizer: OptimizerWrapper) -> bool:
         and not optimizer.state
         and not any(p.grad is not None and p.grad.any() for p in optimizer.parameters)
     )
+
+
+def _runs_hooks(optimizer: Optimizer) -> bool:
+    """Return whether the optimizer's step runs step pre-hooks."""
+    return bool(getattr(type(optimizer).step, "hooked", False)) and hasattr(
+        optimizer, "_optimizer_step_pre_hooks"
+    )
+
+
+@cache
+def _signature_of_step(kind: type[Optimizer]) -> inspect.Signature:
+    return inspect.signature(kind.step)
+
+
+def _check_arguments(
+    base: Optimizer, closure: Closure | None, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> None:
+    """Raise a TypeError where the base optimizer's step can't be called like this."""
+    name = type(base).__name__
+    signature = _signature_of_step(type(base))  # type: ignore[arg-type]
+    parameter = signature.parameters.get("closure")
+    if closure is None and parameter is not None and parameter.default is parameter.empty:
+        raise TypeError(
+            f"{name}.step() expects a closure, found none: {name} evaluates the loss itself, so "
+            "pass a closure that zeroes the gradients, runs forward and backward and returns the "
+            "loss, as in opt.step(closure); with a GradScaler, opt.step(closure, scaler=scaler)"
+        )
+    if args or kwargs:
+        try:
+            signature.bind(base, closure, *args, **kwargs)
+        except TypeError as error:
+            raise TypeError(
+                f"{name}.step{signature} doesn't take the arguments that step() was called with: "
+                f"{error}"
+            ) from None
 
 
 class OptimizerWrapper(Forwarding, Optimizer):
@@ -250,7 +310,9 @@ class OptimizerWrapper(Forwarding, Optimizer):
     # ---- The step -----------------------------------------------------------------------------
 
     @_disable_dynamo  # compiled, the parts between its many graph breaks lost side effects
-    def step(self, closure: Closure | None = None, *, scaler: Any = None) -> Any:
+    def step(
+        self, closure: Closure | None = None, *args: Any, scaler: Any = None, **kwargs: Any
+    ) -> Any:
         """Perform one step, or none if a level declines it.
 
         Args:
@@ -259,12 +321,15 @@ class OptimizerWrapper(Forwarding, Optimizer):
             scaler: the `torch.amp.GradScaler` that scaled the loss inside `closure` (its own
                 `step` takes no closures). The gradient is unscaled once, and the step is skipped
                 if any of it isn't finite. Call `scaler.update()` afterwards, as usual.
+            **kwargs: further arguments of the base optimizer's `step`, such as `hessian=`.
 
         Returns:
             What the base optimizer's `step` returns: the loss of the (first) closure call.
 
         Raises:
             ValueError: a scaler without a closure.
+            TypeError: arguments that the base optimizer's `step` doesn't take, or no closure where
+                it needs one (LBFGS).
             RuntimeError: called inside a step, or the base optimizer never called its closure.
         """
         if self._step_in_progress:
@@ -278,7 +343,9 @@ class OptimizerWrapper(Forwarding, Optimizer):
             raise ValueError(
                 "step(scaler=...) expects a closure, found none: without one, use scaler.step(opt)"
             )
-        step = _Step(self, closure, scaler)
+        if closure is None or args or kwargs:
+            _check_arguments(self.base, closure, args, kwargs)
+        step = _Step(self, closure, scaler, args, kwargs)
         with ExitStack() as stack:
             stack.callback(step.end)
             self._finish_before_post_hooks(step, stack)
@@ -300,7 +367,9 @@ class OptimizerWrapper(Forwarding, Optimizer):
 
     def _step_inside(self, step: _Step) -> Any:
         step.enter(self)
-        return self.inner.step(step)  # by attribute: schedulers replace it on the instance
+        if isinstance(self.inner, OptimizerWrapper):
+            return self.inner.step(step)  # by attribute: schedulers replace it on the instance
+        return step.update(self.inner)
 
     def _finish_before_post_hooks(self, step: _Step, stack: ExitStack) -> None:
         """Call `after_update` before any step post-hook, which may also raise."""

@@ -56,7 +56,16 @@ class Verification:
     kept: Tensor  # summed weight
     count: int
     pass_: int  # number of the pass, from 0
-    used: bool = False  # its backward pass has run
+    used: bool | None = False  # whether its backward pass has run; None if there can be none
+
+
+def without_skipped(verifications: Sequence[Verification]) -> list[Verification]:
+    """Return the verifications without those whose batch the loop skipped before its backward pass.
+
+    They are the ones with no backward pass where others of the same pass have had theirs.
+    """
+    used = {v.pass_ for v in verifications if v.used}
+    return [v for v in verifications if v.used is not False or v.pass_ not in used]
 
 
 def count_kept(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 
@@ -51,6 +54,45 @@ def keep_weights(
             f"{tuple(tensor.shape)}: {advice}"
         )
     return keep
+
+
+def combined(keep: Tensor, earlier: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the weights of an output that was verified before, and the factor on its gradient.
+
+    Args:
+        keep: the weights of this verification.
+        earlier: those by which the gradient will be multiplied besides; None for none.
+
+    Returns:
+        The smaller of the weights, and the factor that makes `earlier` that.
+    """
+    if earlier is None:
+        return keep, keep
+    both = torch.minimum(keep, earlier.to(keep))
+    return both, torch.where(earlier > 0, both / earlier, 0).to(keep)
+
+
+def mark_verified(out: Tensor, keep: Tensor) -> None:
+    """Note the weights by which an output's gradient is multiplied."""
+    out._gradreg_keep = keep  # type: ignore[attr-defined]
+
+
+def verified_before(tensor: Tensor) -> Tensor | None:
+    """Return the weights noted on an output that `verify` returned; None for any other tensor."""
+    return getattr(tensor, "_gradreg_keep", None)
+
+
+def require_tensor(method: str, value: Any) -> None:
+    """Raise a TypeError unless the value is a tensor."""
+    if isinstance(value, Tensor):
+        return
+    found, advice = type(value).__name__, "pass the tensor that the loss is computed from"
+    if isinstance(value, Mapping):
+        names = [str(name) for name, entry in value.items() if isinstance(entry, Tensor)]
+        found += f" with the tensors {', '.join(names) or 'none'}"
+        if names:
+            advice = f"pass one of them, as in opt.{method}(output[{names[-1]!r}])"
+    raise TypeError(f"{method} expects a tensor, found a {found}: {advice}")
 
 
 def masked(gradient: Tensor, keep: Tensor) -> Tensor:

@@ -11,9 +11,23 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from gradreg.distributed import is_initialized
-from gradreg.mask.counts import Counter, MaskStats, MaskStep, Verification, count_kept
+from gradreg.mask.counts import (
+    Counter,
+    MaskStats,
+    MaskStep,
+    Verification,
+    count_kept,
+    without_skipped,
+)
 from gradreg.mask.gradients import judged_gradients, mask_gradients
-from gradreg.mask.keep import keep_weights, masked
+from gradreg.mask.keep import (
+    combined,
+    keep_weights,
+    mark_verified,
+    masked,
+    require_tensor,
+    verified_before,
+)
 from gradreg.priors import GradientPrior, GradientPriorLike, Prior, PriorLike
 from gradreg.wrapper import OptimizerWrapper
 
@@ -134,6 +148,10 @@ class PostVerificationMask(OptimizerWrapper):
         evidence (a waveform's samples), one such entry is enough. Under `no_grad` the call only
         judges: it doesn't count for the step, and an adaptive prior doesn't learn.
 
+        An output that is verified once more, by another mask or this one, gets the smaller of the
+        weights, as from one mask with both priors, `a & b`. A batch that the loop skips after
+        `verify`, without a backward pass, doesn't count.
+
         Args:
             tensor: the network's output.
             evidence: what the prior judges; `tensor` itself if None. The prior's weights, mostly
@@ -146,8 +164,10 @@ class PostVerificationMask(OptimizerWrapper):
             The tensor (same values, same memory) and the keep weights.
 
         Raises:
+            TypeError: not a tensor, for instance a model's whole output with several of them.
             ValueError: no prior at all, or weights that don't broadcast against the tensor.
         """
+        require_tensor("verify", tensor)
         if evidence is not None and not isinstance(evidence, Tensor):
             raise TypeError(
                 f"evidence must be a tensor, found {type(evidence).__name__}: "
@@ -170,14 +190,17 @@ class PostVerificationMask(OptimizerWrapper):
         record = Verification(wide.sum(), keep.numel(), pass_=max(self._passes - 1, 0))
         self._verifications.append(record)
         if not tensor.requires_grad:
+            record.used = None
             return tensor, keep
+        keep, factor = combined(keep, verified_before(tensor))
 
         def drop(gradient: Tensor) -> Tensor:
             record.used = True
-            return masked(gradient, keep)
+            return masked(gradient, factor)
 
         out = tensor.view_as(tensor)
         out.register_hook(drop)
+        mark_verified(out, keep)
         return out, keep
 
     def _judge(
@@ -208,7 +231,11 @@ class PostVerificationMask(OptimizerWrapper):
 
         Returns:
             The finite batch, and one boolean per sample: whether it was finite before.
+
+        Raises:
+            TypeError: not a tensor.
         """
+        require_tensor("verify_input", batch)
         finite = batch.detach().isfinite()
         if batch.ndim > 1:
             finite = finite.flatten(1).all(1)
@@ -234,6 +261,7 @@ class PostVerificationMask(OptimizerWrapper):
         if is_initialized():
             for prior in self._learning:
                 prior.synchronize()
+        self._verifications = without_skipped(self._verifications)
         self._warn_if_unused()
         self._last = MaskStep(kept=None, skipped=False)
         if not self._verifications and entries is None:

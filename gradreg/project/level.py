@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
 
@@ -59,6 +59,11 @@ class NullSpaceProjector(OptimizerWrapper):
     Parameters of 16 bits are projected in float32 and rounded. The rounding errors of many steps
     add up, so keep the weights in float32 (with autocast) where that matters. A param group's own
     `"projection_strength"` entry replaces `strength` for its parameters (0 switches it off).
+
+    A schedule-free base optimizer trains on other weights than it evaluates. Its `eval()` and
+    `train()`, called on a wrapper, keep the response to noise as well, in both modes at the full
+    strength. What changes weights elsewhere, such as the base optimizer's own `eval()`, is not
+    projected.
 
     Under `torch.distributed` the observations of all processes are summed, and all use the bases
     of the first: every process must then observe and protect in the same order. `fully_shard` the
@@ -165,15 +170,15 @@ class NullSpaceProjector(OptimizerWrapper):
     def observe_noise(self, mask: Tensor | None = None) -> Any:
         """Return a context in which the layers' inputs are observed as noise.
 
-        Run the eager model inside. The pass changes no gradient, running statistic or random
-        state. If it raises, nothing is learnt from it.
+        Run the eager model inside. The pass changes no gradient, buffer or random state. If it
+        raises, nothing is learnt from it.
 
         Args:
             mask: which batch entries are noise, (batch,), boolean or weights. If a layer's first
                 dimension is a multiple of that, each entry's rows must be consecutive.
 
         Raises:
-            RuntimeError: on exit, if no layer ran.
+            RuntimeError: the optimizer trains no covered layer; on exit, if none ran.
         """
         return self._observe("noise", mask)
 
@@ -187,6 +192,14 @@ class NullSpaceProjector(OptimizerWrapper):
 
     @contextmanager
     def _observe(self, kind: Kind, mask: Tensor | None) -> Iterator[None]:
+        if not self._layers.by_name:
+            raise RuntimeError(
+                f"observe_{kind}() has no layer to watch: none of the {len(self.parameters)} "
+                "parameters of the optimizer is the weight of a layer that the projector covers. "
+                "Where only affine parameters of normalisation layers are trained, the layers' "
+                "responses to noise don't change: leave the projector out (project=None). Give it "
+                "the model, if it has none; cover other parameters by protect()"
+            )
         with observed_features(
             self._layers,
             self._summary_of_layer,
@@ -344,6 +357,37 @@ class NullSpaceProjector(OptimizerWrapper):
     def end_step(self) -> None:
         """Free the copies."""
         self._pending = []
+
+    def eval(self) -> None:
+        """Let the base optimizer put the weights to evaluate into the model; noise is kept."""
+        self._exchange_weights(super().eval)
+
+    def train(self) -> None:
+        """Let the base optimizer put the weights to train on into the model; noise is kept."""
+        self._exchange_weights(super().train)
+
+    @torch.no_grad()
+    def _exchange_weights(self, exchange: Callable[[], None]) -> None:
+        """Keep the response to noise while a schedule-free base optimizer exchanges the weights.
+
+        Its two sets of weights differ along noise, since only one of them is projected in a step.
+        """
+        if not hasattr(self.base, "eval"):
+            exchange()
+            return
+        with self.unperturbed():
+            self._refresh()
+            strengths = self._strengths()
+            changes = [
+                PendingChange(weight, tensors, [local(t.detach()).clone() for t in tensors], 1.0)
+                for parameter, weight in self._weights.items()
+                if weight.basis.shape[-1] and strengths.get(parameter, 0.0) > 0
+                for tensors in [weight.with_bias(parameter)]
+            ]
+        exchange()
+        with self.unperturbed():
+            for change in changes:
+                project_change(change, "freeze")
 
     @torch.no_grad()
     def clear(self) -> None:

@@ -38,7 +38,8 @@ class ReusedComponent:
         params = [p for p in params if p in self._direction and p.grad is not None]
         if params:
             grads = [dense_gradient(p) for p in params]
-            direction = [self._direction[p] for p in params]
+            # Converted, since the parameters may have been: by model.double(), to another device.
+            direction = [self._direction[p].to(g) for p, g in zip(params, grads, strict=True)]
             length = (alpha * global_norm(grads)).nan_to_num(0.0, 0.0, 0.0)
             torch._foreach_add_(grads, times(direction, length))
 

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from gradreg.sharding import local
 from gradreg.smooth.perturbations.norms import all_plain, at_length, copy_into, radii, radius_of
+from gradreg.smooth.resolution import ResolutionCheck
 from gradreg.wrapper import Closure, OptimizerWrapper
 
 
@@ -34,7 +35,8 @@ class OnePassSmoother(OptimizerWrapper):
     `step` itself. The first step is the base optimizer's own, and so is each with rho = 0.
 
     To evaluate, to save a model for use, or to write to the weights, call `opt.eval()` and later
-    `opt.train()`, or use `with opt.unperturbed():`. To resume later, save model and optimizer
+    `opt.train()`, or use `with opt.unperturbed():`. These reach the levels inside, too, and the
+    first two a schedule-free base optimizer. To resume later, save model and optimizer
     together, in either state. A state saved with clean weights loads in eval mode: call
     `opt.train()` when both are loaded.
 
@@ -78,6 +80,7 @@ class OnePassSmoother(OptimizerWrapper):
         self.rho = rho if callable(rho) else radius_of(rho)
         self.beta = beta
         self._training, self._steps = True, 0
+        self._resolution = ResolutionCheck()
         self._velocity: dict[Tensor, Tensor] = {}
         self._clean: dict[Tensor, Tensor] = {}  # copies of the weights that are perturbed now
         self._stamps: dict[Tensor, tuple[int, int]] | None = {}  # of these; None after loading
@@ -111,6 +114,7 @@ class OnePassSmoother(OptimizerWrapper):
         for p in params:
             if p not in self._velocity or self._velocity[p].shape != p.shape:
                 self._velocity[p] = torch.zeros_like(p, memory_format=torch.preserve_format)
+        self._convert_velocity()
         velocity = [self._velocity[p] for p in params]
         if velocity:
             gradients = [p.grad for p in params if p.grad is not None]
@@ -119,6 +123,12 @@ class OnePassSmoother(OptimizerWrapper):
             else:  # no lerp of sparse gradients
                 torch._foreach_mul_(velocity, self.beta)
                 torch._foreach_add_(velocity, gradients, alpha=1 - self.beta)
+
+    def _convert_velocity(self) -> None:
+        """Follow parameters whose dtype or device has changed, as by `model.double()`."""
+        for p, velocity in self._velocity.items():
+            if velocity.dtype != p.dtype or velocity.device != p.device:
+                self._velocity[p] = velocity.to(device=p.device, dtype=p.dtype)
 
     def end_step(self) -> None:
         """Perturb the weights again, also after a skipped step."""
@@ -145,10 +155,17 @@ class OnePassSmoother(OptimizerWrapper):
     def _climb(self) -> None:
         if self._clean:
             return
+        self._convert_velocity()
         offsets = self._offsets()
         if offsets:
             self._clean = {p: p.detach().clone() for p in offsets}
             torch._foreach_add_(list(offsets), list(offsets.values()))
+            self._resolution.check(
+                type(self).__name__,
+                list(offsets),
+                list(self._clean.values()),
+                list(offsets.values()),
+            )
         self._stamps = {p: _stamp(p) for p in offsets}
 
     @torch.no_grad()
@@ -179,29 +196,44 @@ class OnePassSmoother(OptimizerWrapper):
         )
 
     def eval(self) -> None:
-        """Put the clean weights into the model, until `train()`."""
+        """Put the clean weights into the model, until `train()`, also those of levels inside.
+
+        A base optimizer with an `eval()` of its own (a schedule-free one) then puts the weights to
+        evaluate there.
+        """
+        self._pause()
+        super().eval()
+
+    def train(self) -> None:
+        """Put the perturbed weights into the model, for training, also those of levels inside."""
+        super().train()
+        self._resume()
+
+    def _pause(self) -> None:
+        """Put this level's clean weights into the model."""
         self._return()
         self._training = False
 
-    def train(self) -> None:
-        """Put the perturbed weights into the model, for training."""
+    def _resume(self) -> None:
+        """Put this level's perturbed weights into the model."""
         self._training = True
         self._climb()
 
     @contextmanager
     def unperturbed(self) -> Iterator[None]:
-        """Put the clean weights into the model inside the context."""
+        """Put the clean weights into the model inside the context, also those of levels inside."""
         training = self._training
-        self.eval()
+        self._pause()
         try:
-            yield
+            with super().unperturbed():
+                yield
         finally:
             if training:
-                self.train()
+                self._resume()
 
     def detach(self) -> None:
         """Put the clean weights into the model."""
-        self.eval()
+        self._pause()
 
     # ---- State ----------------------------------------------------------------------------------
 

@@ -24,6 +24,7 @@ from gradreg.smooth.passes import (
 )
 from gradreg.smooth.perturbations import SAM, LearningPerturbation, Perturbation
 from gradreg.smooth.perturbations.norms import copy_into, global_norm, radii, radius_of, times
+from gradreg.smooth.resolution import ResolutionCheck
 from gradreg.wrapper import Closure, OptimizerWrapper
 
 
@@ -42,8 +43,9 @@ class PerturbationSmoother(OptimizerWrapper):
     4. Return: w is copied back, bit by bit.
     5. The base optimizer steps from w with the mean of the gradients from 3.
 
-    So the closure is called 1 + n times. Running statistics (BatchNorm) are updated in the first
-    pass only. With rho = 0 everywhere there is one pass, and the step is the bare optimizer's.
+    So the closure is called 1 + n times. Buffers (BatchNorm's running statistics, a queue) are
+    updated in the first pass only, also those of a second network that the closure calls. With
+    rho = 0 everywhere there is one pass, and the step is the bare optimizer's.
 
     With `every=k` (LookSAM) only every k-th step is like that. The steps between have one pass,
     and reuse the component of :math:`g_s` orthogonal to the plain gradient g, which changes
@@ -60,9 +62,10 @@ class PerturbationSmoother(OptimizerWrapper):
     be Adadelta's). At 0 they are not perturbed.
 
     The closure zeroes the gradients and covers the whole batch, including all micro-batches of an
-    accumulation. `step()` without a closure is an error, also between two k-th steps: use
-    `OnePassSmoother`. A gradient that isn't finite perturbs nothing, so that the base optimizer
-    receives what it would receive without a smoother; with a `GradScaler` the step is skipped.
+    accumulation. It must not draw the batch itself: each pass would have another. `step()` without
+    a closure is an error, also between two k-th steps: use `OnePassSmoother`. A gradient that
+    isn't finite perturbs nothing, so that the base optimizer receives what it would receive
+    without a smoother; with a `GradScaler` the step is skipped.
 
     Under `DistributedDataParallel` the base optimizer's gradient is always the average over the
     processes. By default SAM climbs along the averaged gradient too, so that the trajectory is
@@ -77,8 +80,10 @@ class PerturbationSmoother(OptimizerWrapper):
         every: k, the number of steps from one with further passes to the next.
         alpha: how much of the reused component is added in the steps between.
         ascent: "averaged", or "local", which needs the DDP module as `model`.
-        model: the model with the running statistics. Needed only if the model is compiled;
-            otherwise its modules are found when they are called.
+        model: the model with the buffers. Needed only if the model is compiled or replaces its
+            buffers; otherwise its modules are found when they are called, as a second network's
+            are. Where something is compiled, give all networks with buffers, in an
+            `nn.ModuleList`.
         replay_rng: run the further passes from the random state of the first, so that dropout
             draws the same masks in all of them.
 
@@ -140,6 +145,7 @@ class PerturbationSmoother(OptimizerWrapper):
         self.model, self.replay_rng = model, replay_rng
         self._steps = 0
         self._reused = ReusedComponent()
+        self._resolution = ResolutionCheck()
         self._reset()
 
     def _reset(self) -> None:
@@ -197,6 +203,7 @@ class PerturbationSmoother(OptimizerWrapper):
                     drop_gradients(self.parameters)
                 if params:
                     torch._foreach_add_(params, list(offsets))  # climb
+                    self._resolution.check(type(self).__name__, params, clean, offsets)
                 offsets = None
                 replay()
                 with torch.enable_grad():

@@ -59,7 +59,7 @@ class Friendly:
 
     def _direction(self, params: Sequence[Tensor], grads: list[Tensor]) -> list[Tensor]:
         before = [
-            self._mean[p]
+            self._mean[p].to(g)  # converted, as the parameter may have been
             if p in self._mean and self._mean[p].shape == p.shape
             else torch.zeros_like(g)
             for p, g in zip(params, grads, strict=True)

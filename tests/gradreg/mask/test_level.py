@@ -1,5 +1,6 @@
 """The mask: exactly zero gradient where rejected, priors and their algebra, counts."""
 
+import math
 import pickle
 import warnings
 
@@ -517,3 +518,69 @@ def test_usual_mistakes_are_named():
         opt.verify(torch.ones(2))
     with pytest.raises(ValueError, match="keepdim=False"):
         opt.verify(torch.ones(2), evidence=torch.ones(2, 3), prior=gradreg.Entropy())
+
+
+@pytest.mark.parametrize("zero_grad", ["before the forward pass", "before the backward pass"])
+def test_a_batch_that_was_verified_and_then_skipped_does_not_count(zero_grad):
+    w = torch.ones(2, requires_grad=True)
+    opt = PostVerificationMask(torch.optim.SGD([w], lr=0.1), WeakAmplitude(0.0, 1.0))
+    for evidence, skip in ((0.5, True), (9.0, False)):
+        if zero_grad == "before the forward pass":
+            opt.zero_grad()
+        out, _ = opt.verify(w * 2, torch.full((2,), evidence))
+        if skip:  # as for a loss that is NaN
+            continue
+        if zero_grad == "before the backward pass":
+            opt.zero_grad()
+        out.sum().backward()
+        opt.step()
+    assert opt.last == gradreg.MaskStep(kept=0.0, skipped=True)
+    assert w.tolist() == [1, 1]
+
+
+def test_a_step_without_any_backward_pass_is_still_decided_by_what_was_verified():
+    w = torch.ones(2, requires_grad=True)
+    opt = PostVerificationMask(
+        torch.optim.SGD([w], lr=0.1, weight_decay=0.1), WeakAmplitude(0.0, 1.0)
+    )
+    w.grad = torch.ones(2)
+    opt.verify(w * 2, torch.full((2,), 9.0))
+    opt.step()
+    assert opt.last.skipped
+
+
+@pytest.mark.parametrize("order", ["ab", "ba", "aa"])
+def test_an_output_verified_twice_gets_the_smaller_weights_not_their_product(order):
+    """As one mask with the prior `a & b`."""
+    weights = {"a": torch.tensor([0.5, 0.25, 0.0, 1.0]), "b": torch.tensor([0.25, 0.5, 1.0, 0.0])}
+    x = torch.ones(4, requires_grad=True)
+    inner = PostVerificationMask(torch.optim.SGD([x], lr=0.1))
+    outer = PostVerificationMask(inner)
+    out = x
+    for opt, name in zip((outer, inner), order, strict=True):
+        out, keep = opt.verify(out, weights[name], torch.clone)
+    expected = torch.minimum(*(weights[name] for name in order))
+    assert torch.equal(keep, expected)
+    out.backward(torch.tensor([1.0, 1.0, math.nan, math.inf]))
+    assert torch.equal(x.grad[:2], expected[:2])
+    assert (x.grad[2:] == 0).all() or order == "aa"
+    outer.step()
+    assert outer.last.kept == weights[order[0]].mean()
+    assert inner.last.kept == weights[order[1]].mean()
+
+
+@pytest.mark.parametrize(
+    ("output", "message"),
+    [
+        ({"loss": None, "logits": torch.ones(2)}, r"dict with the tensors logits: .*'logits'"),
+        ((torch.ones(2),), r"tuple: pass the tensor"),
+        ({}, r"dict with the tensors none: pass the tensor"),
+    ],
+)
+def test_an_output_of_several_tensors_is_refused_by_name(output, message):
+    opt = mask(WeakAmplitude(0.0, 1.0))
+    for method in (opt.verify, opt.verify_input):
+        with pytest.raises(
+            TypeError, match=f"{method.__name__} expects a tensor, found a {message}"
+        ):
+            method(output)

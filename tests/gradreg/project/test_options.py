@@ -418,3 +418,16 @@ def test_release_takes_a_signal_inside_the_noise_away_unless_it_is_observed(sign
             opt.step()
     learnt = layer.weight[0, 0].item()
     assert (learnt == pytest.approx(5, abs=0.1)) if signal else abs(learnt) <= abs(before)
+
+
+def test_observing_where_no_layer_is_trained_names_the_cause():
+    """As in test-time adaptation of affine parameters only."""
+    model = nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4))
+    base = torch.optim.SGD(model[1].parameters(), lr=0.1)
+    opt = gradreg.regularize(base, model, smooth=0.05, project=0.9)
+    with (
+        pytest.raises(RuntimeError, match=r"no layer to watch: none of the 2 .*project=None"),
+        opt.observe_noise(),
+    ):
+        model(torch.randn(3, 4))
+    assert model[1].num_batches_tracked == 0

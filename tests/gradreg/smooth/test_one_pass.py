@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
+import gradreg
 from gradreg import NullSpaceProjector, OnePassSmoother, regularize
 
 seeds = st.integers(0, 2**31)
@@ -301,3 +302,68 @@ def test_complex_and_mixed_weights_rest_at_one_common_length():
             (p - q).abs().square().sum().item() for p, q in zip(params, resting, strict=True)
         )
     assert square == pytest.approx(0.25)
+
+
+def test_two_of_them_give_all_clean_weights_back_and_take_them_up_again():
+    start = torch.tensor([[1.0, -2.0]], dtype=torch.float64)
+    w = nn.Parameter(start.clone())
+    inner = OnePassSmoother(torch.optim.SGD([w], lr=0.0), 0.3)
+    between = gradreg.PostVerificationMask(inner)
+    opt = OnePassSmoother(between, 0.2)
+    for _ in range(2):
+        w.grad = torch.ones_like(w)
+        opt.step()
+    perturbed = w.detach().clone()
+    torch.testing.assert_close((perturbed - start).norm().item(), 0.5)
+    for _ in range(2):
+        opt.eval()
+        opt.eval()
+        assert torch.equal(w, start)
+        with opt.unperturbed():
+            assert torch.equal(w, start)
+        opt.train()
+        assert torch.equal(w, perturbed)
+        with opt.unperturbed():
+            assert torch.equal(w, start)
+            with opt.unperturbed():
+                assert torch.equal(w, start)
+        assert torch.equal(w, perturbed)
+    w.grad = torch.ones_like(w)
+    opt.step()
+    assert opt.unwrap() is inner.inner
+    assert torch.equal(w, start)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+@pytest.mark.parametrize("between", ["steps", "eval", "unperturbed"])
+def test_a_model_converted_in_mid_training_goes_on(dtype, between):
+    torch.manual_seed(0)
+    model = nn.Linear(4, 2)
+    opt = OnePassSmoother(torch.optim.SGD(model.parameters(), lr=0.1), 0.1)
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def step(opt):
+        opt.zero_grad()
+        model(torch.ones(3, 4, dtype=model.weight.dtype)).square().sum().backward()
+        opt.step()
+
+    step(opt)
+    step(opt)
+    with opt.unperturbed():
+        before = [p.detach().clone() for p in model.parameters()]
+    if between == "eval":
+        opt.eval()
+        model.to(dtype)
+        opt.train()
+    elif between == "unperturbed":
+        with opt.unperturbed():
+            model.to(dtype)
+    else:
+        model.to(dtype)
+    with opt.unperturbed():
+        for p, clean in zip(model.parameters(), before, strict=True):
+            assert torch.equal(p, clean.to(dtype))
+    for _ in range(2):
+        step(opt)
+    assert all(v.dtype == dtype for v in opt.get_extra_state()["velocity"].values())
+    assert all(p.isfinite().all() for p in model.parameters())

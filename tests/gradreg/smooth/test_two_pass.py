@@ -405,3 +405,151 @@ def test_a_compiled_model_is_not_compiled_again_at_every_step(lab):
             warm = len(compilations)
     assert len(compilations) == warm
     assert lab.same(lab.state_of(model, opt), lab.state_of(plain_model, other))
+
+
+class Branches(nn.Module):
+    """Two kinds of input that share a head; a micro-batch may hold one of them."""
+
+    def __init__(self):
+        super().__init__()
+        self.image, self.text, self.head = nn.Linear(4, 4), nn.Linear(3, 4), nn.Linear(4, 1)
+
+    def forward(self, image=None, text=None):
+        parts = [
+            branch(x) for branch, x in ((self.image, image), (self.text, text)) if x is not None
+        ]
+        return self.head(sum(parts)).square().mean()
+
+
+@pytest.mark.parametrize("last", ["text", "image"])
+@pytest.mark.parametrize("set_to_none", [True, False])
+@pytest.mark.parametrize("batches", [1, 2])
+def test_the_last_micro_batch_may_leave_out_any_branch_and_is_an_error_all_the_same(
+    last, set_to_none, batches
+):
+    torch.manual_seed(0)
+    model = Branches()
+    opt = PerturbationSmoother(torch.optim.SGD(model.parameters(), lr=0.1), 0.05)
+    inputs = {"image": torch.randn(5, 4), "text": torch.randn(5, 3)}
+    opt.zero_grad(set_to_none)
+    (model(**inputs) / 2).backward()
+    before = [p.detach().clone() for p in model.parameters()]
+
+    def last_alone():
+        for _ in range(batches):
+            (model(**{last: inputs[last]}) / 2).backward()
+
+    with pytest.raises(RuntimeError, match=r"adds to the gradients.*OnePassSmoother"):
+        opt.step(last_alone)
+    assert all(map(torch.equal, before, model.parameters()))
+    for p in model.parameters():
+        assert not p._backward_hooks
+
+    def closure():
+        opt.zero_grad(set_to_none)
+        last_alone()
+
+    for _ in range(2):
+        opt.step(closure)
+
+
+@pytest.mark.parametrize("zero", ["grad.data", "grad.detach()", "grad in no_grad"])
+def test_gradients_may_be_zeroed_in_any_way(zero):
+    w, opt = plain()
+    other, reference = plain()
+
+    def closure():
+        if w.grad is not None:
+            if zero == "grad.data":
+                w.grad.data.zero_()
+            elif zero == "grad.detach()":
+                w.grad.detach().zero_()
+            else:
+                with torch.no_grad():
+                    w.grad.zero_()
+        (w**3).sum().backward()
+        (w**2).sum().backward()
+
+    def usual():
+        reference.zero_grad()
+        (other**3).sum().backward()
+        (other**2).sum().backward()
+
+    for _ in range(3):
+        opt.step(closure)
+        reference.step(usual)
+    assert torch.equal(w, other)
+
+
+def test_a_gradient_that_is_only_computed_before_zeroing_is_not_added():
+    """As for a gradient penalty; what is done afterwards is still noticed."""
+    w, opt = plain()
+
+    def closure(zero=True):
+        (gradient,) = torch.autograd.grad((w**3).sum(), w, create_graph=True)
+        if zero:
+            opt.zero_grad()
+        (gradient.square().sum() + (w**2).sum()).backward()
+
+    def by_hand():
+        (w.grad,) = torch.autograd.grad((w**3).sum(), w)
+
+    def of_another():
+        torch.autograd.grad((w**3).sum(), w)
+        opt.zero_grad(set_to_none=False)
+
+    def zeroed_in_place():
+        torch.autograd.grad((w**3).sum(), w)
+        opt.zero_grad(set_to_none=False)
+        (w**2).sum().backward()
+        (w**2).sum().backward()
+
+    for each in (closure, by_hand, by_hand, of_another, zeroed_in_place, zeroed_in_place, closure):
+        opt.step(each)
+    closure()
+    with pytest.raises(RuntimeError, match="adds to the gradients"):
+        opt.step(lambda: closure(zero=False))
+
+
+@pytest.mark.parametrize("perturbation", [None, gradreg.Friendly()])
+@pytest.mark.parametrize("every", [1, 2])
+def test_a_model_converted_in_mid_training_trains_on(every, perturbation):
+    model = nn.Linear(4, 2)
+    opt = PerturbationSmoother(
+        torch.optim.SGD(model.parameters(), lr=0.01), 0.1, perturbation, every=every
+    )
+
+    def closure():
+        opt.zero_grad()
+        model(torch.ones(3, 4, dtype=model.weight.dtype)).square().sum().backward()
+
+    for dtype in (torch.float32, torch.float64, torch.bfloat16):
+        model.to(dtype)
+        for _ in range(3):
+            opt.step(closure)
+        assert model.weight.isfinite().all()
+
+
+@pytest.mark.parametrize("kind", ["sparse", "complex"])
+def test_gradients_of_other_kinds_are_watched_too(kind):
+    if kind == "sparse":
+        layer = nn.Embedding(5, 2, sparse=True)
+        groups = [
+            {"params": layer.parameters(), "perturbation_rho": 0.0},
+            {"params": [head := nn.Parameter(torch.ones(2))]},
+        ]
+    else:
+        head = nn.Parameter(torch.ones(2, dtype=torch.complex64))
+        groups = [{"params": [head]}]
+    opt = PerturbationSmoother(torch.optim.SGD(groups, lr=0.1), 0.05)
+
+    def closure(zero=True):
+        if zero:
+            opt.zero_grad()
+        features = layer(torch.tensor([1, 2])) if kind == "sparse" else torch.ones(2)
+        (features * head).abs().square().sum().backward()
+
+    opt.step(closure)
+    opt.step(closure)
+    with pytest.raises(RuntimeError, match="adds to the gradients"):
+        opt.step(lambda: closure(zero=False))
