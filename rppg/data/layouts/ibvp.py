@@ -8,13 +8,16 @@
         p01_b/
         p02_a/
 
-Column 0 of the CSV file is the BVP, column 3 its quality: values with a quality of 0.3 or less are
-bad and become NaN. If a column has `time` in its name, its times in seconds replace the rate.
+The column named BVP of the CSV file is the BVP, the third after it its quality: values with a
+quality of 0.3 or less are bad and become NaN. If no column has that name, the first is the BVP,
+unless it is named as something else. If a column has `time` in its name, its times in seconds
+replace the rate.
 
 Joshi and Cho, iBVP dataset: RGB-thermal rPPG dataset with high resolution signal quality labels,
 Electronics 2024.
 """
 
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -28,11 +31,17 @@ from rppg.data.reading import (
     regular_times,
 )
 from rppg.data.recording import video_recording
+from rppg.errors import InputError
 from rppg.types import Pulse, Recording
 from rppg.video.sources.image_sequence import ImageSequence, number_clock
 
 FPS = 30.0
+WAVES = ("bvp", "ppg", "pulse", "wave")
+"""Names of a column that holds the wave, in small letters."""
+OTHERS = ("", "index", "id", "row", "frame", "time", "timestamp", "time_s")
+"""Names of columns that spreadsheets and data frames put first, which hold no wave."""
 QUALITY_COLUMN = 3
+"""Columns from the wave to its quality."""
 BAD_QUALITY = 0.3
 
 
@@ -58,13 +67,26 @@ def read_truth(path: Path) -> Pulse:
     """Read the BVP from a `pNN_x_bvp.csv`."""
     table = read_table(path)
     names = list(table)
-    bvp = parse_numbers(table[names[0]], f"{path}, column {names[0]}")
-    if len(names) > QUALITY_COLUMN:
-        label = names[QUALITY_COLUMN]
+    wave = _wave_column(names, path)
+    bvp = parse_numbers(table[names[wave]], f"{path}, column {names[wave]}")
+    if len(names) > wave + QUALITY_COLUMN:
+        label = names[wave + QUALITY_COLUMN]
         quality = parse_numbers(table[label], f"{path}, column {label}")
         bvp = np.where(quality <= BAD_QUALITY, np.nan, bvp)
-    clock = next((name for name in names[1:] if "time" in name.lower()), None)
+    clock = next((name for name in names if name != names[wave] and "time" in name.lower()), None)
     if clock is None:
         return Pulse(regular_times(len(bvp), FPS), bvp)
     times = parse_numbers(table[clock], f"{path}, column {clock}")
     return Pulse(from_first_time(times, path), bvp)
+
+
+def _wave_column(names: Sequence[str], path: Path) -> int:
+    """Return the index of the column that holds the wave."""
+    small = [name.lower() for name in names]
+    found = next((small.index(name) for name in WAVES if name in small), 0)
+    if small[found] in OTHERS:
+        raise InputError(
+            f"{path}: no column BVP; found {', '.join(map(repr, names))}; name the wave's column "
+            "BVP"
+        )
+    return found
