@@ -213,8 +213,11 @@ def _check_alignment(
     frames, values = len(video.times_s), len(truth.times_s)
     video_s, truth_s = video.end_s, _end_s(np.sort(finite))
     shared = min(video_s, truth_s) - max(0.0, float(finite.min()))
+    begin_s = float(finite.min())
     lengths = f"the video has {video_s:.2f} s ({frames} frames), the ground truth {truth_s:.2f} s"
-    apart = max(abs(video_s - truth_s), float(finite.min()))
+    if begin_s < -APART_S:
+        lengths += f" and begins {-begin_s:.2f} s before the first frame"
+    apart = max(abs(video_s - truth_s), abs(begin_s))
     drift = abs(video_s - truth_s) / max(video_s, truth_s)
     if shared < LEAST_S - 1e-3:
         yield (

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.data import mat_files
+from rppg.data.far_off import far_off
 from rppg.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
@@ -247,14 +248,38 @@ def regular_times(count: int, hz: float) -> Array:
 
 
 def from_first_time(times: Array, path: Path) -> Array:
-    """Return times relative to the first.
+    """Return times relative to the first. Times that are far off the others are replaced.
 
     Raises:
         InputError: no time, or a first time that isn't finite.
     """
     if not len(times) or not np.isfinite(times[0]):
         raise InputError(f"{path}: the first time is missing; copy the file again")
+    times = replace_far_off(times, path)
     return times - times[0]
+
+
+def replace_far_off(times: Array, path: Path) -> Array:
+    """Replace times that are far off the others by those that their neighbours imply.
+
+    A warning names the first of them.
+    """
+    off = far_off(times)
+    if not off.any():
+        return times
+    log.warning(
+        "%s: %d of %d times are far off the others, first %.10g s (number %d); left out",
+        path, int(off.sum()), len(times), times[off][0], int(np.argmax(off)) + 1,
+    )  # fmt: skip
+    index = np.arange(len(times))
+    good = index[~off & np.isfinite(times)]
+    replaced = times.copy()
+    replaced[off] = np.interp(index[off], good, times[good])
+    step_s = float(np.median(np.diff(times[good]))) if len(good) > 1 else 0.0
+    before, after = off & (index < good[0]), off & (index > good[-1])
+    replaced[before] = times[good[0]] - step_s * (good[0] - index[before])
+    replaced[after] = times[good[-1]] + step_s * (index[after] - good[-1])
+    return replaced
 
 
 def cut_to_shortest(path: Path, **columns: Array) -> list[Array]:

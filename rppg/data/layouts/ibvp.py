@@ -23,7 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rppg.data.image_folder import ImageFolder, missing_before
 from rppg.data.reading import (
+    Array,
     from_first_time,
     list_folders,
     parse_numbers,
@@ -33,7 +35,7 @@ from rppg.data.reading import (
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Pulse, Recording
-from rppg.video.sources.image_sequence import ImageSequence, number_clock
+from rppg.video.sources.image_sequence import number_clock
 
 FPS = 30.0
 WAVES = ("bvp", "ppg", "pulse", "wave")
@@ -52,19 +54,25 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(folder: Path, subject: str) -> Recording:
     frames, truth = folder / f"{folder.name}_rgb", folder / f"{folder.name}_bvp.csv"
+    video = ImageFolder(frames, number_clock(FPS))
     return video_recording(
         name=folder.name,
         subject=subject,
-        video=ImageSequence(frames, number_clock(FPS)),
-        truth=partial(read_truth, truth),
+        video=video,
+        truth=partial(read_truth, truth, video),
         metadata={"session": folder.name.partition("_")[2]},
         files=(frames, truth),
         per_frame=True,
     )
 
 
-def read_truth(path: Path) -> Pulse:
-    """Read the BVP from a `pNN_x_bvp.csv`."""
+def read_truth(path: Path, images: ImageFolder | None = None) -> Pulse:
+    """Read the BVP from a `pNN_x_bvp.csv`, with times from the first frame.
+
+    Args:
+        path: the CSV file.
+        images: the frames. If the first are missing, their rows have negative times.
+    """
     table = read_table(path)
     names = list(table)
     wave = _wave_column(names, path)
@@ -74,10 +82,19 @@ def read_truth(path: Path) -> Pulse:
         quality = parse_numbers(table[label], f"{path}, column {label}")
         bvp = np.where(quality <= BAD_QUALITY, np.nan, bvp)
     clock = next((name for name in names if name != names[wave] and "time" in name.lower()), None)
-    if clock is None:
-        return Pulse(regular_times(len(bvp), FPS), bvp)
-    times = parse_numbers(table[clock], f"{path}, column {clock}")
-    return Pulse(from_first_time(times, path), bvp)
+    times = regular_times(len(bvp), FPS)
+    if clock is not None:
+        times = from_first_time(parse_numbers(table[clock], f"{path}, column {clock}"), path)
+    return Pulse(times - _first_frame_s(times, images), bvp)
+
+
+def _first_frame_s(times: Array, images: ImageFolder | None) -> float:
+    """Return the time of the first frame's row."""
+    try:
+        missing = 0 if images is None else missing_before(images.names, len(times), FPS)
+    except InputError:  # reading the frames raises it, too
+        return 0.0
+    return float(times[missing]) if missing < len(times) else missing / FPS
 
 
 def _wave_column(names: Sequence[str], path: Path) -> int:

@@ -20,6 +20,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from rppg.data.image_folder import ImageFolder
 from rppg.data.layouts import (
     bp4d,
     buaa_mihr,
@@ -36,7 +37,7 @@ from rppg.data.reading import column, read_table
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording, Video
-from rppg.video.sources.image_sequence import ImageSequence, nanosecond_clock
+from rppg.video.sources.image_sequence import nanosecond_clock
 from rppg.video.sources.video_file import VideoFile
 
 REQUIRED = ("video", "ground_truth", "subject")
@@ -113,7 +114,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     path = _inside(manifest, row["video"], where, "video")
     video: Video = VideoFile(path)
     if path.is_dir():
-        video = ImageSequence(path, nanosecond_clock)
+        video = ImageFolder(path, nanosecond_clock)
     if not row["subject"]:
         raise InputError(
             f"{where}: no subject; name the person, so that splits can separate people"
@@ -126,6 +127,8 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     if row["ground_truth"]:
         truth_path = _inside(manifest, row["ground_truth"], where, "ground_truth")
         truth = partial(FORMATS[file_format], truth_path)
+        if file_format == "pure" and isinstance(video, ImageFolder):
+            truth = partial(pure.read_truth, truth_path, video)  # their clock is shared
         if file_format == OWN_FORMAT and _has_rate(truth_path):
             rate = partial(read_rate, truth_path)
         files = (path, truth_path)

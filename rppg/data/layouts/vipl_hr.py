@@ -23,7 +23,15 @@ from pathlib import Path
 
 import numpy as np
 
-from rppg.data.reading import Array, column, list_folders, read_column, read_table, regular_times
+from rppg.data.reading import (
+    Array,
+    column,
+    list_folders,
+    read_column,
+    read_table,
+    regular_times,
+    replace_far_off,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording, Video
@@ -85,8 +93,12 @@ def read_rate(path: Path) -> HeartRate:
 
 
 def read_times(path: Path) -> Array:
-    """Read the frames' times from a `time.txt`, in seconds."""
+    """Read the frames' times from a `time.txt`, in seconds.
+
+    A time that is far off the others, such as 0 before times since 1970, is left out with a
+    warning: its frame gets the time that its neighbours imply.
+    """
     times = read_column(path) / 1000
     if not np.all(np.isfinite(times)):
         raise InputError(f"{path}: times that are not finite; copy it again")
-    return times
+    return replace_far_off(times, path)

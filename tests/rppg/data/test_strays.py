@@ -1,0 +1,129 @@
+"""Folders as people have them: stray files, first images missing, names that differ a little."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from rppg.data.check import check_recording
+from rppg.data.layouts import vipl_hr
+from rppg.data.reading import from_first_time
+from rppg.data.specs import open_dataset
+from rppg.types import Recording
+
+START_NS = 1392643993642815000
+
+
+def opened(spec: str) -> list[Recording]:
+    return open_dataset(spec, split="train", subjects=1)
+
+
+def copied(dataset, name: str, to: Path) -> tuple[Path, Recording]:
+    """A copy of a dataset, and its whole recording."""
+    root, written = dataset(name)
+    shutil.copytree(root, to / name)
+    (recording,) = [r for r in opened(f"{name}:{to / name}?face=full") if r.name == written.record]
+    return to / name, recording
+
+
+def lag_s(recording: Recording) -> float:
+    """The time by which the images' pulse is late against the ground truth."""
+    crops, truth = recording.load_crops(), recording.load_truth()
+    green = crops.frames[..., 1].mean(axis=(1, 2))
+    lags = np.arange(-0.4, 0.4, 0.01)
+    good = np.isfinite(truth.bvp)
+    fits = [
+        np.corrcoef(green, np.interp(crops.times_s - lag, truth.times_s[good], truth.bvp[good]))
+        for lag in lags
+    ]
+    return float(lags[np.argmax([fit[0, 1] for fit in fits])])
+
+
+@pytest.mark.parametrize("missing", [1, 7, 20])
+@pytest.mark.parametrize(("name", "folder"), [("pure", "01-03/01-03"), ("ibvp", "p02_b/p02_b_rgb")])
+def test_ground_truth_keeps_its_place_without_the_first_images(
+    dataset, tmp_path, name, folder, missing
+):
+    root, _ = copied(dataset, name, tmp_path)
+    images = sorted(
+        (root / folder).iterdir(), key=lambda p: int(p.stem.rpartition("_")[2].strip("Image"))
+    )
+    for path in images[:missing]:
+        path.unlink()
+    recording = opened(f"{name}:{root}?face=full")[-1 if name == "ibvp" else 0]
+    assert abs(lag_s(recording)) <= 0.015
+
+
+def test_ground_truth_keeps_its_place_in_an_archive(write, tmp_path):
+    """BP4D+, frames 007.jpg to 159.jpg."""
+    import zipfile
+
+    (tmp_path / "2D+3D").mkdir()
+    folder = tmp_path / "Physiology" / "F001" / "T2"
+    folder.mkdir(parents=True)
+    times = np.arange(160) / 25
+    with zipfile.ZipFile(tmp_path / "2D+3D" / "F001.zip", "w") as archive:
+        for k, rgb in list(enumerate(write.images(times)))[7:]:
+            archive.writestr(f"F001/T2/{k:03d}.jpg", write.jpeg(rgb))
+    at = np.arange(6400) / 1000
+    (folder / "BP_mmHg.txt").write_text("".join(f"{v:.5f}\n" for v in 80 + 20 * write.wave(at)))
+    (recording,) = opened(f"bp4d:{tmp_path}?face=full")
+    assert abs(lag_s(recording)) <= 0.015
+
+
+def test_a_list_of_images_that_begins_later_moves_nothing(dataset, tmp_path):
+    root, recording = copied(dataset, "pure", tmp_path)
+    before = recording.load_truth().times_s
+    path = root / "01-03" / "01-03.json"
+    content = json.loads(path.read_text())
+    path.write_text(json.dumps({**content, "/Image": content["/Image"][50:]}))
+    np.testing.assert_array_equal(recording.load_truth().times_s, before)
+
+
+def test_a_recording_numbered_from_elsewhere_begins_with_its_truth(write, tmp_path):
+    """iBVP's images 1000 to 1191, with a row for each."""
+    folder = tmp_path / "p01_a"
+    (folder / "p01_a_rgb").mkdir(parents=True)
+    times = np.arange(192) / 30
+    for k, rgb in enumerate(write.images(times), start=1000):
+        Image.fromarray(rgb).save(folder / "p01_a_rgb" / f"{k}.bmp")
+    (folder / "p01_a_bvp.csv").write_text("BVP\n" + "".join(f"{v}\n" for v in write.wave(times)))
+    (recording,) = opened(f"ibvp:{tmp_path}")
+    assert recording.load_truth().times_s[0] == 0
+
+
+@pytest.mark.parametrize("stray", ["{} (1).png", "thumb1.png", "Image7.png", "Image9{}.png"])
+def test_a_stray_image_is_named_and_left_out(dataset, tmp_path, stray):
+    root, recording = copied(dataset, "pure", tmp_path)
+    expected = [frame.time_s for frame in recording.video.frames()]
+    images = sorted((root / "01-03" / "01-03").iterdir())
+    name = stray.format(images[30].stem if "(" in stray else images[30].stem[6:])
+    shutil.copy(images[30], images[30].with_name(name))
+    recording = opened(f"pure:{root}?face=full")[0]
+    (defect,) = check_recording(recording)
+    assert not defect.fatal and "1 images don't fit" in defect.message and name in defect.message
+    recording = opened(f"pure:{root}?face=full")[0]
+    assert [frame.time_s for frame in recording.video.frames()] == expected
+    assert recording.load_crops().duration_s < 7
+
+
+@pytest.mark.parametrize("index", [0, 40, -1])
+def test_a_time_far_off_is_named_and_left_out(dataset, tmp_path, caplog, index):
+    """VIPL-HR's time.txt in ms since 1970, with a 0."""
+    root, _ = dataset("vipl-hr")
+    good = np.loadtxt(root / "data/p2/v1-2/source1/time.txt")
+    ms = good + 1_500_000_000_000
+    ms[index] = 0
+    path = tmp_path / "time.txt"
+    path.write_text("".join(f"{value:.0f}\n" for value in ms))
+    times = vipl_hr.read_times(path)
+    assert "1 of 160 times are far off" in caplog.text and str(path) in caplog.text
+    np.testing.assert_allclose(times - times[1], (good - good[1]) / 1000, atol=0.06)
+
+
+def test_times_in_another_unit_are_left_alone():
+    us = np.arange(100) * 33_333.0
+    np.testing.assert_array_equal(from_first_time(us, Path("t.csv")), us)
