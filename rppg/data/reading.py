@@ -41,6 +41,11 @@ def natural_key(name: str) -> list[tuple[int, int | str]]:
     ]
 
 
+def is_mac_twin(path: Path) -> bool:
+    """Return whether a file has the attributes of another, which a Mac adds where it copies to."""
+    return path.name.startswith("._")
+
+
 def list_folders(root: Path, pattern: str) -> list[tuple[Path, re.Match[str]]]:
     """List the folders in `root` whose whole name matches, in natural order."""
     matches = [(path, re.fullmatch(pattern, path.name)) for path in root.iterdir() if path.is_dir()]
@@ -51,11 +56,12 @@ def list_folders(root: Path, pattern: str) -> list[tuple[Path, re.Match[str]]]:
 def list_files(folder: Path, pattern: str) -> list[tuple[Path, re.Match[str]]]:
     """List the files in `folder` whose whole name matches, in natural order.
 
-    An empty list if the folder doesn't exist.
+    An empty list if the folder doesn't exist. Files that a Mac adds (`._NAME`) are passed over.
     """
     if not folder.is_dir():
         return []
-    matches = [(path, re.fullmatch(pattern, path.name)) for path in folder.iterdir()]
+    paths = [path for path in folder.iterdir() if not is_mac_twin(path)]
+    matches = [(path, re.fullmatch(pattern, path.name)) for path in paths]
     matching = [(path, match) for path, match in matches if match and path.is_file()]
     return sorted(matching, key=lambda pair: natural_key(pair[0].name))
 
@@ -183,8 +189,13 @@ def read_mat(path: Path, names: Sequence[str]) -> dict[str, Any]:
     with damage_as_input_error(path, "MATLAB file"):
         if not h5py.is_hdf5(path):
             return mat_files.read_variables(path, names)
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return {name: _matlab(file[name]) for name in names if name in file}
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, without a lock: network file systems may have none."""
+    return h5py.File(path, "r", locking=False)
 
 
 def stored_values(item: Any) -> Any:

@@ -14,14 +14,13 @@ Heusch, Anjos and Marcel, A reproducible study on remote heart rate measurement,
 from functools import partial
 from pathlib import Path
 
-import h5py
-
 from rppg.data.reading import (
     as_row,
     damage_as_input_error,
     from_first_time,
     list_folders,
     log,
+    open_hdf5,
     regular_times,
     stored_values,
 )
@@ -57,7 +56,7 @@ def _recording(clip: Path, subject: str) -> Recording:
 
 def read_truth(path: Path) -> Pulse:
     """Read the pulse from a `data.hdf5`, with the times or the rate given in it."""
-    with damage_as_input_error(path, "HDF5 file"), h5py.File(path, "r") as file:
+    with damage_as_input_error(path, "HDF5 file"), open_hdf5(path) as file:
         if "pulse" not in file:
             raise InputError(f"{path}: no dataset 'pulse'; found {', '.join(file) or 'none'}")
         bvp = as_row(stored_values(file["pulse"]), f"{path}, pulse")

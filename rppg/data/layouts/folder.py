@@ -8,7 +8,7 @@ ROOT/            or a single video file
 
 from pathlib import Path
 
-from rppg.data.reading import natural_key
+from rppg.data.reading import is_mac_twin, natural_key
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Recording
@@ -23,7 +23,11 @@ def recordings(root: Path) -> list[Recording]:
     """List the videos in a folder, searched recursively, or `root` alone if it is a file."""
     if not root.is_dir():
         return [_recording(root, root.name)]
-    videos = [path for path in root.rglob("*") if path.suffix.lower() in VIDEO_SUFFIXES]
+    videos = [
+        path
+        for path in root.rglob("*")
+        if path.suffix.lower() in VIDEO_SUFFIXES and not is_mac_twin(path)
+    ]
     if not videos:
         suffixes = " ".join(sorted(VIDEO_SUFFIXES))
         raise InputError(f"{root}: no video in this folder; looked for files ending in {suffixes}")

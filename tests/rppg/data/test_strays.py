@@ -1,5 +1,6 @@
 """Folders as people have them: stray files, first images missing, names that differ a little."""
 
+import fcntl
 import json
 import shutil
 from pathlib import Path
@@ -127,3 +128,29 @@ def test_a_time_far_off_is_named_and_left_out(dataset, tmp_path, caplog, index):
 def test_times_in_another_unit_are_left_alone():
     us = np.arange(100) * 33_333.0
     np.testing.assert_array_equal(from_first_time(us, Path("t.csv")), us)
+
+
+def test_mac_twins_are_no_recordings(dataset, tmp_path):
+    """`._NAME` beside NAME, as a Mac leaves on a disk of another system."""
+    for name in ("buaa-mihr", "ubfc-phys"):
+        root, written = dataset(name)
+        shutil.copytree(root, tmp_path / name)
+        for path in list((tmp_path / name).rglob("*")):
+            if path.is_file():
+                path.with_name(f"._{path.name}").write_bytes(b"\0\5\x16\7" + bytes(100))
+        recordings = opened(f"{name}:{tmp_path / name}")
+        assert tuple(recording.name for recording in recordings) == written.others
+        (recording,) = [r for r in recordings if r.name == written.record]
+        assert check_recording(recording) == []
+    names = [recording.name for recording in opened(f"{tmp_path / 'ubfc-phys'}")]
+    assert names == ["s2/vid_s2_T2.avi"]
+
+
+@pytest.mark.parametrize("name", ["cohface", "scamps"])
+def test_hdf5_is_read_without_a_lock(dataset, name):
+    """As where there are no locks: another program holds the lock, which fails the same call."""
+    root, written = dataset(name)
+    (recording,) = [r for r in opened(f"{name}:{root}") if r.name == written.record]
+    with recording.files[-1].open("rb") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        assert check_recording(recording) == []
