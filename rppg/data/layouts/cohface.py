@@ -17,6 +17,8 @@ from pathlib import Path
 from rppg.data.reading import (
     as_row,
     damage_as_input_error,
+    find_entry,
+    find_video,
     from_first_time,
     list_folders,
     log,
@@ -43,7 +45,7 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(clip: Path, subject: str) -> Recording:
-    video, truth = clip / "data.avi", clip / "data.hdf5"
+    video, truth = find_video(clip, "data"), find_entry(clip, "data.hdf5")
     return video_recording(
         name=f"{subject}/{clip.name}",
         subject=subject,

@@ -26,11 +26,13 @@ import numpy as np
 from rppg.data.image_folder import ImageFolder, missing_before
 from rppg.data.reading import (
     Array,
+    find_entry,
     from_first_time,
     list_folders,
     parse_numbers,
     read_table,
     regular_times,
+    unnested,
 )
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
@@ -53,7 +55,9 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(folder: Path, subject: str) -> Recording:
-    frames, truth = folder / f"{folder.name}_rgb", folder / f"{folder.name}_bvp.csv"
+    inner = unnested(folder)
+    frames = find_entry(inner, f"{folder.name}_rgb")
+    truth = find_entry(inner, f"{folder.name}_bvp.csv")
     video = ImageFolder(frames, number_clock(FPS))
     return video_recording(
         name=folder.name,

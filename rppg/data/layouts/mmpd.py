@@ -36,6 +36,7 @@ from rppg.data.reading import (
     open_hdf5,
     read_mat,
     regular_times,
+    unnested,
 )
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
@@ -64,7 +65,7 @@ def recordings(root: Path) -> list[Recording]:
     return [
         _recording(file, subject.name)
         for subject, _ in list_folders(root, r"subject\d+")
-        for file, _ in list_files(subject, r"p\d+_\d+\.mat")
+        for file, _ in list_files(unnested(subject), r"p\d+_\d+\.mat")
     ]
 
 

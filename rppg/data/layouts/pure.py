@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from rppg.data.image_folder import ImageFolder
-from rppg.data.reading import damage_as_input_error, list_folders, read_text
+from rppg.data.reading import damage_as_input_error, find_entry, list_folders, read_text, unnested
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
@@ -48,10 +48,11 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(folder: Path, subject: str, setup: str) -> Recording:
     name = folder.name
+    folder = unnested(folder)
     inner = folder / name
     if not inner.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir()):
         inner = folder
-    truth = folder / f"{name}.json"
+    truth = find_entry(folder, f"{name}.json")
     video = ImageFolder(inner, nanosecond_clock)
     return video_recording(
         name=name,

@@ -17,7 +17,16 @@ from pathlib import Path
 
 import numpy as np
 
-from rppg.data.reading import Array, cut_to_shortest, list_folders, parse_numbers, read_text
+from rppg.data.reading import (
+    Array,
+    cut_to_shortest,
+    find_entry,
+    find_video,
+    list_folders,
+    parse_numbers,
+    read_text,
+    unnested,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
@@ -32,7 +41,8 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(folder: Path) -> Recording:
-    video, truth = folder / "vid.avi", folder / "ground_truth.txt"
+    inner = unnested(folder)
+    video, truth = find_video(inner, "vid"), find_entry(inner, "ground_truth.txt")
     return video_recording(
         name=folder.name,
         subject=folder.name,

@@ -154,3 +154,69 @@ def test_hdf5_is_read_without_a_lock(dataset, name):
     with recording.files[-1].open("rb") as held:
         fcntl.flock(held, fcntl.LOCK_EX)
         assert check_recording(recording) == []
+
+
+RENAMED = {
+    "ubfc-rppg": ("subject2", {"vid.avi": "VID.AVI", "ground_truth.txt": "Ground_Truth.txt"}),
+    "pure": ("01-03", {"01-03.json": "01-03.JSON"}),
+    "cohface": ("2/1", {"data.avi": "data.AVI", "data.hdf5": "data.HDF5"}),
+    "ubfc-phys": ("s2", {"vid_s2_T2.avi": "vid_s2_T2.AVI", "bvp_s2_T2.csv": "BVP_s2_T2.csv"}),
+    "vipl-hr": ("data/p2/v1-2/source1", {"wave.csv": "Wave.csv", "time.txt": "Time.TXT"}),
+    "mmpd": ("subject3", {"p3_2.mat": "P3_2.MAT"}),
+    "scamps": ("Val", {"P000012.mat": "P000012.MAT"}),
+}
+
+
+@pytest.mark.parametrize("name", RENAMED)
+def test_names_in_another_case_are_read(dataset, tmp_path, name):
+    root, written = dataset(name)
+    shutil.copytree(root, tmp_path / name)
+    folder, names = RENAMED[name]
+    for old, new in names.items():
+        (tmp_path / name / folder / old).rename(tmp_path / name / folder / new)
+    recordings = opened(f"{name}:{tmp_path / name}")
+    (recording,) = [r for r in recordings if r.name.lower() == written.record.lower()]
+    assert check_recording(recording) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "folder"),
+    [("ubfc-rppg", "subject2"), ("pure", "01-03"), ("ubfc-phys", "s2"), ("ibvp", "p02_b")],
+)
+def test_a_folder_unpacked_into_one_of_its_name_is_read(dataset, tmp_path, name, folder):
+    root, written = dataset(name)
+    shutil.copytree(root / folder, tmp_path / folder / folder)
+    (recording,) = opened(f"{name}:{tmp_path}")
+    assert recording.name == written.record
+    assert not any(defect.fatal for defect in check_recording(recording))
+
+
+def test_folders_named_a_little_differently_are_read_or_named(dataset, tmp_path, caplog):
+    root, _ = dataset("ubfc-rppg")
+    for name in ("subject1", "Subject5", "subject4 (1)", "notes"):
+        shutil.copytree(root / "subject2", tmp_path / name)
+    assert {recording.name for recording in opened(f"ubfc-rppg:{tmp_path}")} == {
+        "subject1", "Subject5"
+    }  # fmt: skip
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'subject4 (1)'}: passed over")
+
+
+def test_a_video_in_another_container_is_read(dataset, tmp_path, write):
+    root, _ = dataset("ubfc-phys")
+    shutil.copytree(root / "s2", tmp_path / "s2")
+    (tmp_path / "s2" / "vid_s2_T2.avi").unlink()
+    write.video(tmp_path / "s2" / "vid_s2_T2.mp4", 6.4)
+    (recording,) = opened(f"ubfc-phys:{tmp_path}")
+    assert recording.name == "s2_T2" and check_recording(recording) == []
+
+
+def test_folders_of_videos_are_searched_through_links(tmp_path):
+    (tmp_path / "elsewhere").mkdir()
+    for name in ("a.3gp", "b.MTS", "c.ts", "notes.txt"):
+        (tmp_path / "elsewhere" / name).touch()
+    (tmp_path / "videos").mkdir()
+    (tmp_path / "videos" / "linked").symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere" / "back").symlink_to(tmp_path / "videos")  # a circle
+    names = [recording.name for recording in opened(str(tmp_path / "videos"))]
+    assert names == ["linked/a.3gp", "linked/b.MTS", "linked/c.ts"]
