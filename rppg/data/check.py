@@ -96,7 +96,8 @@ def check_recording(recording: Recording) -> list[Defect]:
         rate, problems = _attempt(recording.load_rate)
         findings += problems
         if rate is not None:
-            findings += _check_rate(rate, truth_name)
+            use = "they are left out" if recording.rate_only else "only the wave is used"
+            findings += _check_rate(rate, truth_name, use)
     return [
         Defect(recording.dataset, recording.name, kind, message, fatal)
         for kind, message, fatal in dict.fromkeys(findings)
@@ -243,7 +244,7 @@ def _check_alignment(
         yield "lengths", f"{where}: {lengths}; used as far as both go", False
 
 
-def _check_rate(rate: HeartRate, where: str) -> Iterator[Finding]:
+def _check_rate(rate: HeartRate, where: str, use: str) -> Iterator[Finding]:
     finite = np.isfinite(rate.bpm)
     low, high = RATES_BPM
     unusual = int(np.sum((rate.bpm[finite] < low) | (rate.bpm[finite] > high)) + np.sum(~finite))
@@ -251,7 +252,7 @@ def _check_rate(rate: HeartRate, where: str) -> Iterator[Finding]:
         yield (
             "rate",
             f"{where}: {unusual} of {len(rate.bpm)} heart rates are missing or outside "
-            f"{low:g} to {high:g} bpm; only the wave is used",
+            f"{low:g} to {high:g} bpm; {use}",
             False,
         )
 

@@ -5,6 +5,7 @@ refused first, and a recording that has given no true heart rate becomes a `Fail
 isn't counted among the recordings and subjects behind the scores.
 """
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
@@ -35,8 +36,8 @@ def evaluate(
     A recording that can't be read, has no ground truth, a ground truth that is no pulse, or one
     without a heart rate in any window and in the whole becomes a `Failure` with the reason, and the
     evaluation continues. So does an estimator that raises `InputError` on a recording; its windows
-    then count as not covered. Each recording is read once and kept in memory only while it is
-    evaluated.
+    then count as not covered. Of a recording with heart rates alone, only the metrics of the heart
+    rate are defined. Each recording is read once and kept in memory only while it is evaluated.
 
     Args:
         recordings: recordings with ground truth.
@@ -56,6 +57,7 @@ def evaluate(
             yield _with_checked_truth(recording)
 
     result = run.evaluate(checked(), estimators, protocol, progress, journal)
+    result = _without_made_up_waves(result, seen)
     return _leave_out_unmeasured(result, seen, [*result.windows, *result.clips])
 
 
@@ -81,6 +83,26 @@ def _with_checked_truth(recording: Recording) -> Recording:
         return check_wave(load(), where)
 
     return replace(recording, load_truth=load_checked)
+
+
+def _without_made_up_waves(evaluation: Evaluation, recordings: Sequence[Recording]) -> Evaluation:
+    """Remove what compares waves, where the true one is made up from heart rates."""
+    made_up = {(r.dataset, r.name) for r in recordings if r.rate_only}
+
+    def without_metrics(row: Row) -> Row:
+        if (row.dataset, row.record) not in made_up:
+            return row
+        none = math.nan
+        return replace(row, correlation=none, sine_correlation=none, macc=none, beat_error_ms=none)
+
+    if not made_up:
+        return evaluation
+    return replace(
+        evaluation,
+        windows=tuple(map(without_metrics, evaluation.windows)),
+        clips=tuple(map(without_metrics, evaluation.clips)),
+        waveforms=tuple(w for w in evaluation.waveforms if (w.dataset, w.record) not in made_up),
+    )
 
 
 def _leave_out_unmeasured(

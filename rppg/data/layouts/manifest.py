@@ -5,7 +5,7 @@
         anna.mp4           a video file
         ben/               or a folder of images whose names end in nanoseconds
             Image1392643993642815000.png
-        anna.csv           ground truth: time_s,bvp[,hr_bpm]
+        anna.csv           ground truth: time_s,bvp[,hr_bpm], or time_s,hr_bpm
         any/depth/
 
 Columns: `video`, `ground_truth`, `subject`, and optionally `format`, the dataset in whose format
@@ -16,7 +16,7 @@ shared. Link data from elsewhere into it.
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
@@ -33,6 +33,7 @@ from rppg.data.layouts import (
     ubfc_rppg,
     vipl_hr,
 )
+from rppg.data.rate_truth import wave_of_rates
 from rppg.data.reading import column, read_table
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
@@ -49,8 +50,13 @@ TEXT_DIRECTION = frozenset({"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"})
 
 
 def read_truth(path: Path) -> Pulse:
-    """Read BVP and times from a CSV file with columns `time_s` and `bvp`."""
+    """Read BVP and times from a CSV file with columns `time_s` and `bvp`.
+
+    Without `bvp`, but with `hr_bpm`, a sine with these heart rates.
+    """
     table = read_table(path)
+    if _has_rates_only(list(table)):
+        return wave_of_rates(read_rate(path), path)
     return Pulse(column(table, "time_s", path), column(table, "bvp", path))
 
 
@@ -122,14 +128,16 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     file_format = row.get("format") or OWN_FORMAT
     if file_format not in FORMATS:
         raise InputError(f"{where}: no format {file_format!r}; choose one of {', '.join(FORMATS)}")
-    truth, rate = None, None
+    truth, rate, rate_only = None, None, False
     files: tuple[Path, ...] = (path,)
     if row["ground_truth"]:
         truth_path = _inside(manifest, row["ground_truth"], where, "ground_truth")
         truth = partial(FORMATS[file_format], truth_path)
         if file_format == "pure" and isinstance(video, ImageFolder):
             truth = partial(pure.read_truth, truth_path, video)  # their clock is shared
-        if file_format == OWN_FORMAT and _has_rate(truth_path):
+        names = _header(truth_path) if file_format == OWN_FORMAT else []
+        rate_only = _has_rates_only(names)
+        if "hr_bpm" in names:
             rate = partial(read_rate, truth_path)
         files = (path, truth_path)
     return video_recording(
@@ -142,6 +150,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
             key: value for key, value in row.items() if key not in (*REQUIRED, "format") and value
         },
         files=files,
+        rate_only=rate_only,
     )
 
 
@@ -164,16 +173,21 @@ def _inside(manifest: Path, text: str, where: str, name: str) -> Path:
     return manifest.parent / relative
 
 
-def _has_rate(path: Path) -> bool:
-    """Return whether the header names a heart rate; False if the file can't be read.
+def _has_rates_only(header: Sequence[str]) -> bool:
+    names = [name.lower() for name in header]
+    return "hr_bpm" in names and "bvp" not in names
+
+
+def _header(path: Path) -> list[str]:
+    """Return the names of the columns, in small letters; none if the file can't be read.
 
     Reading the ground truth raises the reason later.
     """
     if not path.is_file():  # reading a pipe would block
-        return False
+        return []
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = file.readline(4096)
     except OSError:
-        return False
-    return "hr_bpm" in [name.strip().lower() for name in header.split(",")]
+        return []
+    return [name.strip().lower() for name in header.split(",")]
