@@ -29,6 +29,7 @@ CODE = (
     "data/image_folder.py",
     "data/layouts",
     "data/reading.py",
+    "data/stated_rate.py",
     "video",
 )
 """The code that crops depend on: files, and folders with all of their modules."""
