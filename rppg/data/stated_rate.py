@@ -4,12 +4,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
 from rppg.video.decode_video import probe, read_frames
 from rppg.video.time_range import select_time_range
 
 WITHOUT_CLOCK = (".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg")
 """Suffixes of raw streams, in small letters. They have no times, so frames are counted."""
+FPS_RANGE = (1.0, 1000.0)
+
+
+def check_rate(fps: float, where: str = "") -> None:
+    """Raise an InputError, which begins with `where`, unless a frame rate in Hz is possible."""
+    low, high = FPS_RANGE
+    if not low <= fps <= high:
+        raise InputError(f"{where}fps is {fps:g}; expected {low:g} to {high:g} frames a second")
 
 
 @dataclass(frozen=True)

@@ -9,14 +9,12 @@ import numpy as np
 
 from rppg.data.image_folder import ImageFolder
 from rppg.data.reading import Array, column, read_column, read_table, read_text, replace_far_off
-from rppg.data.stated_rate import StatedRateVideo
+from rppg.data.stated_rate import StatedRateVideo, check_rate
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Video
 from rppg.video.sources.image_sequence import nanosecond_clock, number_clock
 from rppg.video.sources.timestamped_file import TimestampedVideo
 from rppg.video.sources.video_file import VideoFile
-
-FPS_RANGE = (1.0, 1000.0)
 
 
 @dataclass(frozen=True)
@@ -35,11 +33,8 @@ class RowTimes:
 
     def check(self, where: str, video: Path) -> None:
         """Raise an InputError, which begins with `where`, if the columns contradict each other."""
-        low, high = FPS_RANGE
-        if self.fps is not None and not low <= self.fps <= high:
-            raise InputError(
-                f"{where}: fps is {self.fps:g}; expected {low:g} to {high:g} frames a second"
-            )
+        if self.fps is not None:
+            check_rate(self.fps, f"{where}: ")
         if self.clock is None:
             return
         if self.fps is not None or self.start_s is not None:
