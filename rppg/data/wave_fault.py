@@ -103,7 +103,8 @@ def _share_in_band(times: Array, bvp: Array) -> float:
     length_s = min(WINDOW_S, end - start)
     if length_s < 2 / BAND_HZ[0] or end - start > LONGEST_S:
         return 1.0
-    wave = resample(bvp, times, uniform_grid([start, end], GRID_HZ))
+    scaled = bvp / np.max(np.abs(bvp))  # squares of damaged values may overflow
+    wave = resample(scaled, times, uniform_grid([start, end], GRID_HZ))
     count = round(length_s * GRID_HZ)
     pieces = wave[: len(wave) // count * count].reshape(-1, count)
     line = np.linspace(-1, 1, count)
