@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rppg.data.stated_rate import StatedRateVideo, check_rate
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator
@@ -31,9 +32,9 @@ from rppg.signals import (
 )
 from rppg.signals.protocol import Protocol, measure
 from rppg.signals.reasons import find_reasons
-from rppg.types import FaceCrops
+from rppg.types import FaceCrops, Video
 from rppg.video.crop import HOLE_S, crop_pieces
-from rppg.video.sources.in_memory import InMemoryVideo, in_memory_video
+from rppg.video.sources.in_memory import in_memory_video
 
 __all__ = ["Prediction", "find_estimator", "predict", "predict_crops"]
 
@@ -159,6 +160,7 @@ def predict(
     full_frame: bool = False,
     start_s: float = 0.0,
     duration_s: float | None = None,
+    fps: float | None = None,
 ) -> Prediction:
     """Measure the pulse in a video.
 
@@ -170,6 +172,7 @@ def predict(
         box: x, y, width, height of the face in pixels; no face is then detected.
         full_frame: the face fills the whole frame; no face is then detected.
         start_s, duration_s: the part of the video to read; by default all of it.
+        fps: frame rate in Hz, in place of timestamps, or of those of a file that are wrong.
 
     Raises:
         InputError: a file that can't be read, frames or timestamps that don't fit, no face, or less
@@ -182,7 +185,7 @@ def predict(
         72.4
     """
     pieces = crop_pieces(
-        _video_source(video, timestamps),
+        _video_source(video, timestamps, fps),
         piece_s=PIECE_S,
         box=box,
         full_frame=full_frame,
@@ -277,21 +280,30 @@ def _predict(
 
 
 def _video_source(
-    video: str | Path | NDArray[np.uint8], timestamps: ArrayLike | None
-) -> str | Path | InMemoryVideo:
+    video: str | Path | NDArray[np.uint8], timestamps: ArrayLike | None, fps: float | None
+) -> str | Path | Video:
+    if fps is not None:
+        check_rate(fps)
     if isinstance(video, str | Path):
         if timestamps is not None:
-            raise InputError(f"{video}: a file has its own clock; leave timestamps out")
-        return video
+            raise InputError(
+                f"{video}: a file has its own clock; leave timestamps out, or give fps if it is "
+                "wrong"
+            )
+        return video if fps is None else StatedRateVideo(Path(video), fps)
     if not isinstance(video, np.ndarray):
         raise InputError(
             f"a video of type {type(video).__name__}; give a path, or a NumPy array of frames "
             "(T, H, W, 3) with timestamps"
         )
+    if timestamps is not None and fps is not None:
+        raise InputError("both timestamps and fps; give one of them")
+    if fps is not None:
+        timestamps = np.arange(len(video)) / fps
     if timestamps is None:
         raise InputError(
             "frames without timestamps; give the time of each in seconds, such as "
-            "np.arange(len(frames)) / 30 for 30 frames a second"
+            "np.arange(len(frames)) / 30 for 30 frames a second, or fps=30"
         )
     return in_memory_video(video, timestamps)
 

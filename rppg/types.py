@@ -168,6 +168,8 @@ class Recording:
         per_frame: whether the ground truth has one value per frame.
         spec: the SPEC that it was opened with; empty if it wasn't opened with one.
         split: the part of the dataset that was requested: `train`, `validation`, `test` or `all`.
+        rate_only: whether the ground truth is heart rates without a wave. `load_truth` then reads
+            a sine with these rates.
     """
 
     name: str
@@ -182,6 +184,7 @@ class Recording:
     per_frame: bool = False
     spec: str = ""
     split: str = ""
+    rate_only: bool = False
 
 
 if not TYPE_CHECKING:

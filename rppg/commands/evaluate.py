@@ -1,5 +1,6 @@
 """`rppg evaluate`."""
 
+import math
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -10,11 +11,14 @@ import typer
 import rppg
 from rppg.atomic import write_text
 from rppg.commands.options import Device, Json, NoCache, Workers
-from rppg.commands.terminal import print_status, progress_bars, stdout
+from rppg.commands.terminal import print_line, print_status, progress_bars, stdout
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
-    from rppg.evaluation import Estimator, Evaluation
+    from rppg.evaluation import Estimator, Evaluation, Failure
+
+MOST_REASONS = 3
+"""Reasons in one error message. If there are more, all are printed above it."""
 
 
 def evaluate(
@@ -58,9 +62,11 @@ def evaluate(
     from rppg.data.specs import open_datasets
     from rppg.evaluation import TOOLBOX, Journal, Protocol
     from rppg.evaluation import evaluate as run
+    from rppg.evaluation.accounted import leave_out_without_windows
     from rppg.models.checkpoint import digest_of
     from rppg.report import score_table
     from rppg.report.result_files import to_json
+    from rppg.report.table import describe_use
 
     protocols = {"default": Protocol(), "toolbox": TOOLBOX}
     if protocol not in protocols:
@@ -93,11 +99,11 @@ def evaluate(
             progress=bars.counter("evaluation", len(recordings)),
             journal=journal,
         )
+    result = leave_out_without_windows(result, recordings)
+    _refuse_dashes(result, chosen.window_s)
     for failure in result.failures:
-        print_status(f"{failure.record}: {failure.reason}", style="yellow")
-    if not result.windows:
-        hint = "see the lines above" if result.failures else "give longer recordings"
-        raise InputError(f"no window of {chosen.window_s:g} s could be evaluated; {hint}")
+        if as_json or failure.method is not None:  # the others are below the table
+            _print_failure(failure)
     if out is not None:  # before printing: a closed pipe ends the process
         _write_results(out, result)
         if journal is not None:
@@ -107,6 +113,36 @@ def evaluate(
         sys.stdout.write(to_json(result) + "\n")
     else:
         stdout.print(score_table(result))
+        for line in describe_use(result):
+            print_line(line)
+
+
+def _print_failure(failure: "Failure") -> None:
+    print_status(f"{failure.record}: {failure.reason}", style="yellow")
+
+
+def _refuse_dashes(result: "Evaluation", window_s: float) -> None:
+    """Refuse a table without a number, with the reasons.
+
+    Raises:
+        InputError: no recording has a window, or no method gives a heart rate in any.
+    """
+    if any(math.isfinite(row.hr_pred_bpm) for row in result.windows):
+        return
+    if result.windows:
+        found = f"no method gave a heart rate in any of {len(result.windows)} windows"
+        reasons = [failure for failure in result.failures if failure.method is not None]
+    else:
+        found = f"no window of {window_s:g} s could be evaluated"
+        reasons = [failure for failure in result.failures if failure.method is None]
+    if not reasons:
+        raise InputError(f"{found}; is the face in view? Look at `rppg predict` on one of them")
+    shown = "; ".join(f"{f.record}: {f.reason}" for f in reasons[:MOST_REASONS])
+    if len(reasons) > MOST_REASONS:
+        for failure in reasons:
+            _print_failure(failure)
+        shown += f"; and {len(reasons) - MOST_REASONS} more, see the lines above"
+    raise InputError(f"{found}: {shown}")
 
 
 def _find_estimators(

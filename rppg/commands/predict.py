@@ -49,6 +49,10 @@ def predict(
     duration: Annotated[
         float | None, typer.Option(help="Length of the part to read, in seconds.")
     ] = None,
+    fps: Annotated[
+        float | None,
+        typer.Option(help="Frame rate of files that have a wrong one or none, such as raw H.264."),
+    ] = None,
 ) -> None:
     """Measure the heart rate in videos: of the whole clip and over time, with a quality index."""
     from rppg.predict import find_estimator
@@ -74,6 +78,7 @@ def predict(
                     full_frame=full_frame,
                     start_s=start,
                     duration_s=duration,
+                    fps=fps,
                 )
         except InputError as error:
             failed = True

@@ -24,7 +24,14 @@ from rppg.errors import InputError
 from rppg.types import CROP_TO_FACE
 from rppg.video.crop import VideoCrops
 
-CODE = ("data/layouts", "data/reading.py", "video")
+CODE = (
+    "data/far_off.py",
+    "data/image_folder.py",
+    "data/layouts",
+    "data/reading.py",
+    "data/stated_rate.py",
+    "video",
+)
 """The code that crops depend on: files, and folders with all of their modules."""
 SETTLED_S = 2.0
 """A file modified less than this ago may change again without a change of its time."""

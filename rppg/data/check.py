@@ -10,12 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.captured_warnings import capture_warnings
+from rppg.data.wave_fault import find_wave_fault, usable_samples
 from rppg.errors import InputError, TruncatedError
 from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.crop import HOLE_S, LEAST_S
 
 Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths", "nan", "flat",
-               "clock", "rate", "damaged", "pulse"]  # fmt: skip
+               "wave", "clock", "rate", "damaged", "pulse"]  # fmt: skip
 
 APART_S, APART_SHARE = 0.5, 0.02
 """The lengths of video and ground truth disagree if they differ by more than both of these."""
@@ -23,8 +24,6 @@ DRIFT = 0.01
 """Two clocks drift if they count the same samples and differ by more than this share."""
 STILL_S = 2.0
 """A wave that keeps one value for longer than this is flat there: the sensor was off."""
-SLOWEST_HZ = 8.0
-"""A wave sampled more slowly cannot represent a pulse of 200 bpm with its harmonics."""
 RATES_BPM = (30.0, 240.0)
 UNUSABLE_NAN = 0.5
 
@@ -38,9 +37,9 @@ class Defect:
     Attributes:
         dataset, record: the dataset's and the recording's name.
         kind: missing, empty, unreadable, truncated: the file; short, lengths: durations; nan,
-            flat: the values of the wave or the frames; clock: times; rate: the heart rate that the
-            dataset provides; damaged: parts that the reader left out; pulse: none is found, see
-            `rppg check --pulse`.
+            flat: the values of the wave or the frames; wave: a ground truth that is no pulse;
+            clock: times; rate: the heart rate that the dataset provides; damaged: parts that the
+            reader left out; pulse: none is found in the video, see `rppg check --pulse`.
         message: one line, which names the file if there is one.
         fatal: True if the recording can't be used for training or evaluation. Otherwise the intact
             part of it is used.
@@ -97,7 +96,8 @@ def check_recording(recording: Recording) -> list[Defect]:
         rate, problems = _attempt(recording.load_rate)
         findings += problems
         if rate is not None:
-            findings += _check_rate(rate, truth_name)
+            use = "they are left out" if recording.rate_only else "only the wave is used"
+            findings += _check_rate(rate, truth_name, use)
     return [
         Defect(recording.dataset, recording.name, kind, message, fatal)
         for kind, message, fatal in dict.fromkeys(findings)
@@ -184,17 +184,15 @@ def _check_wave(truth: Pulse, where: str) -> Iterator[Finding]:
             f"{times[first]:.3f} s; those values are left out",
             False,
         )
-        increasing = np.concatenate([[True], times[1:] > np.maximum.accumulate(times)[:-1]])
-        times, bvp = times[increasing], bvp[increasing]
+        usable = usable_samples(truth)
+        times, bvp = usable.times_s, usable.bvp
         if len(times) < 2:
             return
-    step_s = float(np.median(np.diff(times)))
-    if step_s * SLOWEST_HZ > 1:
-        yield "clock", f"{where}: a value every {step_s:.3g} s; are the times in seconds?", True
-    else:
+    fault = find_wave_fault(truth)
+    if fault is None or fault.kind != "clock":
         yield from _check_holes(times, f"{where}: no values")
-    if np.ptp(bvp) == 0:
-        yield "flat", f"{where}: the wave is flat, all of its values are {bvp[0]:g}", True
+    if fault is not None:
+        yield fault.kind, f"{where}: {fault.message}", True
         return
     start, length = _longest_constant(times, bvp)
     if length > STILL_S:
@@ -216,8 +214,11 @@ def _check_alignment(
     frames, values = len(video.times_s), len(truth.times_s)
     video_s, truth_s = video.end_s, _end_s(np.sort(finite))
     shared = min(video_s, truth_s) - max(0.0, float(finite.min()))
+    begin_s = float(finite.min())
     lengths = f"the video has {video_s:.2f} s ({frames} frames), the ground truth {truth_s:.2f} s"
-    apart = max(abs(video_s - truth_s), float(finite.min()))
+    if begin_s < -APART_S:
+        lengths += f" and begins {-begin_s:.2f} s before the first frame"
+    apart = max(abs(video_s - truth_s), abs(begin_s))
     drift = abs(video_s - truth_s) / max(video_s, truth_s)
     if shared < LEAST_S - 1e-3:
         yield (
@@ -243,7 +244,7 @@ def _check_alignment(
         yield "lengths", f"{where}: {lengths}; used as far as both go", False
 
 
-def _check_rate(rate: HeartRate, where: str) -> Iterator[Finding]:
+def _check_rate(rate: HeartRate, where: str, use: str) -> Iterator[Finding]:
     finite = np.isfinite(rate.bpm)
     low, high = RATES_BPM
     unusual = int(np.sum((rate.bpm[finite] < low) | (rate.bpm[finite] > high)) + np.sum(~finite))
@@ -251,7 +252,7 @@ def _check_rate(rate: HeartRate, where: str) -> Iterator[Finding]:
         yield (
             "rate",
             f"{where}: {unusual} of {len(rate.bpm)} heart rates are missing or outside "
-            f"{low:g} to {high:g} bpm; only the wave is used",
+            f"{low:g} to {high:g} bpm; {use}",
             False,
         )
 

@@ -79,7 +79,8 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "manifest": Dataset(
         "a CSV manifest",
-        "a file with columns video,ground_truth,subject[,format]; paths relative to it",
+        "a file with columns video,ground_truth,subject[,format,fps,frame_times,start_s]; paths "
+        "relative to it",
         manifest.recordings,
         note="every other column is metadata to filter by",
     ),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.data import mat_files
+from rppg.data.far_off import far_off
 from rppg.errors import InputError, one_line
 
 log = logging.getLogger(__name__)
@@ -27,6 +28,11 @@ DAMAGE = (
     NameError, RuntimeError, EOFError, MemoryError, ArithmeticError, struct.error, zlib.error,
 )  # fmt: skip
 """Exceptions that SciPy and h5py raise on damaged files. Neither has a specific one."""
+VIDEO_SUFFIXES = (
+    ".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".3gp", ".3g2",
+    ".mts", ".m2ts", ".ts", ".flv", ".ogv",
+)  # fmt: skip
+"""Suffixes of video files with a clock, in small letters."""
 MAX_VALUES = 10**8
 """The longest signal: a day at 1000 Hz."""
 
@@ -40,21 +46,65 @@ def natural_key(name: str) -> list[tuple[int, int | str]]:
     ]
 
 
+def is_mac_twin(path: Path) -> bool:
+    """Return whether a file has the attributes of another, which a Mac adds where it copies to."""
+    return path.name.startswith("._")
+
+
 def list_folders(root: Path, pattern: str) -> list[tuple[Path, re.Match[str]]]:
-    """List the folders in `root` whose whole name matches, in natural order."""
-    matches = [(path, re.fullmatch(pattern, path.name)) for path in root.iterdir() if path.is_dir()]
-    matching = [(path, match) for path, match in matches if match]
-    return sorted(matching, key=lambda pair: natural_key(pair[0].name))
+    """List the folders in `root` whose whole name matches, in natural order, in any case.
+
+    A folder whose name only begins so, such as a copy `subject4 (1)`, is passed over with a
+    warning.
+    """
+    matching = []
+    for path in sorted(root.iterdir(), key=lambda path: natural_key(path.name)):
+        if is_mac_twin(path) or not path.is_dir():
+            continue
+        match = re.fullmatch(pattern, path.name, re.IGNORECASE)
+        if match:
+            matching.append((path, match))
+        elif re.match(pattern, path.name, re.IGNORECASE):
+            log.warning("%s: passed over for its name; rename it if it is no copy", path)
+    return matching
+
+
+def unnested(folder: Path) -> Path:
+    """Return the folder, or the one in it if that has its name and is alone: from an archive."""
+    inner = folder / folder.name
+    others = [path for path in folder.iterdir() if not path.name.startswith((".", "__MACOSX"))]
+    return inner if others == [inner] and inner.is_dir() else folder
+
+
+def find_entry(folder: Path, *names: str) -> Path:
+    """Return the path of the first of these names in a folder, in any case.
+
+    The path of the first name if there is none, for the message that it is missing.
+    """
+    for name in names:
+        if (folder / name).exists():
+            return folder / name
+    entries = {}
+    if folder.is_dir():
+        entries = {path.name.lower(): path for path in sorted(folder.iterdir(), reverse=True)}
+    found = (entries[name.lower()] for name in names if name.lower() in entries)
+    return next(found, folder / names[0])
+
+
+def find_video(folder: Path, stem: str) -> Path:
+    """Return the path of the video with this stem, `.avi` or another suffix, in any case."""
+    return find_entry(folder, *(f"{stem}{suffix}" for suffix in (".avi", *VIDEO_SUFFIXES)))
 
 
 def list_files(folder: Path, pattern: str) -> list[tuple[Path, re.Match[str]]]:
-    """List the files in `folder` whose whole name matches, in natural order.
+    """List the files in `folder` whose whole name matches, in natural order, in any case.
 
-    An empty list if the folder doesn't exist.
+    An empty list if the folder doesn't exist. Files that a Mac adds (`._NAME`) are passed over.
     """
     if not folder.is_dir():
         return []
-    matches = [(path, re.fullmatch(pattern, path.name)) for path in folder.iterdir()]
+    paths = [path for path in folder.iterdir() if not is_mac_twin(path)]
+    matches = [(path, re.fullmatch(pattern, path.name, re.IGNORECASE)) for path in paths]
     matching = [(path, match) for path, match in matches if match and path.is_file()]
     return sorted(matching, key=lambda pair: natural_key(pair[0].name))
 
@@ -182,8 +232,13 @@ def read_mat(path: Path, names: Sequence[str]) -> dict[str, Any]:
     with damage_as_input_error(path, "MATLAB file"):
         if not h5py.is_hdf5(path):
             return mat_files.read_variables(path, names)
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return {name: _matlab(file[name]) for name in names if name in file}
+
+
+def open_hdf5(path: Path) -> h5py.File:
+    """Open an HDF5 file for reading, without a lock: network file systems may have none."""
+    return h5py.File(path, "r", locking=False)
 
 
 def stored_values(item: Any) -> Any:
@@ -247,14 +302,38 @@ def regular_times(count: int, hz: float) -> Array:
 
 
 def from_first_time(times: Array, path: Path) -> Array:
-    """Return times relative to the first.
+    """Return times relative to the first. Times that are far off the others are replaced.
 
     Raises:
         InputError: no time, or a first time that isn't finite.
     """
     if not len(times) or not np.isfinite(times[0]):
         raise InputError(f"{path}: the first time is missing; copy the file again")
+    times = replace_far_off(times, path)
     return times - times[0]
+
+
+def replace_far_off(times: Array, path: Path) -> Array:
+    """Replace times that are far off the others by those that their neighbours imply.
+
+    A warning names the first of them.
+    """
+    off = far_off(times)
+    if not off.any():
+        return times
+    log.warning(
+        "%s: %d of %d times are far off the others, first %.10g s (number %d); left out",
+        path, int(off.sum()), len(times), times[off][0], int(np.argmax(off)) + 1,
+    )  # fmt: skip
+    index = np.arange(len(times))
+    good = index[~off & np.isfinite(times)]
+    replaced = times.copy()
+    replaced[off] = np.interp(index[off], good, times[good])
+    step_s = float(np.median(np.diff(times[good]))) if len(good) > 1 else 0.0
+    before, after = off & (index < good[0]), off & (index > good[-1])
+    replaced[before] = times[good[0]] - step_s * (good[0] - index[before])
+    replaced[after] = times[good[-1]] + step_s * (index[after] - good[-1])
+    return replaced
 
 
 def cut_to_shortest(path: Path, **columns: Array) -> list[Array]:

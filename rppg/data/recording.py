@@ -17,13 +17,14 @@ def video_recording(
     metadata: Mapping[str, str] | None = None,
     files: tuple[Path, ...] = (),
     per_frame: bool = False,
+    rate_only: bool = False,
     face: FaceRegion | None = None,
 ) -> Recording:
     """Return a recording whose crops are cut from `video` when they are loaded.
 
     Args:
         face: where the face is, if the layout defines it; None to detect it.
-        truth, rate, metadata, files, per_frame: see `Recording`.
+        truth, rate, metadata, files, per_frame, rate_only: see `Recording`.
     """
     return Recording(
         name=name,
@@ -36,4 +37,5 @@ def video_recording(
         video=video,
         files=files,
         per_frame=per_frame,
+        rate_only=rate_only,
     )

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from gradreg.moved_modules import load
 from rppg.estimators.classical import classical
 from rppg.estimators.estimator import ConstantGuess, Estimator, constant_guess
+from rppg.evaluation.accounted import evaluate
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import BlandAltman, Statistic
 from rppg.evaluation.results import (
@@ -17,7 +18,7 @@ from rppg.evaluation.results import (
     Waveform,
     paired_difference,
 )
-from rppg.evaluation.run import PreparedRecording, evaluate, prepare
+from rppg.evaluation.run import PreparedRecording, prepare
 from rppg.renamed import renamed, warn_of_old_name
 from rppg.signals.protocol import TOOLBOX, Measured, Protocol, measure
 

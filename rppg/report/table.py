@@ -44,6 +44,16 @@ def score_table(
     return table
 
 
+def describe_use(evaluation: Evaluation) -> list[str]:
+    """Return lines for below the table: how many recordings are used, and why others aren't."""
+    used = sum(part.recordings for part in evaluation.data)
+    left_out = [failure for failure in evaluation.failures if failure.method is None]
+    lines = [f"{used} of {used + len(left_out)} recordings are used"]
+    if left_out:
+        lines[0] += f"; {len(left_out)} left out:"
+    return [*lines, *(f"  {failure.record}: {failure.reason}" for failure in left_out)]
+
+
 def windows_title(evaluation: Evaluation) -> str:
     """Return the title of the scores of the windows, with the settings that matter most."""
     continuity = ", with continuity" if evaluation.settings.get("continuity") else ""

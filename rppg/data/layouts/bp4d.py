@@ -22,11 +22,20 @@ spontaneous emotion corpus for human behavior analysis, CVPR 2016.
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import list_files, list_folders, log, natural_key, read_column, regular_times
+from rppg.data.image_folder import ImageFolder, missing_before
+from rppg.data.reading import (
+    Array,
+    list_files,
+    list_folders,
+    log,
+    natural_key,
+    read_column,
+    regular_times,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
-from rppg.video.sources.image_sequence import ImageSequence, number_clock, open_zip
+from rppg.video.sources.image_sequence import number_clock, open_zip
 
 FPS = 25.0
 RATE_HZ = 1000.0
@@ -61,24 +70,40 @@ def _tasks_in_archive(archive: Path, subject: str) -> set[str]:
 def _recording(root: Path, archive: Path, subject: str, task: str) -> Recording:
     folder = root / "Physiology" / subject / task
     truth, rate = folder / "BP_mmHg.txt", folder / "Pulse Rate_BPM.txt"
+    video = ImageFolder(archive, number_clock(FPS), inside=f"{subject}/{task}")
     return video_recording(
         name=f"{subject}/{task}",
         subject=subject,
-        video=ImageSequence(archive, number_clock(FPS), inside=f"{subject}/{task}"),
-        truth=partial(read_truth, truth),
-        rate=partial(read_rate, rate) if rate.exists() else None,
+        video=video,
+        truth=partial(read_truth, truth, video),
+        rate=partial(read_rate, rate, video) if rate.exists() else None,
         metadata={"task": task, "gender": "female" if subject.startswith("F") else "male"},
         files=(archive, truth),
     )
 
 
-def read_truth(path: Path) -> Pulse:
-    """Read the blood pressure wave from a `BP_mmHg.txt`."""
+def read_truth(path: Path, images: ImageFolder | None = None) -> Pulse:
+    """Read the blood pressure wave from a `BP_mmHg.txt`, with times from the first frame.
+
+    Args:
+        path: the file.
+        images: the frames. If the first are missing, the wave begins before time 0.
+    """
     bvp = read_column(path)
-    return Pulse(regular_times(len(bvp), RATE_HZ), bvp)
+    return Pulse(_times(len(bvp), images), bvp)
 
 
-def read_rate(path: Path) -> HeartRate:
-    """Read the pulse rate from a `Pulse Rate_BPM.txt`."""
+def read_rate(path: Path, images: ImageFolder | None = None) -> HeartRate:
+    """Read the pulse rate from a `Pulse Rate_BPM.txt`, with the arguments of `read_truth`."""
     bpm = read_column(path)
-    return HeartRate(regular_times(len(bpm), RATE_HZ), bpm)
+    return HeartRate(_times(len(bpm), images), bpm)
+
+
+def _times(count: int, images: ImageFolder | None) -> Array:
+    times = regular_times(count, RATE_HZ)
+    try:
+        frames = count * FPS / RATE_HZ
+        missing = 0 if images is None else missing_before(images.names, frames, FPS)
+    except InputError:  # reading the frames raises it, too
+        return times
+    return times - missing / FPS

@@ -33,7 +33,7 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(folder: Path, subject: str, lux: str) -> Recording:
-    videos, truths = list_files(folder, r"(?i:.*\.avi)"), list_files(folder, r"(?i:.*PPGData\.mat)")
+    videos, truths = list_files(folder, r".*\.avi"), list_files(folder, r".*PPGData\.mat")
     video = videos[0][0] if videos else folder / "*.avi"
     truth = truths[0][0] if truths else folder / "*PPGData.mat"
     return video_recording(

@@ -14,14 +14,15 @@ Heusch, Anjos and Marcel, A reproducible study on remote heart rate measurement,
 from functools import partial
 from pathlib import Path
 
-import h5py
-
 from rppg.data.reading import (
     as_row,
     damage_as_input_error,
+    find_entry,
+    find_video,
     from_first_time,
     list_folders,
     log,
+    open_hdf5,
     regular_times,
     stored_values,
 )
@@ -44,7 +45,7 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(clip: Path, subject: str) -> Recording:
-    video, truth = clip / "data.avi", clip / "data.hdf5"
+    video, truth = find_video(clip, "data"), find_entry(clip, "data.hdf5")
     return video_recording(
         name=f"{subject}/{clip.name}",
         subject=subject,
@@ -57,7 +58,7 @@ def _recording(clip: Path, subject: str) -> Recording:
 
 def read_truth(path: Path) -> Pulse:
     """Read the pulse from a `data.hdf5`, with the times or the rate given in it."""
-    with damage_as_input_error(path, "HDF5 file"), h5py.File(path, "r") as file:
+    with damage_as_input_error(path, "HDF5 file"), open_hdf5(path) as file:
         if "pulse" not in file:
             raise InputError(f"{path}: no dataset 'pulse'; found {', '.join(file) or 'none'}")
         bvp = as_row(stored_values(file["pulse"]), f"{path}, pulse")

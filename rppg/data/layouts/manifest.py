@@ -1,25 +1,34 @@
 """A CSV manifest: any videos with any ground truth, one recording per row.
 
     ROOT/
-        study.csv          the manifest: video,ground_truth,subject[,format][,...]
+        study.csv          the manifest: video,ground_truth,subject[,...]
         anna.mp4           a video file
         ben/               or a folder of images whose names end in nanoseconds
             Image1392643993642815000.png
-        anna.csv           ground truth: time_s,bvp[,hr_bpm]
+        anna.csv           ground truth: time_s,bvp[,hr_bpm], or time_s,hr_bpm
         any/depth/
 
-Columns: `video`, `ground_truth`, `subject`, and optionally `format`, the dataset in whose format
-the ground truth is. All other columns are metadata. `ground_truth` may be empty.
+Columns: `video`, `ground_truth`, `subject`, and optionally
+
+    format         the dataset in whose format the ground truth is
+    fps            frame rate in Hz, for a file that has a wrong one or none, and for images whose
+                   names are numbers in place of nanoseconds
+    frame_times    a file with the time of each frame in seconds, on the ground truth's clock: one
+                   per line, or the column time_s of a CSV file
+    start_s        time of the first frame on the ground truth's clock in seconds; 0 by default
+
+All other columns are metadata. Any value but `video` and `subject` may be empty.
 
 Paths are relative to the manifest and must stay in its folder, so that the folder can be moved and
 shared. Link data from elsewhere into it.
 """
 
 import unicodedata
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path, PurePosixPath
 
+from rppg.data.image_folder import ImageFolder
 from rppg.data.layouts import (
     bp4d,
     buaa_mihr,
@@ -32,14 +41,15 @@ from rppg.data.layouts import (
     ubfc_rppg,
     vipl_hr,
 )
+from rppg.data.layouts.manifest_times import RowTimes, parse_number
+from rppg.data.rate_truth import wave_of_rates
 from rppg.data.reading import column, read_table
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
-from rppg.types import HeartRate, Pulse, Recording, Video
-from rppg.video.sources.image_sequence import ImageSequence, nanosecond_clock
-from rppg.video.sources.video_file import VideoFile
+from rppg.types import HeartRate, Pulse, Recording
 
 REQUIRED = ("video", "ground_truth", "subject")
+OPTIONAL = ("format", "fps", "frame_times", "start_s")
 OWN_FORMAT = "csv"
 MAX_LETTERS = 400
 """The longest value. Values appear in messages, tables and reports."""
@@ -48,8 +58,13 @@ TEXT_DIRECTION = frozenset({"LRE", "RLE", "LRO", "RLO", "LRI", "RLI", "FSI"})
 
 
 def read_truth(path: Path) -> Pulse:
-    """Read BVP and times from a CSV file with columns `time_s` and `bvp`."""
+    """Read BVP and times from a CSV file with columns `time_s` and `bvp`.
+
+    Without `bvp`, but with `hr_bpm`, a sine with these heart rates.
+    """
     table = read_table(path)
+    if _has_rates_only(list(table)):
+        return wave_of_rates(read_rate(path), path)
     return Pulse(column(table, "time_s", path), column(table, "bvp", path))
 
 
@@ -85,7 +100,7 @@ def recordings(path: Path) -> list[Recording]:
     if missing:
         raise InputError(
             f"{path}: no column {', '.join(missing)}; a manifest has {','.join(REQUIRED)} and "
-            f"optionally format; found {','.join(table)}"
+            f"optionally {','.join(OPTIONAL)}; found {','.join(table)}"
         )
     count = len(table["video"])
     rows = [{name: words[k].strip() for name, words in table.items()} for k in range(count)]
@@ -111,9 +126,14 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
                 f"{where}: {name[:40]} is {len(text)} letters long; expected {MAX_LETTERS} at most"
             )
     path = _inside(manifest, row["video"], where, "video")
-    video: Video = VideoFile(path)
-    if path.is_dir():
-        video = ImageSequence(path, nanosecond_clock)
+    clock = row.get("frame_times")
+    times = RowTimes(
+        fps=parse_number(row, "fps", where),
+        start_s=parse_number(row, "start_s", where),
+        clock=_inside(manifest, clock, where, "frame_times") if clock else None,
+    )
+    times.check(where, path)
+    video = times.video(path)
     if not row["subject"]:
         raise InputError(
             f"{where}: no subject; name the person, so that splits can separate people"
@@ -121,14 +141,24 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
     file_format = row.get("format") or OWN_FORMAT
     if file_format not in FORMATS:
         raise InputError(f"{where}: no format {file_format!r}; choose one of {', '.join(FORMATS)}")
-    truth, rate = None, None
+    truth: Callable[[], Pulse] | None = None
+    rate: Callable[[], HeartRate] | None = None
+    rate_only = False
     files: tuple[Path, ...] = (path,)
     if row["ground_truth"]:
         truth_path = _inside(manifest, row["ground_truth"], where, "ground_truth")
         truth = partial(FORMATS[file_format], truth_path)
-        if file_format == OWN_FORMAT and _has_rate(truth_path):
+        if file_format == "pure" and isinstance(video, ImageFolder):
+            truth = partial(pure.read_truth, truth_path, video)  # their clock is shared
+        names = _header(truth_path) if file_format == OWN_FORMAT else []
+        rate_only = _has_rates_only(names)
+        if "hr_bpm" in names:
             rate = partial(read_rate, truth_path)
+        truth = partial(times.on_video_clock, truth)
+        rate = rate and partial(times.rate_on_video_clock, rate)
         files = (path, truth_path)
+    if times.clock is not None:
+        files = (path, times.clock, *files[1:])
     return video_recording(
         name=row["video"],
         subject=row["subject"],
@@ -136,9 +166,10 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
         truth=truth,
         rate=rate,
         metadata={
-            key: value for key, value in row.items() if key not in (*REQUIRED, "format") and value
+            key: value for key, value in row.items() if key not in (*REQUIRED, *OPTIONAL) and value
         },
         files=files,
+        rate_only=rate_only,
     )
 
 
@@ -161,16 +192,21 @@ def _inside(manifest: Path, text: str, where: str, name: str) -> Path:
     return manifest.parent / relative
 
 
-def _has_rate(path: Path) -> bool:
-    """Return whether the header names a heart rate; False if the file can't be read.
+def _has_rates_only(header: Sequence[str]) -> bool:
+    names = [name.lower() for name in header]
+    return "hr_bpm" in names and "bvp" not in names
+
+
+def _header(path: Path) -> list[str]:
+    """Return the names of the columns, in small letters; none if the file can't be read.
 
     Reading the ground truth raises the reason later.
     """
     if not path.is_file():  # reading a pipe would block
-        return False
+        return []
     try:
         with path.open(encoding="utf-8-sig", errors="replace") as file:
             header = file.readline(4096)
     except OSError:
-        return False
-    return "hr_bpm" in [name.strip().lower() for name in header.split(",")]
+        return []
+    return [name.strip().lower() for name in header.split(",")]

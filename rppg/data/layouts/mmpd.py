@@ -33,8 +33,10 @@ from rppg.data.reading import (
     list_files,
     list_folders,
     log,
+    open_hdf5,
     read_mat,
     regular_times,
+    unnested,
 )
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
@@ -63,7 +65,7 @@ def recordings(root: Path) -> list[Recording]:
     return [
         _recording(file, subject.name)
         for subject, _ in list_folders(root, r"subject\d+")
-        for file, _ in list_files(subject, r"p\d+_\d+\.mat")
+        for file, _ in list_files(unnested(subject), r"p\d+_\d+\.mat")
     ]
 
 
@@ -105,7 +107,7 @@ def _text(value: Any) -> str:
 @functools.lru_cache(maxsize=1024)
 def _stored_shape(path: Path, _modified_ns: int) -> tuple[int, ...]:
     if h5py.is_hdf5(path):
-        with h5py.File(path, "r") as file:
+        with open_hdf5(path) as file:
             return tuple(file["video"].shape[::-1]) if "video" in file else ()
     return mat_files.read_shape(path, "video")
 
@@ -133,7 +135,7 @@ def _blocks(path: Path) -> Iterator[Block]:
 
 def matlab_blocks(path: Path, name: str, block_frames: int = 32) -> Iterator[Block]:
     """Yield the frames of a MATLAB 7.3 array `(T, H, W, 3)`, stored in HDF5 as `(3, W, H, T)`."""
-    with damage_as_input_error(path, "MATLAB file"), h5py.File(path, "r") as file:
+    with damage_as_input_error(path, "MATLAB file"), open_hdf5(path) as file:
         stored = file[name]
         count = stored.shape[-1]
         if stored.chunks:  # whole chunks, so that each is unpacked once

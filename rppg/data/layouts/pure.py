@@ -7,7 +7,9 @@
             01-01.json                              /FullPackage: samples of the oximeter, 60 Hz
         01-02/                                      /Image: times of the frames
 
-The frames may also be directly in the outer folder. Camera and oximeter share a clock.
+The frames may also be directly in the outer folder. Camera and oximeter share the clock of the
+images' names: ground truth keeps its place if the first images are missing, or if the list under
+/Image begins later.
 
 Stricker, Müller and Gross, Non-contact video-based pulse rate measurement on a mobile service
 robot, RO-MAN 2014.
@@ -20,11 +22,12 @@ from typing import Any
 
 import numpy as np
 
-from rppg.data.reading import damage_as_input_error, list_folders, read_text
+from rppg.data.image_folder import ImageFolder
+from rppg.data.reading import damage_as_input_error, find_entry, list_folders, read_text, unnested
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
-from rppg.video.sources.image_sequence import SUFFIXES, ImageSequence, nanosecond_clock
+from rppg.video.sources.image_sequence import SUFFIXES, nanosecond_clock
 
 SETUPS = {
     "01": "steady",
@@ -45,34 +48,49 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(folder: Path, subject: str, setup: str) -> Recording:
     name = folder.name
+    folder = unnested(folder)
     inner = folder / name
     if not inner.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir()):
         inner = folder
-    truth = folder / f"{name}.json"
+    truth = find_entry(folder, f"{name}.json")
+    video = ImageFolder(inner, nanosecond_clock)
     return video_recording(
         name=name,
         subject=subject,
-        video=ImageSequence(inner, nanosecond_clock),
-        truth=partial(read_truth, truth),
-        rate=partial(read_rate, truth),
+        video=video,
+        truth=partial(read_truth, truth, video),
+        rate=partial(read_rate, truth, video),
         metadata={"motion": SETUPS.get(setup, f"setup {setup}")},
         files=(inner, truth),
     )
 
 
-def read_truth(path: Path) -> Pulse:
-    """Read the BVP from a recording's JSON file, with times from the first frame."""
-    stamps, waves = _samples(path, "waveform")
+def read_truth(path: Path, images: ImageFolder | None = None) -> Pulse:
+    """Read the BVP from a recording's JSON file, with times from the first frame.
+
+    Args:
+        path: the JSON file.
+        images: the frames, whose first is time 0; without them, the first that the file lists.
+    """
+    stamps, waves = _samples(path, "waveform", images)
     return Pulse(stamps, waves)
 
 
-def read_rate(path: Path) -> HeartRate:
-    """Read the pulse rate that the oximeter showed."""
-    stamps, rates = _samples(path, "pulseRate")
+def read_rate(path: Path, images: ImageFolder | None = None) -> HeartRate:
+    """Read the pulse rate that the oximeter showed, with the arguments of `read_truth`."""
+    stamps, rates = _samples(path, "pulseRate", images)
     return HeartRate(stamps, rates)
 
 
-def _samples(path: Path, key: str) -> tuple[Any, Any]:
+def _first_frame(images: ImageFolder | None, listed: int) -> int:
+    """Return the time of the first frame in nanoseconds."""
+    try:
+        return listed if images is None else images.first_number
+    except InputError:  # reading the frames raises it, too
+        return listed
+
+
+def _samples(path: Path, key: str, images: ImageFolder | None) -> tuple[Any, Any]:
     text = read_text(path)
     with damage_as_input_error(path, "PURE ground truth"):
         try:
@@ -84,7 +102,7 @@ def _samples(path: Path, key: str) -> tuple[Any, Any]:
         for part in ("/FullPackage", "/Image"):
             if not isinstance(content, dict) or not content.get(part):
                 raise InputError(f"{path}: nothing under {part!r}; copy the file again")
-        origin = int(content["/Image"][0]["Timestamp"])
+        origin = _first_frame(images, int(content["/Image"][0]["Timestamp"]))
         package = content["/FullPackage"]
         stamps = [(int(sample["Timestamp"]) - origin) * 1e-9 for sample in package]
         values = [

@@ -27,6 +27,7 @@ from rppg.data.reading import (
     find_variable,
     list_files,
     list_folders,
+    open_hdf5,
     read_mat,
     regular_times,
 )
@@ -77,11 +78,11 @@ def _frame_variable(file: h5py.File, path: Path) -> str:
 
 
 def _shape(path: Path) -> tuple[int, ...]:
-    with damage_as_input_error(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
+    with damage_as_input_error(path, "MATLAB 7.3 file"), open_hdf5(path) as file:
         return tuple(file[_frame_variable(file, path)].shape[::-1])
 
 
 def _blocks(path: Path) -> Iterator[Block]:
-    with damage_as_input_error(path, "MATLAB 7.3 file"), h5py.File(path, "r") as file:
+    with damage_as_input_error(path, "MATLAB 7.3 file"), open_hdf5(path) as file:
         name = _frame_variable(file, path)
     yield from matlab_blocks(path, name)

@@ -15,7 +15,16 @@ logical studies of social stress, IEEE Transactions on Affective Computing 2021.
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import list_files, list_folders, read_column, regular_times
+from rppg.data.reading import (
+    VIDEO_SUFFIXES,
+    find_entry,
+    find_video,
+    list_files,
+    list_folders,
+    read_column,
+    regular_times,
+    unnested,
+)
 from rppg.data.recording import video_recording
 from rppg.types import Pulse, Recording
 from rppg.video.sources.video_file import VideoFile
@@ -27,9 +36,10 @@ TASKS = {"1": "rest", "2": "speech", "3": "arithmetic"}
 def recordings(root: Path) -> list[Recording]:
     """List the recordings in the folder that contains `s1` to `s56`."""
     listed: list[Recording] = []
-    for folder, _ in list_folders(root, r"s\d+"):
-        subject = folder.name
-        pattern = rf"(?:vid_{subject}_T(\d)\.avi|bvp_{subject}_T(\d)\.csv)"
+    suffixes = "|".join(suffix[1:] for suffix in VIDEO_SUFFIXES)
+    for subject_folder, _ in list_folders(root, r"s\d+"):
+        folder, subject = unnested(subject_folder), subject_folder.name
+        pattern = rf"(?:vid_{subject}_T(\d)\.(?:{suffixes})|bvp_{subject}_T(\d)\.csv)"
         tasks = sorted({match[1] or match[2] for _, match in list_files(folder, pattern)})
         listed += [_recording(folder, task) for task in tasks]
     return listed
@@ -37,7 +47,7 @@ def recordings(root: Path) -> list[Recording]:
 
 def _recording(folder: Path, task: str) -> Recording:
     name = f"{folder.name}_T{task}"
-    video, truth = folder / f"vid_{name}.avi", folder / f"bvp_{name}.csv"
+    video, truth = find_video(folder, f"vid_{name}"), find_entry(folder, f"bvp_{name}.csv")
     return video_recording(
         name=name,
         subject=folder.name,

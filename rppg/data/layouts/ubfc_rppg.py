@@ -15,11 +15,24 @@ photoplethysmography, Pattern Recognition Letters 2019.
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import Array, cut_to_shortest, list_folders, parse_numbers, read_text
+import numpy as np
+
+from rppg.data.reading import (
+    Array,
+    cut_to_shortest,
+    find_entry,
+    find_video,
+    list_folders,
+    parse_numbers,
+    read_text,
+    unnested,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.sources.video_file import VideoFile
+
+SLOWEST_BPM, FASTEST_BPM = 30.0, 240.0
 
 
 def recordings(root: Path) -> list[Recording]:
@@ -28,7 +41,8 @@ def recordings(root: Path) -> list[Recording]:
 
 
 def _recording(folder: Path) -> Recording:
-    video, truth = folder / "vid.avi", folder / "ground_truth.txt"
+    inner = unnested(folder)
+    video, truth = find_video(inner, "vid"), find_entry(inner, "ground_truth.txt")
     return video_recording(
         name=folder.name,
         subject=folder.name,
@@ -60,4 +74,16 @@ def _lines(path: Path) -> list[Array]:
         raise InputError(
             f"{path}: {len(lines)} lines; expected 3: BVP, heart rate, time in seconds"
         )
-    return [parse_numbers(line.split(), f"{path}, line {k}") for k, line in enumerate(lines, 1)]
+    values = [parse_numbers(line.split(), f"{path}, line {k}") for k, line in enumerate(lines, 1)]
+    if _all_rates(values[0]) and np.any(values[1] < 0):
+        raise InputError(
+            f"{path}: line 1 has heart rates and line 2 negative values; are they swapped? "
+            "Expected BVP, heart rate, time in seconds"
+        )
+    return values
+
+
+def _all_rates(values: Array) -> bool:
+    """Return whether all values could be heart rates in bpm."""
+    finite = values[np.isfinite(values)]
+    return len(finite) > 0 and bool(np.all((finite >= SLOWEST_BPM) & (finite <= FASTEST_BPM)))

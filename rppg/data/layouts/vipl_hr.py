@@ -23,7 +23,17 @@ from pathlib import Path
 
 import numpy as np
 
-from rppg.data.reading import Array, column, list_folders, read_column, read_table, regular_times
+from rppg.data.reading import (
+    Array,
+    column,
+    find_entry,
+    find_video,
+    list_folders,
+    read_column,
+    read_table,
+    regular_times,
+    replace_far_off,
+)
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording, Video
@@ -40,11 +50,12 @@ CAMERAS = {"1": "webcam", "2": "phone", "3": "RealSense", "4": "near infrared"}
 
 def recordings(root: Path) -> list[Recording]:
     """List the recordings in the folder that contains `p1` to `p107`, or in its folder `data`."""
-    if not list_folders(root, r"p\d+") and (root / "data").is_dir():
-        root = root / "data"
+    subjects = list_folders(root, r"p\d+")
+    if not subjects and (root / "data").is_dir():
+        subjects = list_folders(root / "data", r"p\d+")
     return [
         _recording(source, subject.name, version[1], version[2], camera[1])
-        for subject, _ in list_folders(root, r"p\d+")
+        for subject, _ in subjects
         for scene, version in list_folders(subject, r"v(\d+)(-\d+)?")
         for source, camera in list_folders(scene, r"source(\d)")
     ]
@@ -53,8 +64,8 @@ def recordings(root: Path) -> list[Recording]:
 def _recording(
     folder: Path, subject: str, scenario: str, part: str | None, camera: str
 ) -> Recording:
-    path, wave, rate = folder / "video.avi", folder / "wave.csv", folder / "gt_HR.csv"
-    clock = folder / "time.txt"
+    path, wave = find_video(folder, "video"), find_entry(folder, "wave.csv")
+    rate, clock = find_entry(folder, "gt_HR.csv"), find_entry(folder, "time.txt")
     video: Video = VideoFile(path)
     if clock.exists():
         video = TimestampedVideo(path, clock, read_times)
@@ -85,8 +96,12 @@ def read_rate(path: Path) -> HeartRate:
 
 
 def read_times(path: Path) -> Array:
-    """Read the frames' times from a `time.txt`, in seconds."""
+    """Read the frames' times from a `time.txt`, in seconds.
+
+    A time that is far off the others, such as 0 before times since 1970, is left out with a
+    warning: its frame gets the time that its neighbours imply.
+    """
     times = read_column(path) / 1000
     if not np.all(np.isfinite(times)):
         raise InputError(f"{path}: times that are not finite; copy it again")
-    return times
+    return replace_far_off(times, path)

@@ -1,9 +1,13 @@
 """Warnings and errors of `rppg predict`."""
 
+import json
+
 import numpy as np
 import pytest
 
 from rppg.cli import main
+from rppg.predict import find_estimator
+from rppg.predict import predict as run
 from rppg.video import write_video
 
 
@@ -37,3 +41,25 @@ def test_an_error_is_one_line_without_the_warnings_before_it(tmp_path, caplog, c
     assert not caplog.records
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1 and str(video) in lines[0]
+
+
+def test_a_stated_rate_replaces_a_wrong_one(tmp_path, capsys):
+    """Skin at 66 bpm, recorded at 15 fps and stored as 30."""
+    times = np.arange(300) / 15
+    pulse = np.sin(2 * np.pi * 1.1 * times)
+    noise = np.random.default_rng(0).normal(0, 1, (300, 32, 32, 3))
+    skin = np.array([170, 120, 100]) - pulse[:, None, None, None] * np.array([0.6, 1.5, 0.9])
+    frames = np.rint(skin + noise).astype(np.uint8)
+    video = tmp_path / "a.avi"
+    write_video(video, frames, fps=30, codec="mjpeg", qscale=1)
+    rates = {}
+    for fps in ((), ("--fps", "15")):
+        assert predict(video, "--method", "green", "--json", *fps) == 0
+        (entry,) = json.loads(capsys.readouterr().out)["videos"]
+        rates[fps] = entry["hr_bpm"]
+    assert rates[()] == pytest.approx(132, abs=1)
+    assert rates["--fps", "15"] == pytest.approx(66, abs=0.5)
+    found = run(frames, estimator=find_estimator("green"), full_frame=True, fps=15)
+    assert found.hr_bpm == pytest.approx(66, abs=0.5)
+    assert predict(video, "--fps", "0") == 2
+    assert "fps is 0; expected 1 to 1000" in capsys.readouterr().err

@@ -114,7 +114,10 @@ def test_evaluate_recordings_shorter_than_a_window(rppg, dataset):
         "evaluate", "--data", f"scamps:{root}?split=validation", "--method", "pos"
     )
     assert (code, out) == (2, "")
-    assert err == "rppg: no window of 10 s could be evaluated; give longer recordings\n"
+    assert err == (
+        "rppg: no window of 10 s could be evaluated: P000012: video and ground truth share 6.4 s, "
+        "less than a window of 10 s; give longer recordings\n"
+    )
 
 
 def test_train_leaves_bad_recordings_out_by_name(rppg, study, tmp_path, caplog):
