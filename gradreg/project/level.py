@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradreg.distributed import has_several_processes
-from gradreg.project.layers import CoveredLayers
+from gradreg.project.coverage import Coverage, coverage_of
+from gradreg.project.layers import CoveredLayers, CoveredWeight
 from gradreg.project.observation import observed_features
 from gradreg.project.selection import Selection, Summary, double_precision, new_summary
+from gradreg.project.subspace import as_columns
+from gradreg.project.tokens import TokenCounts
 from gradreg.project.update import PendingChange, clear_response, project_change
 from gradreg.project.weight import Kind, ProtectedWeight, refresh_bases
 from gradreg.sharding import local
@@ -22,6 +25,12 @@ from gradreg.wrapper import OptimizerWrapper
 
 IDLE_STEPS = 100
 """The projector warns, once, after so many steps without an observation."""
+
+MISSED_SHARE = 0.1
+"""It warns, once, if more than this share of the trained weights isn't protected."""
+
+NAMED = 5
+"""Number of weights that this warning names."""
 
 
 class NullSpaceProjector(OptimizerWrapper):
@@ -126,7 +135,7 @@ class NullSpaceProjector(OptimizerWrapper):
         refresh_every: int = 1,
         forgetting: float = 1.0,
         mode: Literal["freeze", "release"] = "freeze",
-        max_size: int = 4096,
+        max_size: int = 1024,
         sketch_size: int = 256,
     ) -> None:
         super().__init__(optimizer)
@@ -157,12 +166,14 @@ class NullSpaceProjector(OptimizerWrapper):
         self._since_refresh: int | None = None  # steps; None before the first refresh
         self._stale = False  # whether something was observed since
         self._idle = 0
+        self._number_of_parameters = len(self.parameters)
+        self._checked_coverage = False
         self._warned_of_release = False
         self._pending: list[PendingChange] = []
 
     # ---- Observe --------------------------------------------------------------------------------
 
-    def observe_noise(self, mask: Tensor | None = None) -> Any:
+    def observe_noise(self, mask: Tensor | None = None, batch_dim: int | None = None) -> Any:
         """Return a context in which the layers' inputs are observed as noise.
 
         Run the eager model inside. The pass changes no gradient, running statistic or random
@@ -171,26 +182,33 @@ class NullSpaceProjector(OptimizerWrapper):
         Args:
             mask: which batch entries are noise, (batch,), boolean or weights. If a layer's first
                 dimension is a multiple of that, each entry's rows must be consecutive.
+            batch_dim: where the batch is in three-dimensional inputs of linear layers and in
+                inputs of embeddings: 1 for sequence first, (time, batch, features). Attention and
+                convolutions know it. None is 0, with an error where it looks like 1.
 
         Raises:
             RuntimeError: on exit, if no layer ran.
+            ValueError: a mask that doesn't fit.
         """
-        return self._observe("noise", mask)
+        return self._observe("noise", mask, batch_dim)
 
-    def observe_signal(self, mask: Tensor | None = None) -> Any:
+    def observe_signal(self, mask: Tensor | None = None, batch_dim: int | None = None) -> Any:
         """Return a context in which the layers' inputs are observed as signal.
 
         It works like `observe_noise`. Afterwards only directions are protected in which noise
         dominates signal.
         """
-        return self._observe("signal", mask)
+        return self._observe("signal", mask, batch_dim)
 
     @contextmanager
-    def _observe(self, kind: Kind, mask: Tensor | None) -> Iterator[None]:
+    def _observe(self, kind: Kind, mask: Tensor | None, batch_dim: int | None) -> Iterator[None]:
+        self._follow_parameters()
         with observed_features(
             self._layers,
             self._summary_of_layer,
             mask,
+            batch_dim=batch_dim,
+            skipped=self._protected_by_hand(),
             model=self.model,
             parameters=self.parameters,
         ) as seen:
@@ -204,6 +222,37 @@ class NullSpaceProjector(OptimizerWrapper):
             )
         for weight, summary in seen.items():
             self._learn(weight, kind, summary, dim=None)
+
+    def _follow_parameters(self) -> None:
+        """Watch layers that have become trainable, with the biases that are trained now."""
+        self._layers.follow(self.parameters)
+        for parameter, weight in list(self._weights.items()):
+            bias = self._layers.biases.get(parameter)
+            if (
+                weight.dim is None
+                and parameter in self._layers.by_weight
+                and bias is not weight.bias
+            ):
+                del self._weights[parameter]  # it was observed with one feature more or less
+        self._note_parameters()
+
+    def _note_parameters(self) -> None:
+        """Have the coverage checked again if the optimizer has got other parameters."""
+        if len(self.parameters) != self._number_of_parameters:
+            self._number_of_parameters = len(self.parameters)
+            self._checked_coverage = False
+
+    def _protected_by_hand(self) -> set[Tensor]:
+        """Return the weights that `protect` was called for, of layers that left it to that once."""
+        return {
+            parameter
+            for parameter, weight in self._weights.items()
+            if weight.dim is not None and self._is_left_to_protect(parameter)
+        }
+
+    def _is_left_to_protect(self, parameter: Tensor) -> bool:
+        covered = self._layers.by_weight.get(parameter)
+        return covered is not None and covered.was_left_to_protect
 
     @torch.no_grad()
     def protect(self, parameter: Tensor, features: Tensor, dim: int = -1) -> None:
@@ -228,6 +277,9 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"expected features of shape (n, {parameter.shape[dim]}), the parameter's size "
                 f"along dim {dim}; found {tuple(features.shape)}"
             )
+        weight = self._weights.get(parameter)
+        if weight is not None and weight.dim is None and self._is_left_to_protect(parameter):
+            del self._weights[parameter]  # features that are given replace those observed
         summary = self._new_summary(parameter, 1, features.shape[1])
         summary.add(features[None, :, None, :])
         if has_several_processes():
@@ -237,6 +289,8 @@ class NullSpaceProjector(OptimizerWrapper):
     def _learn(self, parameter: Tensor, kind: Kind, summary: Summary, dim: int | None) -> None:
         if parameter not in self._weights:
             dtype = double_precision(parameter)
+            if isinstance(summary, TokenCounts):
+                dtype = torch.int64
             basis = torch.zeros(*summary.shape, 0, dtype=dtype, device=parameter.device)
             self._weights[parameter] = self._new_weight(parameter, dim, basis)
         weight = self._weights[parameter]
@@ -249,9 +303,11 @@ class NullSpaceProjector(OptimizerWrapper):
         weight.learn(kind, summary, self.forgetting)
         self._stale = True
 
-    def _summary_of_layer(self, module: nn.Module) -> Summary:
-        groups, size = self._layers.feature_shape(module)
-        return self._new_summary(self._layers.weights[module], groups, size)
+    def _summary_of_layer(self, covered: CoveredWeight) -> Summary:
+        groups, size = self._layers.feature_shape(covered)
+        if covered.is_token_table:
+            return TokenCounts(size, covered.weight.device)
+        return self._new_summary(covered.weight, groups, size)
 
     def _new_summary(self, parameter: Tensor, groups: int, size: int) -> Summary:
         weight = self._weights.get(parameter)
@@ -269,10 +325,13 @@ class NullSpaceProjector(OptimizerWrapper):
                 "keep parameters in float32, with autocast, to have it kept",
                 stacklevel=2,
             )
-        is_layer = dim is None
-        bias = self._layers.biases.get(parameter) if is_layer else None
-        transposed = is_layer and self._layers.is_transposed(parameter)
-        return ProtectedWeight(dim, basis, transposed, bias, parameter.shape)
+        covered = self._layers.by_weight.get(parameter) if dim is None else None
+        if covered is None:
+            return ProtectedWeight(dim, basis, False, None, parameter.shape)
+        bias = self._layers.biases.get(parameter)
+        return ProtectedWeight(
+            dim, basis, covered.is_transposed, bias, parameter.shape, covered.bias_rows
+        )
 
     # ---- Select ---------------------------------------------------------------------------------
 
@@ -280,7 +339,8 @@ class NullSpaceProjector(OptimizerWrapper):
         """Return the U that the next step will use, (groups, d, r).
 
         Its columns are orthonormal, padded with zero columns where groups differ in rank. Rank 0
-        means that nothing is projected.
+        means that nothing is projected. An embedding's are one-hot, a column for each token.
+        Attention's packed input projection has three groups: queries, keys and values.
 
         Raises:
             KeyError: nothing was observed for this parameter.
@@ -291,7 +351,24 @@ class NullSpaceProjector(OptimizerWrapper):
                 "its layer inside observe_noise(), or use protect()"
             )
         weight = self._weights[parameter]
-        return weight.compute_basis(self.selection) if self._needs_refresh() else weight.basis
+        fresh = self._needs_refresh()
+        basis = weight.compute_basis(self.selection) if fresh else weight.basis
+        return as_columns(basis, parameter.shape[0])
+
+    def coverage(self) -> Coverage:
+        """Return which of the trained parameters are protected, and why the others are not.
+
+        A parameter is covered once noise was observed for it. `print` shows a table.
+        """
+        self._layers.follow(self.parameters)
+        return coverage_of(
+            self.parameters,
+            self._strengths(),
+            self._weights,
+            model=self.model,
+            layers=self._layers,
+            selection=self.selection,
+        )
 
     def _needs_refresh(self) -> bool:
         return self._stale and (
@@ -317,6 +394,9 @@ class NullSpaceProjector(OptimizerWrapper):
             self._warn_if_idle(strengths)
             return
         self._check_weights()
+        self._note_parameters()
+        if not self._checked_coverage:
+            self._warn_of_coverage()
         for parameter, weight in self._weights.items():
             strength = strengths.get(parameter, 0.0)  # its group may have been removed
             if weight.basis.shape[-1] and strength > 0:
@@ -373,7 +453,8 @@ class NullSpaceProjector(OptimizerWrapper):
 
     def _check_weights(self) -> None:
         """Raise a RuntimeError if weights are no longer those observed."""
-        self._layers.check_unchanged({p: weight.bias for p, weight in self._weights.items()})
+        layers = {p: weight.bias for p, weight in self._weights.items() if weight.dim is None}
+        self._layers.check_unchanged(layers, set(self.parameters))
         for parameter, weight in self._weights.items():
             if parameter.shape != weight.shape:
                 raise RuntimeError(
@@ -391,6 +472,24 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"NullSpaceProjector has made {IDLE_STEPS} steps and projected nothing, since no "
                 "noise was observed: run the model inside `with opt.observe_noise():`, or call "
                 "opt.protect(...)",
+                stacklevel=2,
+            )
+
+    def _warn_of_coverage(self) -> None:
+        """Warn, once, if much of what is trained isn't protected and wasn't left out."""
+        self._checked_coverage = True
+        if self.model is None:  # the caller chose what to protect
+            return
+        coverage = self.coverage()
+        if coverage.missed_share > MISSED_SHARE:
+            largest = sorted(coverage.missed, key=lambda p: -p.size)[:NAMED]
+            warnings.warn(
+                f"NullSpaceProjector does not protect {coverage.missed_share:.0%} of the trained "
+                "weights: "
+                + "; ".join(f"{p.name} ({p.reason})" for p in largest)
+                + (" ..." if len(coverage.missed) > NAMED else "")
+                + ". The model's response to noise may move by them: see print(opt.coverage()), or "
+                "leave them out with exclude=",
                 stacklevel=2,
             )
 

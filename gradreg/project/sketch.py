@@ -105,6 +105,10 @@ class Sketch:
         """Return ‖A‖²/n of a group, exact in spite of shrinking."""
         return self.energy[group] / self.count.where(self.count > 0, 1)
 
+    def is_alike(self, group: int) -> bool:
+        """Return whether a group has the same rows as the one before it."""
+        return torch.equal(self.buffer[group], self.buffer[group - 1])
+
     def clear(self) -> None:
         """Forget all rows."""
         self.filled = 0
