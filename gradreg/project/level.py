@@ -61,9 +61,17 @@ class NullSpaceProjector(OptimizerWrapper):
     signal is observed as well, so the projector warns, once, if `release` projects a layer without
     that.
 
-    Layers are `Linear`, `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d`. Other parameters are added
-    with `protect`, for instance an `Embedding`'s weight, or `MultiheadAttention`'s:
-    `opt.protect(attention.in_proj_weight, inputs.flatten(0, -2))`.
+    Layers are `Linear`, `Conv1d/2d/3d`, `ConvTranspose1d/2d/3d`, `MultiheadAttention` (all of its
+    projections), `Embedding` (the rows of noise's tokens are kept) and transformers' `Conv1D`.
+    Subclasses with a forward of their own are not covered, as their features aren't known. Other
+    parameters are added with `protect`. `coverage` reports what is protected, what not and why, and
+    the projector warns, once, if more than a tenth of the trained weights isn't and wasn't left
+    out. Layers that join the optimizer later, or are unfrozen, are watched from the next
+    observation on.
+
+    What lets noise through: biases without `bias=True`; the affine parameters of LayerNorm and
+    BatchNorm, which move every feature behind them, so freeze them where that matters; and what
+    `energy` and `max_fraction` leave out.
 
     Parameters of 16 bits are projected in float32 and rounded. The rounding errors of many steps
     add up, so keep the weights in float32 (with autocast) where that matters. A param group's own
@@ -96,10 +104,14 @@ class NullSpaceProjector(OptimizerWrapper):
         max_size: largest feature size d whose second moment is kept exactly.
         sketch_size: rows of the sketch (see `gradreg.project.sketch.Sketch`) that is kept for
             larger d; the basis has a lower rank than that.
+        equal_energy: give each observation (a context, or a call of `protect`) the energy 1,
+            however many and large its features are. So a kind of noise that is much quieter than
+            another is protected, too. `dominance` then compares shares of the energies.
 
     Raises:
-        ValueError: a number out of range, a pattern without a match, a parametrized layer; with
-            `bias`, a transposed convolution, or layers that share a weight but not the bias.
+        ValueError: a number out of range, a pattern without a match, a layer whose weight is
+            computed from others (parametrized, or by a hook); with `bias`, a transposed
+            convolution, or layers that share a weight but not the bias.
 
     Example:
         >>> import gradreg, torch
@@ -137,6 +149,7 @@ class NullSpaceProjector(OptimizerWrapper):
         mode: Literal["freeze", "release"] = "freeze",
         max_size: int = 1024,
         sketch_size: int = 256,
+        equal_energy: bool = False,
     ) -> None:
         super().__init__(optimizer)
         _check_shares(
@@ -161,6 +174,7 @@ class NullSpaceProjector(OptimizerWrapper):
         self.strength, self.bias = strength, bias
         self.refresh_every, self.forgetting, self.mode = refresh_every, forgetting, mode
         self.max_size, self.sketch_size = max_size, sketch_size
+        self.equal_energy = equal_energy
         self._layers = CoveredLayers(self.model, self.parameters, include, exclude, bias=bias)
         self._weights: dict[Tensor, ProtectedWeight] = {}
         self._since_refresh: int | None = None  # steps; None before the first refresh
@@ -300,6 +314,8 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"{'as a layer' if weight.dim is None else f'along dim {weight.dim}'}: found "
                 f"{'a layer' if dim is None else f'dim {dim}'}"
             )
+        if self.equal_energy:
+            summary.normalise()
         weight.learn(kind, summary, self.forgetting)
         self._stale = True
 

@@ -83,6 +83,12 @@ class Sketch:
         self.count.mul_(forgetting).add_(other.count)
         self._append(other.buffer[:, : other.filled])
 
+    def normalise(self) -> None:
+        """Scale each group to the energy 1, and count all rows as one."""
+        self.buffer *= self.energy.where(self.energy > 0, 1).rsqrt()[:, None, None]
+        self.energy.copy_(self.energy > 0)
+        self.count.clamp_(max=1)
+
     def sum_over_processes(self) -> None:
         """Merge the sketches of all processes, bit for bit the same in each; collective."""
         self.compress()

@@ -58,6 +58,12 @@ class SecondMoment:
         self.total.mul_(forgetting).add_(other.total)
         self.count.mul_(forgetting).add_(other.count)
 
+    def normalise(self) -> None:
+        """Scale each group to the energy 1, and count all vectors as one."""
+        energy = self.total.diagonal(dim1=-2, dim2=-1).real.sum(-1)
+        self.total /= energy.where(energy > 0, 1)[:, None, None]
+        self.count.clamp_(max=1)
+
     def sum_over_processes(self) -> None:
         """Add up the moments of all processes; collective."""
         dist.all_reduce(real_view(self.total))

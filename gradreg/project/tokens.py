@@ -51,6 +51,11 @@ class TokenCounts:
         self.total.mul_(forgetting).add_(other.total)
         self.count.mul_(forgetting).add_(other.count)
 
+    def normalise(self) -> None:
+        """Scale the counts to frequencies, and count all tokens as one."""
+        self.total /= self.count.where(self.count > 0, 1)
+        self.count.clamp_(max=1)
+
     def sum_over_processes(self) -> None:
         """Add up the counts of all processes; collective."""
         dist.all_reduce(self.total)

@@ -207,6 +207,24 @@ def test_a_fixed_rank_replaces_the_energy():
         assert opt.basis(w).shape[-1] == expected
 
 
+@pytest.mark.parametrize("max_size", [1024, 0])
+@pytest.mark.parametrize("equal", [False, True])
+def test_a_much_quieter_kind_of_noise_counts_as_much_where_asked(max_size, equal):
+    layer = nn.Linear(6, 2, bias=False).double()
+    opt = NullSpaceProjector(
+        sgd(layer.parameters()), layer, max_size=max_size, sketch_size=6, equal_energy=equal
+    )
+    loud, quiet = torch.zeros(50, 6).double(), torch.zeros(3, 6).double()
+    loud[:, 0], quiet[:, 1] = 100 * torch.randn(50), torch.randn(3)
+    for noise in (loud, quiet, 0 * quiet):
+        with opt.observe_noise():
+            layer(noise)
+    u = opt.basis(layer.weight)[0]
+    assert u.shape[1] == 1 + equal
+    assert u[0].abs().max() == pytest.approx(1.0)
+    assert u[1].abs().max() == pytest.approx(float(equal))
+
+
 @pytest.mark.parametrize("dominance", [0.0, 0.5, 0.9])
 def test_dominance_decides_how_much_signal_a_protected_direction_may_carry(dominance):
     model = nn.Linear(3, 1, bias=False).double()
