@@ -9,7 +9,7 @@ output, which is observed and then projected.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -95,7 +95,7 @@ def watched_attention(layers: Iterable[nn.Module], on_attention: OnAttention) ->
             handle.remove()
 
 
-def joined_inputs(inputs: list[Tensor], constant: bool) -> Tensor:
+def joined_inputs(inputs: Sequence[Tensor], constant: bool, merge: bool) -> Tensor:
     """Return inputs of attention as features (batch, positions, groups, d), one group for each.
 
     Keys and values may have another number of positions than queries. The shorter ones are filled
@@ -104,7 +104,10 @@ def joined_inputs(inputs: list[Tensor], constant: bool) -> Tensor:
     Args:
         inputs: each (length, batch, d) or (length, d).
         constant: add a feature that is always 1.
+        merge: return one group if all inputs are the same tensor, as in self-attention.
     """
+    if merge and all(x is inputs[0] for x in inputs):
+        inputs = inputs[:1]
     batched = [x.movedim(1, 0) if x.ndim > 2 else x.unsqueeze(0) for x in inputs]
     if constant:
         batched = [F.pad(x, (0, 1), value=1.0) for x in batched]

@@ -13,6 +13,7 @@ from torch.nn.modules.linear import NonDynamicallyQuantizableLinear
 from torch.nn.parameter import is_lazy
 from torch.nn.utils import parametrize
 
+from gradreg.distributed import has_several_processes
 from gradreg.project.attention import INPUTS, joined_inputs
 from gradreg.project.unfold import (
     CHUNK,
@@ -82,7 +83,8 @@ class CoveredWeight:
         if self.is_token_table:
             return 1, cast(nn.Embedding, self.module).num_embeddings
         if self.inputs:
-            return len(self.inputs), self.weight.shape[1]
+            groups = len(self.inputs) if has_several_processes() else 1  # at first
+            return groups, self.weight.shape[1]
         return feature_shape(self.module)
 
 
@@ -181,8 +183,16 @@ class CoveredLayers:
     def attention_features(
         self, covered: CoveredWeight, inputs: Mapping[str, Tensor]
     ) -> Iterator[Tensor]:
-        """Return the features of a weight of attention, chunk by chunk; see `features`."""
-        joined = joined_inputs([inputs[n] for n in covered.inputs], covered.weight in self.biases)
+        """Return the features of a weight of attention, chunk by chunk; see `features`.
+
+        The packed input projection has one group if queries, keys and values are the same, else
+        three. With several processes, which have to agree, it always has three.
+        """
+        joined = joined_inputs(
+            [inputs[name] for name in covered.inputs],
+            covered.weight in self.biases,
+            merge=not has_several_processes(),
+        )
         if joined.numel():
             step = max(1, CHUNK * joined.shape[1] // joined.numel())
             yield from torch.split(joined, step, dim=1)

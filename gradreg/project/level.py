@@ -356,7 +356,8 @@ class NullSpaceProjector(OptimizerWrapper):
 
         Its columns are orthonormal, padded with zero columns where groups differ in rank. Rank 0
         means that nothing is projected. An embedding's are one-hot, a column for each token.
-        Attention's packed input projection has three groups: queries, keys and values.
+        Attention's packed input projection has three groups, for queries, keys and values, unless
+        these are the same.
 
         Raises:
             KeyError: nothing was observed for this parameter.

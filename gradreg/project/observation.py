@@ -14,6 +14,7 @@ from gradreg.distributed import any_process, has_several_processes
 from gradreg.project.attention import watched_attention
 from gradreg.project.layers import CoveredLayers, CoveredWeight, has_rows
 from gradreg.project.selection import Summary
+from gradreg.project.tokens import TokenCounts
 from gradreg.running_statistics import unchanged_statistics
 
 
@@ -50,8 +51,14 @@ def observed_features(
             return
         if covered.weight not in seen:
             seen[covered.weight] = new_summary(covered)
-        for features in chunks:
-            seen[covered.weight].add(features, stretched(mask, features))
+        summary = seen[covered.weight]
+        for chunk in chunks:
+            features = chunk
+            if not isinstance(summary, TokenCounts):
+                groups = max(chunk.shape[2], summary.shape[0])  # attention may have got more
+                summary.split_groups(groups)
+                features = chunk.expand(-1, -1, groups, -1)
+            summary.add(features, stretched(mask, features))
 
     def on_input(module: nn.Module, x: Tensor) -> None:
         for covered in layers.by_module[module]:

@@ -111,6 +111,12 @@ class Sketch:
         """Return ‖A‖²/n of a group, exact in spite of shrinking."""
         return self.energy[group] / self.count.where(self.count > 0, 1)
 
+    def split_groups(self, groups: int) -> None:
+        """Give each of several groups the rows of what was one group; else do nothing."""
+        if groups > self.buffer.shape[0]:
+            self.buffer = self.buffer.repeat(groups, 1, 1)
+            self.energy = self.energy.repeat(groups)
+
     def is_alike(self, group: int) -> bool:
         """Return whether a group has the same rows as the one before it."""
         return torch.equal(self.buffer[group], self.buffer[group - 1])

@@ -74,6 +74,11 @@ class SecondMoment:
         """M / n, (groups, d, d); zero where nothing was added."""
         return self.total / self.count.where(self.count > 0, 1)
 
+    def split_groups(self, groups: int) -> None:
+        """Give each of several groups the moment of what was one group; else do nothing."""
+        if groups > self.total.shape[0]:
+            self.total = self.total.repeat(groups, 1, 1)
+
     def is_alike(self, group: int) -> bool:
         """Return whether a group has the same moment as the one before it."""
         return torch.equal(self.total[group], self.total[group - 1])

@@ -35,9 +35,12 @@ CHUNK = 2**22
 
 def is_transformers_conv1d(module: nn.Module) -> bool:
     """Return whether a module is transformers' `Conv1D`, a linear layer with weight (in, out)."""
+    # Not the type's own name: `fully_shard` makes a subclass of each module's type.
+    kind = next((c for c in type(module).__mro__ if c.__name__ == "Conv1D"), None)
     weight = getattr(module, "weight", None)
     return (
-        type(module).__name__ == "Conv1D"
+        kind is not None
+        and type(module).forward is getattr(kind, "forward", None)
         and not isinstance(module, LAYERS)
         and isinstance(weight, Tensor)
         and weight.ndim == 2

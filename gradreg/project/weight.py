@@ -74,10 +74,21 @@ class ProtectedWeight:
     def learn(self, kind: Kind, summary: Summary, forgetting: float) -> None:
         """Add a new observation of noise or signal."""
         previous = getattr(self, kind)
+        self._split_groups(summary)
         if previous is None:
             setattr(self, kind, summary)
         else:
             previous.merge(summary, forgetting)
+
+    def _split_groups(self, new: Summary) -> None:
+        """Bring all summaries to the same number of groups, if attention has got more of them."""
+        summaries = [s for s in (new, self.noise, self.signal) if s is not None]
+        groups = max(summary.shape[0] for summary in summaries)
+        for summary in summaries:
+            if not isinstance(summary, TokenCounts):
+                summary.split_groups(groups)
+        if self.basis.shape[0] < groups:
+            self.basis = self.basis.repeat(groups, 1, 1)
 
     def compute_basis(self, selection: Selection) -> Tensor:
         """Return the basis by the present summaries, without columns if there is no noise."""

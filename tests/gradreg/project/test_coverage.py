@@ -82,6 +82,39 @@ def test_attention_answers_observed_noise_as_before(kind, mode):
     assert opt.coverage().share == 1
 
 
+@pytest.mark.parametrize("max_size", [1024, 0])
+@pytest.mark.parametrize("order", ["self, then cross", "cross, then self", "signal", "one pass"])
+def test_attention_that_is_used_in_two_ways_is_covered_in_both(order, max_size):
+    torch.manual_seed(0)
+    attend = nn.MultiheadAttention(8, 2, batch_first=True).double()
+    opt = NullSpaceProjector(
+        adamw(attend.parameters()), attend, energy=1.0, max_fraction=0.9, max_size=max_size
+    )
+    weight, a, b = attend.in_proj_weight, low_rank(1, 5, 8), low_rank(1, 5, 8)
+    if order == "one pass":
+        with opt.observe_noise():
+            attend(a, a, a)
+            attend(a, b, b)
+            attend(a, a, a)
+    else:
+        pairs = [(a, a), (a, b)] if order != "cross, then self" else [(a, b), (a, a)]
+        for query, key in pairs:
+            with opt.observe_noise():
+                attend(query, key, key)
+            groups = opt.basis(weight).shape[0]
+            opt.step()
+        assert groups == 3
+    if order == "signal":
+        with opt.observe_signal():
+            attend(*[torch.zeros(1, 5, 8).double()] * 3)
+    before = [x @ weight.detach().T for x in (a, b)]
+    train(lambda x: attend(x, x, x)[0], opt, lambda: torch.randn(3, 5, 8).double(), steps=5)
+    after = [x @ weight.detach().T for x in (a, b)]
+    torch.testing.assert_close(after[0], before[0])
+    torch.testing.assert_close(after[1][..., 8:], before[1][..., 8:])
+    assert (after[1][..., :8] - before[1][..., :8]).norm() > 0.01  # b was no query
+
+
 def test_a_transformer_layer_is_covered_but_for_its_norms():
     """The response of the bare layer moves by more than its own size."""
     torch.manual_seed(0)
