@@ -120,7 +120,7 @@ def coverage_of(
         if parameter in biases:
             return None
         if parameter in layers.by_weight:
-            return LeftOut("watched, but no noise was observed, since its layer did not run")
+            return LeftOut("watched, but no noise was observed: its layer did not run as a module")
         if parameter in layers.left_out:
             return layers.left_out[parameter]
         owner = owners.get(parameter)

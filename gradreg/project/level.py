@@ -544,6 +544,7 @@ class NullSpaceProjector(OptimizerWrapper):
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore summaries and bases."""
         parameters = self.parameters
+        self._layers.follow(parameters)
         self._since_refresh, self._stale = state["since_refresh"], state["stale"]
         self._weights = {}
         for i, saved in state["sites"].items():
