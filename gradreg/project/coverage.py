@@ -25,7 +25,7 @@ class ParameterCoverage:
         size: number of its entries.
         dimensions: number of its dimensions.
         covered: whether its response to observed noise is kept.
-        reason: why, or why not.
+        reason: why not; empty if it is covered.
         chosen: whether the caller left it out.
     """
 
@@ -116,7 +116,9 @@ def coverage_of(
         if strengths[parameter] == 0:
             return LeftOut("its group's projection_strength is 0", chosen=True)
         if parameter in weights:
-            return _reason_for_no_rank(weights[parameter], selection)
+            weight = weights[parameter]
+            half = layers.left_out.get(parameter) if weight.dim is None else None
+            return _reason_for_no_rank(weight, selection) or half
         if parameter in biases:
             return None
         if parameter in layers.by_weight:
@@ -136,7 +138,7 @@ def coverage_of(
                     parameter.numel(),
                     parameter.ndim,
                     against is None,
-                    layers.notes.get(parameter, "") if against is None else against.reason,
+                    "" if against is None else against.reason,
                     against is not None and against.chosen,
                 )
             )

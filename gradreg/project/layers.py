@@ -132,9 +132,7 @@ class CoveredLayers:
         its weight was taken out of the optimizer, perhaps to be added again.
         """
         optimized = set(parameters)
-        chosen, self.left_out, self.notes = choose_weights(
-            self._model, optimized, self._include, self._exclude
-        )
+        chosen, self.left_out = choose_weights(self._model, optimized, self._include, self._exclude)
         places = {(covered.owner, covered.attribute) for covered in self.covered}
         self.covered += [c for c in chosen if (c.owner, c.attribute) not in places]
         self.by_name = {covered.name: covered.module for covered in self.covered}
@@ -256,7 +254,7 @@ def choose_weights(
     optimized: set[Tensor],
     include: Sequence[str] | None = None,
     exclude: Sequence[str] = (),
-) -> tuple[list[CoveredWeight], dict[Tensor, LeftOut], dict[Tensor, str]]:
+) -> tuple[list[CoveredWeight], dict[Tensor, LeftOut]]:
     """Return the weights of a model's layers that are among the parameters, and the others.
 
     Args:
@@ -266,7 +264,7 @@ def choose_weights(
         exclude: name patterns of the layers to leave out.
 
     Returns:
-        The covered weights; why others are not covered; remarks on covered ones.
+        The covered weights, and why others are not covered.
 
     Raises:
         ValueError: a pattern without a match, or a weight that is computed from others.
@@ -385,25 +383,26 @@ def _check_plain_parameters(
 
 def _with_one_layout(
     chosen: Sequence[CoveredWeight], left_out: dict[Tensor, LeftOut]
-) -> tuple[list[CoveredWeight], dict[Tensor, LeftOut], dict[Tensor, str]]:
+) -> tuple[list[CoveredWeight], dict[Tensor, LeftOut]]:
     """Drop layers that read a shared weight along another dimension than the first does.
 
     Of an embedding that shares its weight with an output layer, the output layer is covered.
     """
-    layouts: dict[Tensor, bool] = {}
+    first: dict[Tensor, CoveredWeight] = {}
     for covered in sorted(chosen, key=lambda c: c.is_token_table):
-        layouts.setdefault(covered.weight, covered.is_transposed)
-    kept, notes = [], {}
+        first.setdefault(covered.weight, covered)
+    kept, half_covered = [], {}
     for covered in chosen:
-        if covered.is_transposed == layouts[covered.weight]:
+        other = first[covered.weight]
+        if covered.is_transposed == other.is_transposed:
             kept.append(covered)
         else:
-            notes[covered.weight] = (
-                f"not covered as the weight of {covered.name!r}, which shares it and multiplies it "
-                "along another dimension"
+            half_covered[covered.weight] = LeftOut(
+                f"covered as the weight of {other.name!r}, not as that of {covered.name!r}, which "
+                "shares it along another dimension: exclude the latter, or don't share"
             )
     weights = {covered.weight for covered in kept}
-    return kept, {p: why for p, why in left_out.items() if p not in weights}, notes
+    return kept, {p: why for p, why in left_out.items() if p not in weights} | half_covered
 
 
 def trained_biases(

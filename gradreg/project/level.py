@@ -232,7 +232,7 @@ class NullSpaceProjector(OptimizerWrapper):
             raise RuntimeError(
                 f"observe_{kind}() expected a forward pass through the layers it watches "
                 f"({layers}), found none: call the eager model (not a compiled or copied one) "
-                "inside the context"
+                "inside the context; print(opt.coverage()) shows what can be watched"
             )
         for weight, summary in seen.items():
             self._learn(weight, kind, summary, dim=None)

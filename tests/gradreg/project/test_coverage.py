@@ -210,12 +210,16 @@ def test_gpt2_is_covered():
     with opt.observe_noise():
         model(torch.randint(10, (2, 8)))
     coverage = opt.coverage()
-    assert not coverage.missed
-    covered = {p.name: p for p in coverage.covered}
-    assert {f"transformer.h.0.{name}.weight" for name in ("attn.c_attn", "mlp.c_proj")} <= set(
-        covered
-    )
-    assert "transformer.wte" in covered["transformer.wte.weight"].reason  # tied to the output
+    covered = {p.name for p in coverage.covered}
+    parts = ("attn.c_attn", "attn.c_proj", "mlp.c_fc", "mlp.c_proj")
+    assert covered == {"transformer.wpe.weight", *[f"transformer.h.0.{p}.weight" for p in parts]}
+    [tied] = coverage.missed
+    assert tied.name == "transformer.wte.weight"
+    assert tied.reason.startswith("covered as the weight of 'lm_head', not as that of 'transf")
+    opt = NullSpaceProjector(adamw(model.parameters()), model, exclude=["transformer.wte"])
+    with opt.observe_noise():
+        model(torch.randint(10, (2, 8)))
+    assert not opt.coverage().missed
 
 
 def test_the_tokens_of_noise_keep_their_rows():
@@ -305,6 +309,8 @@ def test_a_forward_of_its_own_is_not_taken_for_plain_but_reported(layer):
     model["plain"].weight.grad = torch.ones(6, 6)
     [message] = warnings_of(opt.step)
     assert f"own.weight ({type(layer).__name__} has a forward of its own" in message
+    opt.protect(layer.weight, torch.randn(3, layer.weight.shape[1]), dim=1)
+    assert not opt.coverage().missed
 
 
 # ---- The report ----------------------------------------------------------------------------------
