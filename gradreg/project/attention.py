@@ -93,6 +93,8 @@ def watched_attention(layers: Iterable[nn.Module], on_attention: OnAttention) ->
     finally:
         for handle in handles:
             handle.remove()
+        while running:  # torch runs no hooks after a KeyboardInterrupt
+            running.pop().__exit__(None, None, None)
 
 
 def joined_inputs(inputs: Sequence[Tensor], constant: bool, merge: bool) -> Tensor:

@@ -164,6 +164,13 @@ def test_attention_keeps_its_random_state_gradients_and_modes():
         model(x, x, x)
         with pytest.raises(AssertionError):
             model(x, x[:3], x[:2])
+
+    def interrupted(*_, **__):
+        raise KeyboardInterrupt
+
+    model.register_forward_pre_hook(interrupted)
+    with pytest.raises(KeyboardInterrupt), opt.observe_noise():
+        model(x, x, x)
     assert torch.equal(state, torch.get_rng_state())
     assert not torch._C._len_torch_function_stack()
     assert not nn.modules.module._has_any_global_hook()
