@@ -23,6 +23,7 @@ LEVELS = {
     "observe_signal": "NullSpaceProjector",
     "protect": "NullSpaceProjector",
     "basis": "NullSpaceProjector",
+    "coverage": "NullSpaceProjector",
     "clear": "NullSpaceProjector",
 }
 """The level that implements each forwarded method or property."""
@@ -72,14 +73,18 @@ class Forwarding:
         """See `PostVerificationMask.stats`."""
         return self._forward("stats")
 
-    def observe_noise(self, mask: Tensor | None = None) -> AbstractContextManager[None]:
+    def observe_noise(
+        self, mask: Tensor | None = None, batch_dim: int | None = None
+    ) -> AbstractContextManager[None]:
         """See `NullSpaceProjector.observe_noise`."""
-        context: AbstractContextManager[None] = self._forward("observe_noise")(mask)
+        context: AbstractContextManager[None] = self._forward("observe_noise")(mask, batch_dim)
         return context
 
-    def observe_signal(self, mask: Tensor | None = None) -> AbstractContextManager[None]:
+    def observe_signal(
+        self, mask: Tensor | None = None, batch_dim: int | None = None
+    ) -> AbstractContextManager[None]:
         """See `NullSpaceProjector.observe_signal`."""
-        context: AbstractContextManager[None] = self._forward("observe_signal")(mask)
+        context: AbstractContextManager[None] = self._forward("observe_signal")(mask, batch_dim)
         return context
 
     def protect(self, parameter: Tensor, features: Tensor, dim: int = -1) -> None:
@@ -90,6 +95,10 @@ class Forwarding:
         """See `NullSpaceProjector.basis`."""
         basis: Tensor = self._forward("basis")(parameter)
         return basis
+
+    def coverage(self) -> Any:
+        """See `NullSpaceProjector.coverage`."""
+        return self._forward("coverage")()
 
     def clear(self) -> None:
         """See `NullSpaceProjector.clear`; acts on the clean weights."""

@@ -12,9 +12,12 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradreg.distributed import has_several_processes
-from gradreg.project.layers import CoveredLayers
+from gradreg.project.coverage import Coverage, coverage_of
+from gradreg.project.layers import CoveredLayers, CoveredWeight
 from gradreg.project.observation import observed_features
 from gradreg.project.selection import Selection, Summary, double_precision, new_summary
+from gradreg.project.subspace import as_columns
+from gradreg.project.tokens import TokenCounts
 from gradreg.project.update import PendingChange, clear_response, project_change
 from gradreg.project.weight import Kind, ProtectedWeight, refresh_bases
 from gradreg.sharding import local
@@ -22,6 +25,12 @@ from gradreg.wrapper import OptimizerWrapper
 
 IDLE_STEPS = 100
 """The projector warns, once, after so many steps without an observation."""
+
+MISSED_SHARE = 0.1
+"""It warns, once, if more than this share of the trained weights isn't protected."""
+
+NAMED = 5
+"""Number of weights that this warning names."""
 
 
 class NullSpaceProjector(OptimizerWrapper):
@@ -52,9 +61,17 @@ class NullSpaceProjector(OptimizerWrapper):
     signal is observed as well, so the projector warns, once, if `release` projects a layer without
     that.
 
-    Layers are `Linear`, `Conv1d/2d/3d` and `ConvTranspose1d/2d/3d`. Other parameters are added
-    with `protect`, for instance an `Embedding`'s weight, or `MultiheadAttention`'s:
-    `opt.protect(attention.in_proj_weight, inputs.flatten(0, -2))`.
+    Layers are `Linear`, `Conv1d/2d/3d`, `ConvTranspose1d/2d/3d`, `MultiheadAttention` (all of its
+    projections), `Embedding` (the rows of noise's tokens are kept) and transformers' `Conv1D`.
+    Subclasses with a forward of their own are not covered, as their features aren't known. Other
+    parameters are added with `protect`. `coverage` reports what is protected, what not and why, and
+    the projector warns, once, if more than a tenth of the trained weights isn't and wasn't left
+    out. Layers that join the optimizer later, or are unfrozen, are watched from the next
+    observation on.
+
+    What lets noise through: biases without `bias=True`; the affine parameters of LayerNorm and
+    BatchNorm, which move every feature behind them, so freeze them where that matters; and what
+    `energy` and `max_fraction` leave out.
 
     Parameters of 16 bits are projected in float32 and rounded. The rounding errors of many steps
     add up, so keep the weights in float32 (with autocast) where that matters. A param group's own
@@ -92,10 +109,14 @@ class NullSpaceProjector(OptimizerWrapper):
         max_size: largest feature size d whose second moment is kept exactly.
         sketch_size: rows of the sketch (see `gradreg.project.sketch.Sketch`) that is kept for
             larger d; the basis has a lower rank than that.
+        equal_energy: give each observation (a context, or a call of `protect`) the energy 1,
+            however many and large its features are. So a kind of noise that is much quieter than
+            another is protected, too. `dominance` then compares shares of the energies.
 
     Raises:
-        ValueError: a number out of range, a pattern without a match, a parametrized layer; with
-            `bias`, a transposed convolution, or layers that share a weight but not the bias.
+        ValueError: a number out of range, a pattern without a match, a layer whose weight is
+            computed from others (parametrized, or by a hook); with `bias`, a transposed
+            convolution, or layers that share a weight but not the bias.
 
     Example:
         >>> import gradreg, torch
@@ -131,8 +152,9 @@ class NullSpaceProjector(OptimizerWrapper):
         refresh_every: int = 1,
         forgetting: float = 1.0,
         mode: Literal["freeze", "release"] = "freeze",
-        max_size: int = 4096,
+        max_size: int = 1024,
         sketch_size: int = 256,
+        equal_energy: bool = False,
     ) -> None:
         super().__init__(optimizer)
         _check_shares(
@@ -157,17 +179,20 @@ class NullSpaceProjector(OptimizerWrapper):
         self.strength, self.bias = strength, bias
         self.refresh_every, self.forgetting, self.mode = refresh_every, forgetting, mode
         self.max_size, self.sketch_size = max_size, sketch_size
+        self.equal_energy = equal_energy
         self._layers = CoveredLayers(self.model, self.parameters, include, exclude, bias=bias)
         self._weights: dict[Tensor, ProtectedWeight] = {}
         self._since_refresh: int | None = None  # steps; None before the first refresh
         self._stale = False  # whether something was observed since
         self._idle = 0
+        self._number_of_parameters = len(self.parameters)
+        self._checked_coverage = False
         self._warned_of_release = False
         self._pending: list[PendingChange] = []
 
     # ---- Observe --------------------------------------------------------------------------------
 
-    def observe_noise(self, mask: Tensor | None = None) -> Any:
+    def observe_noise(self, mask: Tensor | None = None, batch_dim: int | None = None) -> Any:
         """Return a context in which the layers' inputs are observed as noise.
 
         Run the eager model inside. The pass changes no gradient, buffer or random state. If it
@@ -176,22 +201,27 @@ class NullSpaceProjector(OptimizerWrapper):
         Args:
             mask: which batch entries are noise, (batch,), boolean or weights. If a layer's first
                 dimension is a multiple of that, each entry's rows must be consecutive.
+            batch_dim: where the batch is in three-dimensional inputs of linear layers and in
+                inputs of embeddings: 1 for sequence first, (time, batch, features). Attention and
+                convolutions know it. None is 0, with an error where it looks like 1.
 
         Raises:
             RuntimeError: the optimizer trains no covered layer; on exit, if none ran.
+            ValueError: a mask that doesn't fit.
         """
-        return self._observe("noise", mask)
+        return self._observe("noise", mask, batch_dim)
 
-    def observe_signal(self, mask: Tensor | None = None) -> Any:
+    def observe_signal(self, mask: Tensor | None = None, batch_dim: int | None = None) -> Any:
         """Return a context in which the layers' inputs are observed as signal.
 
         It works like `observe_noise`. Afterwards only directions are protected in which noise
         dominates signal.
         """
-        return self._observe("signal", mask)
+        return self._observe("signal", mask, batch_dim)
 
     @contextmanager
-    def _observe(self, kind: Kind, mask: Tensor | None) -> Iterator[None]:
+    def _observe(self, kind: Kind, mask: Tensor | None, batch_dim: int | None) -> Iterator[None]:
+        self._follow_parameters()
         if not self._layers.by_name:
             raise RuntimeError(
                 f"observe_{kind}() has no layer to watch: none of the {len(self.parameters)} "
@@ -204,6 +234,8 @@ class NullSpaceProjector(OptimizerWrapper):
             self._layers,
             self._summary_of_layer,
             mask,
+            batch_dim=batch_dim,
+            skipped=self._protected_by_hand(),
             model=self.model,
             parameters=self.parameters,
         ) as seen:
@@ -213,10 +245,41 @@ class NullSpaceProjector(OptimizerWrapper):
             raise RuntimeError(
                 f"observe_{kind}() expected a forward pass through the layers it watches "
                 f"({layers}), found none: call the eager model (not a compiled or copied one) "
-                "inside the context"
+                "inside the context; print(opt.coverage()) shows what can be watched"
             )
         for weight, summary in seen.items():
             self._learn(weight, kind, summary, dim=None)
+
+    def _follow_parameters(self) -> None:
+        """Watch layers that have become trainable, with the biases that are trained now."""
+        self._layers.follow(self.parameters)
+        for parameter, weight in list(self._weights.items()):
+            bias = self._layers.biases.get(parameter)
+            if (
+                weight.dim is None
+                and parameter in self._layers.by_weight
+                and bias is not weight.bias
+            ):
+                del self._weights[parameter]  # it was observed with one feature more or less
+        self._note_parameters()
+
+    def _note_parameters(self) -> None:
+        """Have the coverage checked again if the optimizer has got other parameters."""
+        if len(self.parameters) != self._number_of_parameters:
+            self._number_of_parameters = len(self.parameters)
+            self._checked_coverage = False
+
+    def _protected_by_hand(self) -> set[Tensor]:
+        """Return the weights that `protect` was called for, of layers that left it to that once."""
+        return {
+            parameter
+            for parameter, weight in self._weights.items()
+            if weight.dim is not None and self._is_left_to_protect(parameter)
+        }
+
+    def _is_left_to_protect(self, parameter: Tensor) -> bool:
+        covered = self._layers.by_weight.get(parameter)
+        return covered is not None and covered.was_left_to_protect
 
     @torch.no_grad()
     def protect(self, parameter: Tensor, features: Tensor, dim: int = -1) -> None:
@@ -241,6 +304,9 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"expected features of shape (n, {parameter.shape[dim]}), the parameter's size "
                 f"along dim {dim}; found {tuple(features.shape)}"
             )
+        weight = self._weights.get(parameter)
+        if weight is not None and weight.dim is None and self._is_left_to_protect(parameter):
+            del self._weights[parameter]  # features that are given replace those observed
         summary = self._new_summary(parameter, 1, features.shape[1])
         summary.add(features[None, :, None, :])
         if has_several_processes():
@@ -250,6 +316,8 @@ class NullSpaceProjector(OptimizerWrapper):
     def _learn(self, parameter: Tensor, kind: Kind, summary: Summary, dim: int | None) -> None:
         if parameter not in self._weights:
             dtype = double_precision(parameter)
+            if isinstance(summary, TokenCounts):
+                dtype = torch.int64
             basis = torch.zeros(*summary.shape, 0, dtype=dtype, device=parameter.device)
             self._weights[parameter] = self._new_weight(parameter, dim, basis)
         weight = self._weights[parameter]
@@ -259,12 +327,16 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"{'as a layer' if weight.dim is None else f'along dim {weight.dim}'}: found "
                 f"{'a layer' if dim is None else f'dim {dim}'}"
             )
+        if self.equal_energy:
+            summary.normalise()
         weight.learn(kind, summary, self.forgetting)
         self._stale = True
 
-    def _summary_of_layer(self, module: nn.Module) -> Summary:
-        groups, size = self._layers.feature_shape(module)
-        return self._new_summary(self._layers.weights[module], groups, size)
+    def _summary_of_layer(self, covered: CoveredWeight) -> Summary:
+        groups, size = self._layers.feature_shape(covered)
+        if covered.is_token_table:
+            return TokenCounts(size, covered.weight.device)
+        return self._new_summary(covered.weight, groups, size)
 
     def _new_summary(self, parameter: Tensor, groups: int, size: int) -> Summary:
         weight = self._weights.get(parameter)
@@ -282,10 +354,13 @@ class NullSpaceProjector(OptimizerWrapper):
                 "keep parameters in float32, with autocast, to have it kept",
                 stacklevel=2,
             )
-        is_layer = dim is None
-        bias = self._layers.biases.get(parameter) if is_layer else None
-        transposed = is_layer and self._layers.is_transposed(parameter)
-        return ProtectedWeight(dim, basis, transposed, bias, parameter.shape)
+        covered = self._layers.by_weight.get(parameter) if dim is None else None
+        if covered is None:
+            return ProtectedWeight(dim, basis, False, None, parameter.shape)
+        bias = self._layers.biases.get(parameter)
+        return ProtectedWeight(
+            dim, basis, covered.is_transposed, bias, parameter.shape, covered.bias_rows
+        )
 
     # ---- Select ---------------------------------------------------------------------------------
 
@@ -293,7 +368,9 @@ class NullSpaceProjector(OptimizerWrapper):
         """Return the U that the next step will use, (groups, d, r).
 
         Its columns are orthonormal, padded with zero columns where groups differ in rank. Rank 0
-        means that nothing is projected.
+        means that nothing is projected. An embedding's are one-hot, a column for each token.
+        Attention's packed input projection has three groups, for queries, keys and values, unless
+        these are the same.
 
         Raises:
             KeyError: nothing was observed for this parameter.
@@ -304,7 +381,24 @@ class NullSpaceProjector(OptimizerWrapper):
                 "its layer inside observe_noise(), or use protect()"
             )
         weight = self._weights[parameter]
-        return weight.compute_basis(self.selection) if self._needs_refresh() else weight.basis
+        fresh = self._needs_refresh()
+        basis = weight.compute_basis(self.selection) if fresh else weight.basis
+        return as_columns(basis, parameter.shape[0])
+
+    def coverage(self) -> Coverage:
+        """Return which of the trained parameters are protected, and why the others are not.
+
+        A parameter is covered once noise was observed for it. `print` shows a table.
+        """
+        self._layers.follow(self.parameters)
+        return coverage_of(
+            self.parameters,
+            self._strengths(),
+            self._weights,
+            model=self.model,
+            layers=self._layers,
+            selection=self.selection,
+        )
 
     def _needs_refresh(self) -> bool:
         return self._stale and (
@@ -330,6 +424,9 @@ class NullSpaceProjector(OptimizerWrapper):
             self._warn_if_idle(strengths)
             return
         self._check_weights()
+        self._note_parameters()
+        if not self._checked_coverage:
+            self._warn_of_coverage()
         for parameter, weight in self._weights.items():
             strength = strengths.get(parameter, 0.0)  # its group may have been removed
             if weight.basis.shape[-1] and strength > 0:
@@ -417,7 +514,8 @@ class NullSpaceProjector(OptimizerWrapper):
 
     def _check_weights(self) -> None:
         """Raise a RuntimeError if weights are no longer those observed."""
-        self._layers.check_unchanged({p: weight.bias for p, weight in self._weights.items()})
+        layers = {p: weight.bias for p, weight in self._weights.items() if weight.dim is None}
+        self._layers.check_unchanged(layers, set(self.parameters))
         for parameter, weight in self._weights.items():
             if parameter.shape != weight.shape:
                 raise RuntimeError(
@@ -435,6 +533,24 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"NullSpaceProjector has made {IDLE_STEPS} steps and projected nothing, since no "
                 "noise was observed: run the model inside `with opt.observe_noise():`, or call "
                 "opt.protect(...)",
+                stacklevel=2,
+            )
+
+    def _warn_of_coverage(self) -> None:
+        """Warn, once, if much of what is trained isn't protected and wasn't left out."""
+        self._checked_coverage = True
+        if self.model is None:  # the caller chose what to protect
+            return
+        coverage = self.coverage()
+        if coverage.missed_share > MISSED_SHARE:
+            largest = sorted(coverage.missed, key=lambda p: -p.size)[:NAMED]
+            warnings.warn(
+                f"NullSpaceProjector does not protect {coverage.missed_share:.0%} of the trained "
+                "weights: "
+                + "; ".join(f"{p.name} ({p.reason})" for p in largest)
+                + (" ..." if len(coverage.missed) > NAMED else "")
+                + ". The model's response to noise may move by them: see print(opt.coverage()), or "
+                "leave them out with exclude=",
                 stacklevel=2,
             )
 
@@ -472,6 +588,7 @@ class NullSpaceProjector(OptimizerWrapper):
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore summaries and bases."""
         parameters = self.parameters
+        self._layers.follow(parameters)
         self._since_refresh, self._stale = state["since_refresh"], state["stale"]
         self._weights = {}
         for i, saved in state["sites"].items():

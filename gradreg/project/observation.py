@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Container, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,17 +11,21 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from gradreg.distributed import any_process, has_several_processes
-from gradreg.project.layers import CoveredLayers
+from gradreg.project.attention import watched_attention
+from gradreg.project.layers import CoveredLayers, CoveredWeight, has_rows
 from gradreg.project.selection import Summary
+from gradreg.project.tokens import TokenCounts
 from gradreg.running_statistics import unchanged_statistics
 
 
 @contextmanager
 def observed_features(
     layers: CoveredLayers,
-    new_summary: Callable[[nn.Module], Summary],
+    new_summary: Callable[[CoveredWeight], Summary],
     mask: Tensor | None,
     *,
+    batch_dim: int | None = None,
+    skipped: Container[Tensor] = (),
     model: nn.Module | None,
     parameters: Sequence[Tensor],
 ) -> Iterator[dict[Tensor, Summary]]:
@@ -31,23 +35,48 @@ def observed_features(
 
     Args:
         layers: the layers to observe.
-        new_summary: returns an empty summary for a layer's features.
+        new_summary: returns an empty summary for a weight's features.
         mask: which batch entries count, (batch,), boolean or weights; None for all.
+        batch_dim: the batch's dimension in inputs of linear layers and embeddings; None for the
+            first, with a check.
+        skipped: weights that aren't observed.
         model: the model with the running statistics; None finds them when modules are called.
         parameters: the optimizer's.
     """
     seen: dict[Tensor, Summary] = {}
 
-    def summarise(module: nn.Module, x: Tensor) -> None:
-        layers.check_observable(module)
-        weight = layers.weights[module]
-        if weight not in seen:
-            seen[weight] = new_summary(module)
-        for features in layers.features(module, x):
-            seen[weight].add(features, stretched(mask, features))
+    def add(covered: CoveredWeight, chunks: Iterator[Tensor]) -> None:
+        layers.check_observable(covered)
+        if covered.weight in skipped:
+            return
+        if covered.weight not in seen:
+            seen[covered.weight] = new_summary(covered)
+        summary = seen[covered.weight]
+        for chunk in chunks:
+            features = chunk
+            if not isinstance(summary, TokenCounts):
+                groups = max(chunk.shape[2], summary.shape[0])  # attention may have got more
+                summary.split_groups(groups)
+                features = chunk.expand(-1, -1, groups, -1)
+            summary.add(features, stretched(mask, features))
 
+    def on_input(module: nn.Module, x: Tensor) -> None:
+        for covered in layers.by_module[module]:
+            if mask is not None and batch_dim is None:
+                check_batch_first(module, x, mask)
+            add(covered, layers.features(covered, x, batch_dim))
+
+    def on_attention(module: nn.Module, inputs: dict[str, Tensor]) -> None:
+        for covered in layers.by_module[module]:
+            add(covered, layers.attention_features(covered, inputs))
+
+    attention = [m for m, (first, *_) in layers.by_module.items() if first.inputs]
+    called = [m for m in layers.by_module if m not in set(attention)]
     devices = {p.device for p in parameters}
-    with watched_inputs(layers.weights, summarise, model=model, devices=devices):
+    with (
+        watched_inputs(called, on_input, model=model, devices=devices),
+        watched_attention(attention, on_attention),
+    ):
         yield seen
     if has_several_processes():
         _sum_over_processes(seen, layers, new_summary, parameters[0].device)
@@ -56,17 +85,17 @@ def observed_features(
 def _sum_over_processes(
     seen: dict[Tensor, Summary],
     layers: CoveredLayers,
-    new_summary: Callable[[nn.Module], Summary],
+    new_summary: Callable[[CoveredWeight], Summary],
     device: torch.device,
 ) -> None:
     """Sum the summaries over all processes, in an order that they share."""
-    modules = {weight: module for module, weight in layers.weights.items()}
-    seen_anywhere = any_process([weight in seen for weight in modules], device)
+    weights = layers.by_weight
+    seen_anywhere = any_process([weight in seen for weight in weights], device)
     own = dict(seen)
     seen.clear()
-    for (weight, module), anywhere in zip(modules.items(), seen_anywhere, strict=True):
+    for (weight, covered), anywhere in zip(weights.items(), seen_anywhere, strict=True):
         if anywhere:
-            seen[weight] = own.get(weight) or new_summary(module)
+            seen[weight] = own.get(weight) or new_summary(covered)
             seen[weight].sum_over_processes()
 
 
@@ -118,6 +147,24 @@ def watched_inputs(
     finally:
         handle.remove()
         torch.backends.mha.set_fastpath_enabled(fast_path)
+
+
+def check_batch_first(module: nn.Module, x: Tensor, mask: Tensor) -> None:
+    """Raise a ValueError if a linear layer's or embedding's input looks sequence first.
+
+    Then each entry of the mask would be taken for a stretch of times, not for a sample.
+    """
+    dimensions = x.ndim + isinstance(module, nn.Embedding)
+    if dimensions != 3 or not (has_rows(module) or isinstance(module, nn.Embedding)):
+        return
+    first, second = x.shape[:2]
+    if first != mask.numel() == second:
+        raise ValueError(
+            f"expected the batch in the first dimension of the layers' inputs, found an input "
+            f"{tuple(x.shape)} of a {type(module).__name__} that has the mask's {mask.numel()} "
+            "entries in its second one: if inputs are sequence first, (time, batch, features), say "
+            "batch_dim=1 to observe_noise() or observe_signal(), else batch_dim=0"
+        )
 
 
 def stretched(mask: Tensor | None, features: Tensor) -> Tensor | None:

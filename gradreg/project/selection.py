@@ -15,9 +15,10 @@ from gradreg.project.subspace import (
     energy_basis,
     factor_basis,
 )
+from gradreg.project.tokens import TokenCounts, token_basis
 
-Summary = SecondMoment | Sketch
-"""A summary of feature vectors: their second moment, or a sketch of it if that is large."""
+Summary = SecondMoment | Sketch | TokenCounts
+"""A summary of feature vectors: their second moment, a sketch of it if that is large, or counts."""
 
 
 def double_precision(tensor: Tensor) -> torch.dtype:
@@ -27,7 +28,7 @@ def double_precision(tensor: Tensor) -> torch.dtype:
 
 def new_summary(
     parameter: Tensor, groups: int, size: int, sketch_size: int | None, earlier: Summary | None
-) -> Summary:
+) -> SecondMoment | Sketch:
     """Return an empty summary of feature vectors.
 
     Args:
@@ -47,6 +48,11 @@ def new_summary(
     return Sketch(groups, size, parameter.device, sketch_size, dtype)
 
 
+def feature_size(summary: Summary) -> int:
+    """Return d, the number of entries of a feature vector, or of tokens."""
+    return summary.total.shape[1] if isinstance(summary, TokenCounts) else summary.shape[1]
+
+
 @dataclass(frozen=True)
 class Selection:
     """The rule by which directions of a summary are protected; see `NullSpaceProjector`.
@@ -64,17 +70,45 @@ class Selection:
     dominance: float
 
     def basis(self, noise: Summary, signal: Summary | None) -> Tensor:
-        """Return U (groups, d, r), padded with zero columns where groups differ in rank."""
+        """Return U (groups, d, r), padded with zero columns where groups differ in rank.
+
+        Of an embedding, return the indices of tokens (1, r).
+        """
+        if isinstance(noise, TokenCounts):
+            assert signal is None or isinstance(signal, TokenCounts)
+            energy, cap = self._limits(noise.total.shape[1])
+            other = None if signal is None else signal.mean
+            return token_basis(noise.mean, other, energy, cap, self.dominance)
+        assert not isinstance(signal, TokenCounts)
         groups, size = noise.shape
-        bases = [self._of_group(g, size, noise, signal) for g in range(groups)]
+        bases: list[Tensor] = []
+        for group in range(groups):
+            # Self-attention's queries, keys and values are the same features.
+            if group and noise.is_alike(group) and (signal is None or signal.is_alike(group)):
+                bases.append(bases[-1])
+            else:
+                bases.append(self._of_group(group, size, noise, signal))
         rank = max(basis.shape[1] for basis in bases)
         padded = [nn.functional.pad(basis, (0, rank - basis.shape[1])) for basis in bases]
         return torch.stack(padded)
 
-    def _of_group(self, group: int, size: int, noise: Summary, signal: Summary | None) -> Tensor:
-        energy, cap = self.energy, int(self.max_fraction * size)
-        if self.rank is not None:
-            energy, cap = 1.0, min(self.rank, cap)
+    def largest_rank(self, size: int) -> int:
+        """Return the largest rank for features of a size."""
+        return self._limits(size)[1]
+
+    def _limits(self, size: int) -> tuple[float, int]:
+        """Return the share of the energy to hold, and the largest rank."""
+        cap = int(self.max_fraction * size)
+        return (self.energy, cap) if self.rank is None else (1.0, min(self.rank, cap))
+
+    def _of_group(
+        self,
+        group: int,
+        size: int,
+        noise: SecondMoment | Sketch,
+        signal: SecondMoment | Sketch | None,
+    ) -> Tensor:
+        energy, cap = self._limits(size)
         if isinstance(noise, SecondMoment):
             mean = noise.mean[group]
             if signal is None:

@@ -83,6 +83,12 @@ class Sketch:
         self.count.mul_(forgetting).add_(other.count)
         self._append(other.buffer[:, : other.filled])
 
+    def normalise(self) -> None:
+        """Scale each group to the energy 1, and count all rows as one."""
+        self.buffer *= self.energy.where(self.energy > 0, 1).rsqrt()[:, None, None]
+        self.energy.copy_(self.energy > 0)
+        self.count.clamp_(max=1)
+
     def sum_over_processes(self) -> None:
         """Merge the sketches of all processes, bit for bit the same in each; collective."""
         self.compress()
@@ -104,6 +110,16 @@ class Sketch:
     def mean_energy(self, group: int) -> Tensor:
         """Return ‖A‖²/n of a group, exact in spite of shrinking."""
         return self.energy[group] / self.count.where(self.count > 0, 1)
+
+    def split_groups(self, groups: int) -> None:
+        """Give each of several groups the rows of what was one group; else do nothing."""
+        if groups > self.buffer.shape[0]:
+            self.buffer = self.buffer.repeat(groups, 1, 1)
+            self.energy = self.energy.repeat(groups)
+
+    def is_alike(self, group: int) -> bool:
+        """Return whether a group has the same rows as the one before it."""
+        return torch.equal(self.buffer[group], self.buffer[group - 1])
 
     def clear(self) -> None:
         """Forget all rows."""

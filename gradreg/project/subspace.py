@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 
 from gradreg.distributed import real_view
 
@@ -58,6 +58,12 @@ class SecondMoment:
         self.total.mul_(forgetting).add_(other.total)
         self.count.mul_(forgetting).add_(other.count)
 
+    def normalise(self) -> None:
+        """Scale each group to the energy 1, and count all vectors as one."""
+        energy = self.total.diagonal(dim1=-2, dim2=-1).real.sum(-1)
+        self.total /= energy.where(energy > 0, 1)[:, None, None]
+        self.count.clamp_(max=1)
+
     def sum_over_processes(self) -> None:
         """Add up the moments of all processes; collective."""
         dist.all_reduce(real_view(self.total))
@@ -67,6 +73,15 @@ class SecondMoment:
     def mean(self) -> Tensor:
         """M / n, (groups, d, d); zero where nothing was added."""
         return self.total / self.count.where(self.count > 0, 1)
+
+    def split_groups(self, groups: int) -> None:
+        """Give each of several groups the moment of what was one group; else do nothing."""
+        if groups > self.total.shape[0]:
+            self.total = self.total.repeat(groups, 1, 1)
+
+    def is_alike(self, group: int) -> bool:
+        """Return whether a group has the same moment as the one before it."""
+        return torch.equal(self.total[group], self.total[group - 1])
 
     def state_dict(self) -> dict[str, Any]:
         """Return the sums."""
@@ -208,16 +223,41 @@ def complement(change: Tensor, basis: Tensor) -> tuple[Tensor, Tensor]:
 
     Args:
         change: ΔW (groups, rows, d); overwritten by the first result.
-        basis: U (groups, d, r), of the same dtype.
+        basis: U (groups, d, r), of the same dtype, or indices of tokens (1, r).
 
     Returns:
         (groups, rows, d) and (groups, rows, r).
     """
-    response = change @ basis
-    change.baddbmm_(response, basis.mH, alpha=-1)
-    rest = change @ basis
-    change.baddbmm_(rest, basis.mH, alpha=-1)
+    response = respond(change, basis)
+    add_response(change, response, basis, -1)
+    rest = respond(change, basis)
+    add_response(change, rest, basis, -1)
     return change, response.add_(rest)
+
+
+def is_tokens(basis: Tensor) -> bool:
+    """Return whether a basis holds indices of tokens (1, r) in place of columns (groups, d, r)."""
+    return basis.dtype == torch.int64
+
+
+def respond(matrix: Tensor, basis: Tensor) -> Tensor:
+    """Return the response W U of a matrix (groups, rows, d), (groups, rows, r)."""
+    return matrix[..., basis[0]] if is_tokens(basis) else matrix @ basis
+
+
+def add_response(matrix: Tensor, response: Tensor, basis: Tensor, factor: float) -> None:
+    """Add factor · R Uᴴ to a matrix (groups, rows, d), in place."""
+    if is_tokens(basis):
+        matrix.index_add_(-1, basis[0], response, alpha=factor)
+    else:
+        matrix.baddbmm_(response, basis.mH, alpha=factor)
+
+
+def as_columns(basis: Tensor, size: int) -> Tensor:
+    """Return a basis as orthonormal columns (groups, d, r)."""
+    if not is_tokens(basis):
+        return basis
+    return nn.functional.one_hot(basis, size).mT.to(torch.float64)
 
 
 def _leading(

@@ -3,16 +3,19 @@
     Linear          W (out, d)                 features: the rows of the input
     Conv            W (out, in/groups, k...)   features: the patches under the kernel
     ConvTranspose   W (in, out/groups, k...)   features: the input's channel vectors
+    Conv1D          W (d, out)                 features: the rows of the input
 
-Each group has its own features. W becomes a matrix (groups, rows, d), x a vector (groups, d), and
-W x is the layer's response: its output at one position or, for a transposed convolution, what one
-input position adds to each output channel under each element of the kernel.
+Conv1D is that of the package transformers, which GPT-2 consists of. Each group has its own
+features. W becomes a matrix (groups, rows, d), x a vector (groups, d), and W x is the layer's
+response: its output at one position or, for a transposed convolution, what one input position adds
+to each output channel under each element of the kernel.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -23,8 +26,34 @@ TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 LAYERS = (nn.Linear, *CONVOLUTIONS, *TRANSPOSED)
 """Layers whose input can be unfolded."""
 
+PLAIN_METHODS = ("forward", "_conv_forward")
+"""The methods that make a layer what its class says; a subclass may have its own."""
+
 CHUNK = 2**22
 """Number of entries in a chunk of features, to limit the memory for large inputs."""
+
+
+def is_transformers_conv1d(module: nn.Module) -> bool:
+    """Return whether a module is transformers' `Conv1D`, a linear layer with weight (in, out)."""
+    # Not the type's own name: `fully_shard` makes a subclass of each module's type.
+    kind = next((c for c in type(module).__mro__ if c.__name__ == "Conv1D"), None)
+    weight = getattr(module, "weight", None)
+    return (
+        kind is not None
+        and type(module).forward is getattr(kind, "forward", None)
+        and not isinstance(module, LAYERS)
+        and isinstance(weight, Tensor)
+        and weight.ndim == 2
+        and weight.shape[1] == getattr(module, "nf", None)
+    )
+
+
+def is_plain(module: nn.Module, kinds: tuple[type[nn.Module], ...] = LAYERS) -> bool:
+    """Return whether an instance of a kind computes what that kind does, not something else."""
+    kind = next(kind for kind in kinds if isinstance(module, kind))
+    return all(
+        getattr(type(module), name, None) is getattr(kind, name, None) for name in PLAIN_METHODS
+    )
 
 
 def feature_shape(module: nn.Module) -> tuple[int, int]:
@@ -37,6 +66,8 @@ def feature_shape(module: nn.Module) -> tuple[int, int]:
     """
     if isinstance(module, nn.Linear):
         return 1, module.in_features
+    if is_transformers_conv1d(module):
+        return 1, cast(Tensor, module.weight).shape[0]
     if isinstance(module, CONVOLUTIONS):
         elements = math.prod(module.kernel_size)
         return module.groups, module.in_channels // module.groups * elements
@@ -50,7 +81,7 @@ def feature_chunks(module: nn.Module, x: Tensor, limit: int = CHUNK) -> Iterator
     """Unfold a layer's input to feature vectors, chunk by chunk.
 
     Args:
-        module: one of `LAYERS`.
+        module: one of `LAYERS`, or transformers' Conv1D.
         x: its input; a convolution's may come without batch dimension, as torch allows.
         limit: approximate number of entries in a chunk.
 

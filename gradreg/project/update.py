@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from gradreg.project.subspace import complement
+from gradreg.project.subspace import add_response, complement, respond
 from gradreg.project.weight import ProtectedWeight
 from gradreg.project.weight_as_matrix import join_matrix, split_matrix, working_dtype
 from gradreg.sharding import local
@@ -34,10 +34,11 @@ def project_change(pending: PendingChange, mode: Literal["freeze", "release"]) -
     basis, strength = weight.basis_in(dtype), pending.strength
     change, response = complement(join_matrix(weight, changes, pending.tensors), basis)
     if mode == "release":
-        allowed = _shrinkage(join_matrix(weight, before, pending.tensors) @ basis, response)
-        change += torch.lerp(response, allowed, strength) @ basis.mH
+        present = respond(join_matrix(weight, before, pending.tensors), basis)
+        wanted = torch.lerp(response, _shrinkage(present, response), strength)
+        add_response(change, wanted, basis, 1)
     elif strength < 1:
-        change.baddbmm_(response, basis.mH, alpha=1 - strength)
+        add_response(change, response, basis, 1 - strength)
     for target, start, part in zip(
         now, before, split_matrix(weight, change, pending.tensors), strict=True
     ):

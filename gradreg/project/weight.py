@@ -11,7 +11,8 @@ from torch import Tensor
 from gradreg.distributed import from_first_process, has_several_processes
 from gradreg.project.selection import Selection, Summary
 from gradreg.project.sketch import Sketch
-from gradreg.project.subspace import SecondMoment
+from gradreg.project.subspace import SecondMoment, is_tokens
+from gradreg.project.tokens import TokenCounts
 
 Kind = Literal["noise", "signal"]
 
@@ -21,10 +22,12 @@ class ProtectedWeight:
 
     Args:
         dim: the dimension that is multiplied with features; None for a layer's weight.
-        basis: U (groups, d, r) in double precision; without columns at first.
-        transposed: whether the layer is a transposed convolution.
+        basis: U (groups, d, r) in double precision, of an embedding the indices of tokens (1, r);
+            without columns at first.
+        transposed: whether the layer's weight has the features along its first dimension.
         bias: the layer's bias, if it counts as one more feature's weight.
         shape: the parameter's shape when it was first observed.
+        bias_rows: first and last + 1 of the bias' entries that belong to this weight; None for all.
     """
 
     def __init__(
@@ -34,7 +37,9 @@ class ProtectedWeight:
         transposed: bool,
         bias: Tensor | None,
         shape: torch.Size,
+        bias_rows: tuple[int, int] | None = None,
     ) -> None:
+        self.bias_rows = bias_rows
         self.dim, self.transposed, self.bias, self.shape = dim, transposed, bias, shape
         self.noise: Summary | None = None
         self.signal: Summary | None = None
@@ -43,7 +48,7 @@ class ProtectedWeight:
 
     @property
     def basis(self) -> Tensor:
-        """U (groups, d, r), in double precision."""
+        """U (groups, d, r), in double precision; of an embedding tokens (1, r)."""
         return self._basis
 
     @basis.setter
@@ -52,21 +57,38 @@ class ProtectedWeight:
 
     def basis_in(self, dtype: torch.dtype) -> Tensor:
         """Return U in another precision, kept until it changes."""
+        if is_tokens(self._basis):
+            return self._basis
         if dtype not in self._copies:
             self._copies[dtype] = self._basis.to(dtype)
         return self._copies[dtype]
 
     def with_bias(self, parameter: Tensor) -> list[Tensor]:
         """Return the tensors that are projected together: the parameter and its bias."""
-        return [parameter] if self.bias is None else [parameter, self.bias]
+        if self.bias is None:
+            return [parameter]
+        if self.bias_rows is None:
+            return [parameter, self.bias]
+        return [parameter, self.bias.detach()[slice(*self.bias_rows)]]
 
     def learn(self, kind: Kind, summary: Summary, forgetting: float) -> None:
         """Add a new observation of noise or signal."""
         previous = getattr(self, kind)
+        self._split_groups(summary)
         if previous is None:
             setattr(self, kind, summary)
         else:
             previous.merge(summary, forgetting)
+
+    def _split_groups(self, new: Summary) -> None:
+        """Bring all summaries to the same number of groups, if attention has got more of them."""
+        summaries = [s for s in (new, self.noise, self.signal) if s is not None]
+        groups = max(summary.shape[0] for summary in summaries)
+        for summary in summaries:
+            if not isinstance(summary, TokenCounts):
+                summary.split_groups(groups)
+        if self.basis.shape[0] < groups:
+            self.basis = self.basis.repeat(groups, 1, 1)
 
     def compute_basis(self, selection: Selection) -> Tensor:
         """Return the basis by the present summaries, without columns if there is no noise."""
@@ -90,8 +112,14 @@ class ProtectedWeight:
         for kind in ("noise", "signal"):
             saved = state.get(kind)
             if saved is not None:
-                summary = Sketch if "buffer" in saved else SecondMoment
-                setattr(self, kind, summary.from_state(saved, device))
+                setattr(self, kind, _type_of(saved).from_state(saved, device))
+
+
+def _type_of(state: Mapping[str, Any]) -> type[Summary]:
+    """Return the type of the summary that a state is of."""
+    if "tokens" in state:
+        return TokenCounts
+    return Sketch if "buffer" in state else SecondMoment
 
 
 def refresh_bases(weights: Sequence[ProtectedWeight], selection: Selection) -> None:

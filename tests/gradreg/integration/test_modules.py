@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.nn.utils import prune
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn, update_bn
 from torch.utils.checkpoint import checkpoint
 
@@ -258,10 +259,23 @@ def test_the_projector_refuses_a_parametrized_weight_and_can_leave_it_out(lab, n
     step_on(lab, model, opt, torch.randn(8, 6), torch.randn(8, 2))
 
 
-def test_the_older_spectral_norm(lab):
-    """The hook of `torch.nn.utils.spectral_norm`: the layer's weight is no parameter."""
-    model = nn.Sequential(nn.utils.spectral_norm(nn.Linear(6, 6)), nn.Tanh(), nn.Linear(6, 2))
-    opt = wrap(lab, model, ("project", "smooth", "mask"))
+OLDER_HOOKS = {
+    "weight norm": nn.utils.weight_norm,
+    "spectral norm": nn.utils.spectral_norm,
+    "pruning": lambda layer: prune.l1_unstructured(layer, "weight", 2),
+}
+
+
+@pytest.mark.parametrize("name", OLDER_HOOKS)
+@pytest.mark.filterwarnings("ignore:.*weight_norm.*:FutureWarning")
+def test_older_hooks_that_compute_a_weight_are_refused_and_can_be_left_out(lab, name):
+    """The hooks of `torch.nn.utils`: the layer's weight is no parameter."""
+    torch.manual_seed(0)
+    model = nn.Sequential(OLDER_HOOKS[name](nn.Linear(6, 6)), nn.Tanh(), nn.Linear(6, 2))
+    base = torch.optim.SGD(model.parameters(), lr=0.05)
+    with pytest.raises(ValueError, match=r"layer '0' is computed from weight_.*exclude="):
+        gradreg.NullSpaceProjector(base, model)
+    opt = gradreg.NullSpaceProjector(base, model, exclude=["0"])
     with opt.observe_noise():
         model(torch.randn(2, 6))
     step_on(lab, model, opt, torch.randn(8, 6), torch.randn(8, 2))

@@ -207,6 +207,24 @@ def test_a_fixed_rank_replaces_the_energy():
         assert opt.basis(w).shape[-1] == expected
 
 
+@pytest.mark.parametrize("max_size", [1024, 0])
+@pytest.mark.parametrize("equal", [False, True])
+def test_a_much_quieter_kind_of_noise_counts_as_much_where_asked(max_size, equal):
+    layer = nn.Linear(6, 2, bias=False).double()
+    opt = NullSpaceProjector(
+        sgd(layer.parameters()), layer, max_size=max_size, sketch_size=6, equal_energy=equal
+    )
+    loud, quiet = torch.zeros(50, 6).double(), torch.zeros(3, 6).double()
+    loud[:, 0], quiet[:, 1] = 100 * torch.randn(50), torch.randn(3)
+    for noise in (loud, quiet, 0 * quiet):
+        with opt.observe_noise():
+            layer(noise)
+    u = opt.basis(layer.weight)[0]
+    assert u.shape[1] == 1 + equal
+    assert u[0].abs().max() == pytest.approx(1.0)
+    assert u[1].abs().max() == pytest.approx(float(equal))
+
+
 @pytest.mark.parametrize("dominance", [0.0, 0.5, 0.9])
 def test_dominance_decides_how_much_signal_a_protected_direction_may_carry(dominance):
     model = nn.Linear(3, 1, bias=False).double()
@@ -275,21 +293,32 @@ def test_a_weight_replaced_or_reshaped_after_observation_is_named():
         opt.step()
 
 
-def test_attention_and_embeddings_are_covered_by_protect():
+@pytest.mark.parametrize("observe", ["never", "before", "after"])
+def test_features_given_for_attention_and_embeddings_replace_observed_ones(observe):
     torch.manual_seed(0)
     model = nn.ModuleDict(
         {"embed": nn.Embedding(5, 8), "attend": nn.MultiheadAttention(8, 2, batch_first=True)}
     ).double()
     opt = NullSpaceProjector(torch.optim.AdamW(model.parameters(), lr=0.1), model, energy=1.0)
-    assert opt._layers.by_name == {}  # attention uses its out_proj without calling it
     noise = low_rank(12, 8, 2)
     packed, table = model["attend"].in_proj_weight, model["embed"].weight
+
+    def run(tokens):
+        x = model["embed"](torch.tensor([tokens]))
+        return model["attend"](x, x, x)[0]
+
+    if observe == "before":
+        with opt.observe_noise():
+            run([4])
     opt.protect(packed, noise)
     opt.protect(table, torch.eye(5)[:2], dim=0)  # two tokens that are noise
+    if observe == "after":
+        with opt.observe_noise():
+            run([4])
+    assert opt.basis(table).shape[-1] == opt.basis(packed).shape[-1] == 2
     before = noise @ packed.detach().T
     rows = table.detach().clone()
-    x = model["embed"](torch.tensor([[0, 1, 2, 3, 4]]))
-    model["attend"](x, x, x)[0].square().sum().backward()
+    run([0, 1, 2, 3, 4]).square().sum().backward()
     opt.step()
     torch.testing.assert_close(noise @ packed.detach().T, before)
     torch.testing.assert_close(table.detach()[:2], rows[:2])
