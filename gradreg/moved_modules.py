@@ -68,7 +68,8 @@ MOVED = {
     "gradreg.ranks": "gradreg.distributed",
     "gradreg.sketch": "gradreg.project.sketch",
     "gradreg.smoothing": "gradreg.smooth.two_pass",
-    "gradreg.statistics": "gradreg.running_statistics",
+    "gradreg.running_statistics": "gradreg.buffers",
+    "gradreg.statistics": "gradreg.buffers",
     "gradreg.subspace": "gradreg.project.subspace",
     **{
         f"gradreg.perturbations.{name}": f"gradreg.smooth.perturbations.{name}"

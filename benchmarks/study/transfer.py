@@ -99,6 +99,8 @@ class TransferTable:
         """Return `columns` of the methods with continuity, if all of their trials have it."""
         columns: Columns = {}
         for method in WITH_CONTINUITY:
+            if method not in ("fcus", "untrained", *self.classical):
+                continue
             if method == "fcus":
                 points = [point for s in self.sources for point in self.points(method, s)]
             else:

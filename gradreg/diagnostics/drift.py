@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from gradreg.running_statistics import unchanged_statistics
+from gradreg.buffers import unchanged_buffers
 
 
 @dataclass(frozen=True)
@@ -140,7 +140,7 @@ class RepresentationDrift:
             with (
                 torch.no_grad(),
                 torch.random.fork_rng(list(devices)),
-                unchanged_statistics(model),
+                unchanged_buffers(model),
                 _evaluating(model),
             ):
                 model(*self.probes)

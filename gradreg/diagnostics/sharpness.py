@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gradreg.running_statistics import unchanged_statistics
+from gradreg.buffers import unchanged_buffers
 
 
 @dataclass(frozen=True)
@@ -91,7 +91,7 @@ def sharpness(
             f"tolerance = {tolerance} and max_products = {max_products}"
         )
     devices = [str(d) for d in {p.device for p in params if p.device.type == "cuda"}]
-    with torch.enable_grad(), torch.random.fork_rng(devices), unchanged_statistics():
+    with torch.enable_grad(), torch.random.fork_rng(devices), unchanged_buffers():
         with torch.random.fork_rng(devices):
             start_loss = _loss(loss, params)
         grads = torch.autograd.grad(start_loss, params, create_graph=True, materialize_grads=True)

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
+from gradreg.buffers import unchanged_buffers
 from gradreg.distributed import any_process, has_several_processes
 from gradreg.project.attention import watched_attention
 from gradreg.project.layers import CoveredLayers, CoveredWeight, has_rows
 from gradreg.project.selection import Summary
 from gradreg.project.tokens import TokenCounts
-from gradreg.running_statistics import unchanged_statistics
 
 
 @contextmanager
@@ -141,7 +141,7 @@ def watched_inputs(
         with (
             torch.no_grad(),
             torch.random.fork_rng([str(d) for d in devices if d.type == "cuda"]),
-            unchanged_statistics(model),
+            unchanged_buffers(model),
         ):
             yield
     finally:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from gradreg.running_statistics import unchanged_statistics
+from gradreg.buffers import unchanged_buffers
 from gradreg.smooth.closure import require_new_gradients
 from gradreg.smooth.looksam import ReusedComponent
 from gradreg.smooth.passes import (
@@ -196,7 +196,7 @@ class PerturbationSmoother(OptimizerWrapper):
         drop_gradients(self.parameters)
         total: dict[Tensor, Tensor] = {}
         n = 0
-        with restored(params) as clean, unchanged_statistics(self.model):
+        with restored(params) as clean, unchanged_buffers(self.model):
             while offsets is not None:
                 if n > 0:
                     copy_into(params, clean)

@@ -14,7 +14,7 @@ from torch.nn.parameter import is_lazy
 
 
 @contextmanager
-def unchanged_statistics(model: nn.Module | None = None) -> Iterator[None]:
+def unchanged_buffers(model: nn.Module | None = None) -> Iterator[None]:
     """Restore, on exit, all buffers of the modules that run inside the context.
 
     Running statistics, the vectors of spectral norm, a queue and its position: whatever a forward
