@@ -250,7 +250,7 @@ def test_skipped_steps_are_in_the_log_and_too_few_recordings_an_error(
     low = dict.fromkeys(range(7), 0.01)
     one = score_of(recordings, low | {3: 0.9})
     with pytest.raises(
-        InputError, match=r"1 of the 6 recordings.*0\.05 or more.*needs 2.*--no-mask"
+        InputError, match=r"1 of the 6 recordings.*0\.04 or more.*needs 2.*--no-mask"
     ):
         train_peer(config, recordings=recordings, score=one)
     train_peer(config_of("sinc", mask={}, epochs=1), recordings=recordings, score=one)
