@@ -69,7 +69,6 @@ CLAIMS = (
 )
 """Written before the trials."""
 
-SHARES = (0.0, 0.3, 0.6)
 AS_WITHOUT_MASK = ("oracle", "living")
 """Arms that are `none` where every recording is a living one."""
 MAE = "mae_bpm"
@@ -89,8 +88,8 @@ def main(command_line: Sequence[str] | None = None) -> None:
         budget.trial("fcus", source, seed, dead=dead, arm=arm)
         for source in budget.sources
         for seed in range(budget.seeds)
-        for dead in SHARES
-        for arm in ARMS
+        for dead in budget.dead
+        for arm in budget.arms
         if arm == measured_arm(arm, dead)
     ]
     finished = run_all(trial_store(options.trials), trials, jobs=options.jobs)
@@ -115,14 +114,15 @@ def main(command_line: Sequence[str] | None = None) -> None:
     full_size = set(FULL.sources) <= set(budget.sources) and budget.seeds >= SEEDS_ASKED
     claims = judge(study, asked=full_size)
     print_claims(claims)
-    cleaning = study.difference("cleaned", max(SHARES), SNR, 1)
-    verdict = compare_with_cleaning(cleaning, asked=full_size)
+    most = max(study.shares)
+    cleaning = study.difference("cleaned", most, SNR, 1)
+    verdict = compare_with_cleaning(cleaning, most, asked=full_size)
     print(f"\n{verdict}")
     write(
         options,
         {
-            "arms": dict(ARMS),
-            "shares": SHARES,
+            "arms": {arm: ARMS[arm] for arm in study.arms},
+            "shares": study.shares,
             "means": {f"epoch {e}": study.means(e) for e in epochs},
             "new_less": {f"epoch {e}": study.differences(e) for e in epochs},
             "masking_or_cleaning": verdict,
@@ -144,14 +144,16 @@ class Contamination:
     def __init__(self, results: dict[Trial, Result]) -> None:
         self.sources = tuple(dict.fromkeys(trial.source for trial in results))
         self.seeds = sorted({trial.seed for trial in results})
+        self.shares = sorted({trial.dead for trial in results})
+        self.arms = tuple(arm for arm in ARMS if any(trial.arm == arm for trial in results))
         self.failed = [f"{t.title}: {r['failed']}" for t, r in results.items() if "failed" in r]
         self._results = {(t.source, t.dead, t.arm, t.seed): r for t, r in results.items()}
 
     def values(
         self, source: str, dead: float, arm: str, seed: int, metric: str, epoch: int
     ) -> dict[Subject, float] | None:
-        """Return a trial's values by subject; None if the training diverged."""
-        result = self._results[source, dead, measured_arm(arm, dead), seed]
+        """Return a trial's values by subject; None if it is missing, or the training diverged."""
+        result = self._results.get((source, dead, measured_arm(arm, dead), seed), {"points": []})
         point: Point | None = next((p for p in result["points"] if p["epoch"] == epoch), None)
         if point is None or "failed" in result:
             return None
@@ -205,8 +207,8 @@ class Contamination:
         return [
             [f"{dead:g}", arm]
             + [f"{self.mean(s, dead, arm, metric, epoch):.2f}" for s in (*self.sources, None)]
-            for dead in SHARES
-            for arm in ARMS
+            for dead in self.shares
+            for arm in self.arms
             if arm == measured_arm(arm, dead)
         ]
 
@@ -219,8 +221,8 @@ class Contamination:
                 for s in (*self.sources, None)
                 for found in [self.difference(other, dead, metric, epoch, s)]
             ]
-            for dead in SHARES
-            for other in _others(dead)
+            for dead in self.shares
+            for other in self._others(dead)
         ]
 
     def means(self, epoch: int) -> dict[str, dict[str, dict[str, dict[str, float]]]]:
@@ -228,8 +230,8 @@ class Contamination:
         return {
             metric: {
                 s or "all": {
-                    f"{dead:g}": {arm: self.mean(s, dead, arm, metric, epoch) for arm in ARMS}
-                    for dead in SHARES
+                    f"{dead:g}": {arm: self.mean(s, dead, arm, metric, epoch) for arm in self.arms}
+                    for dead in self.shares
                 }
                 for s in (*self.sources, None)
             }
@@ -245,15 +247,19 @@ class Contamination:
                 s or "all": {
                     f"{dead:g}": {
                         other: None if found is None else vars(found)
-                        for other in _others(dead)
+                        for other in self._others(dead)
                         for found in [self.difference(other, dead, metric, epoch, s)]
                     }
-                    for dead in SHARES
+                    for dead in self.shares
                 }
                 for s in (*self.sources, None)
             }
             for metric in METRICS
         }
+
+    def _others(self, dead: float) -> list[str]:
+        """Return the arms that the mask is compared with."""
+        return [arm for arm in self.arms if arm != "new" and arm == measured_arm(arm, dead)]
 
     def _sources(self, source: str | None) -> tuple[str, ...]:
         return self.sources if source is None else (source,)
@@ -282,7 +288,7 @@ def judge(study: Contamination, *, asked: bool = True) -> list[Claim]:
     return claims
 
 
-def compare_with_cleaning(difference: Interval | None, *, asked: bool = True) -> str:
+def compare_with_cleaning(difference: Interval | None, dead: float, *, asked: bool = True) -> str:
     """Return in a sentence whether masking beats cleaning first, by SNR in dB."""
     if difference is None:
         return "Masking or cleaning first: not measured."
@@ -294,7 +300,7 @@ def compare_with_cleaning(difference: Interval | None, *, asked: bool = True) ->
         verdict = "Cleaning the folder first beats masking"
     else:
         verdict = "Masking does not beat cleaning the folder first, nor the other way round"
-    return f"{verdict}: {difference} dB at {max(SHARES):g} dead, epoch 1."
+    return f"{verdict}: {difference} dB at {dead:g} dead, epoch 1."
 
 
 @in_house_style
@@ -302,15 +308,15 @@ def draw(study: Contamination) -> Figure:
     """Draw the SNR over the share of dead recordings, pooled over the sources."""
     figure = Figure(figsize=(7.5, 3.4), layout="constrained")
     axes = figure.subplots()
-    for index, arm in enumerate(ARMS):
+    for index, arm in enumerate(study.arms):
         axes.plot(
-            SHARES,
-            [study.mean(None, dead, arm, SNR, 1) for dead in SHARES],
+            study.shares,
+            [study.mean(None, dead, arm, SNR, 1) for dead in study.shares],
             marker=MARKERS[index % len(MARKERS)],
             color=PALETTE[index % len(PALETTE)],
             label=arm,
         )
-    axes.set_xticks(SHARES)
+    axes.set_xticks(study.shares)
     axes.set(
         xlabel="share of training recordings without a pulse",
         ylabel="SNR after one epoch (dB)",
@@ -318,10 +324,6 @@ def draw(study: Contamination) -> Figure:
     )
     figure.legend(loc="outside right center")
     return figure
-
-
-def _others(dead: float) -> list[str]:
-    return [arm for arm in ARMS if arm != "new" and arm == measured_arm(arm, dead)]
 
 
 def _in(groups: Sequence[str], group: str) -> Array:

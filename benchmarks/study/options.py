@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.results import arguments
 from benchmarks.trials.store import NEW
-from benchmarks.trials.trial_settings import PEERS, Trial
+from benchmarks.trials.trial_settings import ARMS, PEERS, Trial
 from rppg.synthetic.domains import DOMAINS
 
 
@@ -31,6 +31,8 @@ class Budget:
         published: whether the peers are trained with their published settings, which take days.
         split: whose subjects to evaluate on.
         untethered: whether FCUS is trained without its tether.
+        dead: shares of the training recordings without a pulse.
+        arms: what is done about them; see `ARMS`.
     """
 
     sources: tuple[str, ...]
@@ -45,6 +47,8 @@ class Budget:
     published: bool = False
     split: str = "test"
     untethered: bool = False
+    dead: tuple[float, ...] = (0.0, 0.3, 0.6)
+    arms: tuple[str, ...] = tuple(ARMS)
 
     def trial(self, method: str, source: str = "", seed: int = 0, **changes: Any) -> Trial:
         """Return a trial of this size."""
@@ -95,6 +99,8 @@ def parse(
     size.add_argument("--full", action="store_true", help="hours: the numbers in the docs")
     parser.add_argument("--sources", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
     parser.add_argument("--peers", nargs="*", choices=PEERS, help="which peers; none: no peers")
+    parser.add_argument("--dead", nargs="+", type=float, help="shares without a pulse")
+    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), help="what is done about them")
     parser.add_argument("--split", choices=("test", "validation"), help="validation: for tuning")
     counts = ("seeds", "epochs", "subjects", "test-subjects", "peer-seeds", "curve-subjects")
     for count in counts:
@@ -117,7 +123,9 @@ def parse(
         for field in asdict(full)
         if getattr(values, field, None) is not None
     }
-    chosen |= {name: tuple(chosen[name]) for name in ("sources", "peers") if name in chosen}
+    chosen |= {
+        name: tuple(chosen[name]) for name in ("sources", "peers", "dead", "arms") if name in chosen
+    }
     words = sys.argv[1:] if command_line is None else command_line
     return Options(
         budget=replace(full if values.full else quick, **chosen),

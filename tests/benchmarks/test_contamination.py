@@ -10,7 +10,7 @@ import torch
 
 import gradreg
 from benchmarks import contamination
-from benchmarks.contamination import SHARES, Contamination, compare_with_cleaning, judge
+from benchmarks.contamination import FULL, Contamination, compare_with_cleaning, judge
 from benchmarks.study.statistics import Interval, subject_means
 from benchmarks.trials.contaminated import (
     FORMER_SPAN_S,
@@ -59,7 +59,7 @@ def test_keys_of_trials_without_an_arm_are_those_of_the_committed_ones():
 
 
 def test_keys_tell_arms_and_shares_apart():
-    trials = [PLAIN, *(arm(name, dead) for name in ARMS for dead in SHARES)]
+    trials = [PLAIN, *(arm(name, dead) for name in ARMS for dead in FULL.dead)]
     assert len({key(trial) for trial in trials}) == len(trials)
 
 
@@ -158,7 +158,7 @@ def study(snr_db, seeds=5, failed=()):
     results = {}
     for source in contamination.FULL.sources:
         for seed in range(seeds):
-            for dead in SHARES:
+            for dead in FULL.dead:
                 for name in ARMS:
                     trial = Trial("fcus", source, seed, epochs=2, arm=name, dead=dead)
                     values = [
@@ -195,7 +195,7 @@ def test_claims_by_hand():
     worse = study(lambda dead, name, seed: 0.15 if name in ("none", "oracle") else 0.0)
     assert [claim.holds for claim in judge(worse)] == [False, False, False]
     assert "Cleaning the folder first beats" in compare_with_cleaning(
-        gained.difference("cleaned", 0.6, SNR, 1)
+        gained.difference("cleaned", 0.6, SNR, 1), 0.6
     )
 
 
@@ -209,17 +209,19 @@ def test_trainings_that_diverged_are_left_out_with_their_partners():
     found = study(
         lambda dead, name, seed: -0.3 if name == "none" else 0.0, failed=[("wild", 0, "none")]
     )
-    assert len(found.failed) == len(SHARES)
+    assert len(found.failed) == len(FULL.dead)
     assert found.difference("none", 0.6, SNR, 1).mean == pytest.approx(0.3)
     alone = study(lambda dead, name, seed: 0.0, seeds=1, failed=[("wild", 0, "none")])
     assert alone.difference("none", 0.6, SNR, 1, "wild") is None
 
 
 def test_the_verdict_on_cleaning_needs_an_interval_on_one_side():
-    assert compare_with_cleaning(Interval(0.1, -0.1, 0.3, 0.3)).startswith("Masking does not beat")
-    assert compare_with_cleaning(Interval(0.2, 0.1, 0.3, 0.01)).startswith("Masking beats")
-    assert "too small" in compare_with_cleaning(Interval(0.2, 0.1, 0.3, 0.01), asked=False)
-    assert "not measured" in compare_with_cleaning(None)
+    assert compare_with_cleaning(Interval(0.1, -0.1, 0.3, 0.3), 0.6).startswith(
+        "Masking does not beat"
+    )
+    assert compare_with_cleaning(Interval(0.2, 0.1, 0.3, 0.01), 0.6).startswith("Masking beats")
+    assert "too small" in compare_with_cleaning(Interval(0.2, 0.1, 0.3, 0.01), 0.6, asked=False)
+    assert "not measured" in compare_with_cleaning(None, 0.6)
 
 
 def test_means_of_subjects_leave_out_what_is_missing():
