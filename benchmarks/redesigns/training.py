@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import gradreg
 from benchmarks.redesigns.arms import DEAD_BATCHES, REFRESH_STEPS, Arm
 from benchmarks.redesigns.dead_gradients import GradientProjector
-from gradreg.running_statistics import unchanged_statistics
+from gradreg.buffers import unchanged_buffers
 
 Smoother = gradreg.PerturbationSmoother | gradreg.OnePassSmoother
 
@@ -46,7 +46,7 @@ def train(trainer: Any, arm: Arm, dead_loss: Callable[[], Tensor] | None = None)
                 group["lr"] = rate * falling(step, steps)
         if arm.dead_gradients and step % REFRESH_STEPS == 0:
             assert dead_loss is not None
-            with unchanged_statistics(trainer.net):  # BatchNorm's
+            with unchanged_buffers(trainer.net):  # BatchNorm's
                 found = gradients(trainer.optimizer.parameters, dead_loss)
             trainer.optimizer.avoid(found)
         row = trainer.step(batch)

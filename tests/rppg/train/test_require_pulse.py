@@ -112,7 +112,7 @@ def test_a_recording_that_cannot_be_judged(
 
 def test_nothing_left(recordings: list[Recording]) -> None:
     dead = [r for r in recordings if r.name in DEAD]
-    best = r"in any of the 4 recordings; the highest score is 0\.0\d+ \(lab-\d\), 0\.05 is needed"
+    best = r"in any of the 4 recordings; the highest score is 0\.0\d+ \(lab-\d\), 0\.04 is needed"
     with pytest.raises(InputError, match=rf"require_pulse: no pulse is found {best}"):
         train(CONFIG, recordings=dead)
 
