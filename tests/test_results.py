@@ -154,3 +154,25 @@ def test_calibration() -> None:
     assert shown.keys() == measured.keys()
     for domain, row in measured.items():
         assert_shown(shown[domain], flat(row[key] for key in keys))
+
+
+def test_which_level_helps_where() -> None:
+    found = load("contamination")
+    page = (DOCS / "which-level.md").read_text(encoding="utf-8").replace("−", "-")
+    numbers = {
+        tuple(line.strip("| ").split(" | ")[:2]): [
+            float(n) for n in re.findall(r"\d+\.\d+", line.split("%", 1)[1])
+        ]
+        for line in re.findall(r"^\| \d+ % \|.*$", page, re.MULTILINE)
+    }
+    arms = {"no mask": "none", "mask": "new", "oracle mask": "oracle", "cleaned first": "cleaned"}
+    assert len(numbers) == 7
+    means = found["means"]["epoch 1"]
+    for (share, arm), shown in numbers.items():
+        dead = f"{int(share.split()[0]) / 100:g}"
+        cells = [
+            means[metric][source][dead][arms[arm]]
+            for source in ("webcam", "mobile", "wild", "all")
+            for metric in ("snr_db", "mae_bpm")
+        ]
+        assert_shown(shown, cells)
