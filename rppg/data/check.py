@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.captured_warnings import capture_warnings
+from rppg.data.reading import RATES_BPM
 from rppg.data.wave_fault import find_wave_fault, usable_samples
 from rppg.errors import InputError, TruncatedError
 from rppg.types import HeartRate, Pulse, Recording
@@ -24,7 +25,6 @@ DRIFT = 0.01
 """Two clocks drift if they count the same samples and differ by more than this share."""
 STILL_S = 2.0
 """A wave that keeps one value for longer than this is flat there: the sensor was off."""
-RATES_BPM = (30.0, 240.0)
 UNUSABLE_NAN = 0.5
 
 Array = NDArray[np.float64]

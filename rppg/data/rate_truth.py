@@ -4,11 +4,10 @@ from pathlib import Path
 
 import numpy as np
 
+from rppg.data.reading import RATES_BPM
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse
 
-RATES_BPM = (30.0, 240.0)
-"""Values outside are missing ones: sensors write 0 where they have none."""
 WAVE_HZ = 30.0
 MOST_GAP_S = 10.0
 """Between two heart rates further apart, none is known."""

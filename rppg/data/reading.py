@@ -33,6 +33,8 @@ VIDEO_SUFFIXES = (
     ".mts", ".m2ts", ".ts", ".flv", ".ogv",
 )  # fmt: skip
 """Suffixes of video files with a clock, in small letters."""
+RATES_BPM = (30.0, 240.0)
+"""Heart rates of a ground truth. Others are missing ones: sensors write 0 where they have none."""
 MAX_VALUES = 10**8
 """The longest signal: a day at 1000 Hz."""
 

@@ -20,9 +20,6 @@ from rppg.evaluation.results import Evaluation, Failure, Row
 from rppg.signals.protocol import Protocol
 from rppg.types import Pulse, Recording
 
-Key = tuple[str, str]
-"""Dataset and name of a recording."""
-
 
 def evaluate(
     recordings: Iterable[Recording],

@@ -18,6 +18,7 @@ from pathlib import Path
 import numpy as np
 
 from rppg.data.reading import (
+    RATES_BPM,
     Array,
     cut_to_shortest,
     find_entry,
@@ -31,8 +32,6 @@ from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
 from rppg.video.sources.video_file import VideoFile
-
-SLOWEST_BPM, FASTEST_BPM = 30.0, 240.0
 
 
 def recordings(root: Path) -> list[Recording]:
@@ -86,4 +85,5 @@ def _lines(path: Path) -> list[Array]:
 def _all_rates(values: Array) -> bool:
     """Return whether all values could be heart rates in bpm."""
     finite = values[np.isfinite(values)]
-    return len(finite) > 0 and bool(np.all((finite >= SLOWEST_BPM) & (finite <= FASTEST_BPM)))
+    low, high = RATES_BPM
+    return len(finite) > 0 and bool(np.all((finite >= low) & (finite <= high)))
