@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from rppg.data.reading import RATES_BPM
+from rppg.data.wave_fault import usable_samples
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse
 
@@ -22,12 +23,9 @@ def wave_of_rates(rate: HeartRate, path: Path) -> Pulse:
     Raises:
         InputError: less than two usable heart rates.
     """
-    finite = np.isfinite(rate.bpm) & np.isfinite(rate.times_s)
-    finite &= (rate.bpm >= RATES_BPM[0]) & (rate.bpm <= RATES_BPM[1])
-    times, bpm = rate.times_s[finite], rate.bpm[finite]
-    if len(times) > 1:
-        later = np.concatenate([[True], times[1:] > np.maximum.accumulate(times)[:-1]])
-        times, bpm = times[later], bpm[later]
+    likely = (rate.bpm >= RATES_BPM[0]) & (rate.bpm <= RATES_BPM[1])
+    usable = usable_samples(Pulse(rate.times_s, np.where(likely, rate.bpm, np.nan)))
+    times, bpm = usable.times_s, usable.bvp
     if len(times) < 2:
         raise InputError(
             f"{path}: {len(times)} of {len(rate.bpm)} heart rates are usable; expected one every "
