@@ -1,6 +1,6 @@
 """Heart rates whose quality is judged with the traces of the recording, too."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,9 +9,10 @@ from torch import Tensor
 
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.signals import RateSeries, sliding_windows
-from rppg.signals.protocol import Measured, Protocol
+from rppg.signals.protocol import Measured, Protocol, measure
 from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
 from rppg.signals.quality import quality_of_features
+from rppg.signals.rates import limit_by_windows
 from rppg.signals.windows import batches_of_windows
 from rppg.verification import References, judge
 from rppg.verification.spectra import spectrum_at
@@ -25,37 +26,41 @@ HALF_LINE_HZ = 0.05
 """Distance from the heart rate at which the background may have a line."""
 LINE_FLOOR = 2e-5
 """Root mean square, in AC/DC units, of a line that counts half: smaller ones are noise."""
+JUDGED = ("agreement", "light", "motion", "light_line")
 
 
 def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protocol) -> Measured:
     """Return the measurement with the quality of its windows, and of the whole, by the traces."""
+    if traces is None:
+        return measured
+    second = measure(traces.second.astype(np.float64), protocol)
     whole = measured.bvp[None]
-    return replace(
-        measured,
-        windows=verify_rates(measured.windows, measured.parts, traces, protocol.fps),
-        clip=verify_rates(measured.clip, whole, traces, protocol.fps),
+    windows = verify_rates(
+        measured.windows, measured.parts, traces, protocol.fps, second.windows.hr_bpm
     )
+    clip = verify_rates(measured.clip, whole, traces, protocol.fps, second.clip.hr_bpm)
+    return replace(measured, windows=windows, clip=limit_by_windows(clip, windows))
 
 
 def verify_rates(
-    rates: RateSeries, windows: Array, traces: ReferenceTraces | None, fps: float
+    rates: RateSeries, windows: Array, traces: ReferenceTraces, fps: float, second_bpm: Array
 ) -> RateSeries:
     """Return the rates with evidence and the quality that follows from it.
 
     Args:
         rates: of the windows, with the features of their quality.
         windows: `(W, L)` the filtered wave in each.
-        traces: of the whole recording, on the wave's grid; None if there are none.
+        traces: of the whole recording, on the wave's grid.
         fps: rate of that grid in Hz.
+        second_bpm: `(W,)` heart rates by a second method; NaN where there is none.
 
     Raises:
         ValueError: rates without features.
     """
-    if traces is None:
-        return rates
     if rates.features is None:
         raise ValueError("rates without features; give those of rate_series or measure")
     evidence = find_evidence(rates, windows, traces, fps)
+    evidence = replace(evidence, second_bpm=np.abs(rates.hr_bpm - second_bpm))
     index = quality_of_features(rates.features, evidence)
     return replace(rates, quality=np.where(rates.quality > 0, index, 0.0), evidence=evidence)
 
@@ -82,8 +87,8 @@ def find_evidence(
     ).reshape(len(known), len(offset_s), 5)
     power = judged[..., 0] + 1e-30
     values = np.sum(power[..., None] * judged[..., 1:], axis=1) / np.sum(power, axis=1)[:, None]
-    for field, column in zip(fields(found), values.T, strict=True):
-        getattr(found, field.name)[known] = column
+    for name, column in zip(JUDGED, values.T, strict=True):
+        getattr(found, name)[known] = column
     return found
 
 

@@ -21,14 +21,17 @@ class PulseEvidence:
         light_line: log of the background's power at the heart rate over its median in the band: 0
             if it has no line there. The wave of a method that cancels light may have lost its
             coherence with a lamp, but keeps the lamp's rate.
+        second_bpm: distance in bpm of the heart rate from that of a second method; NaN if there is
+            none.
     """
 
     agreement: Array
     light: Array
     motion: Array
     light_line: Array
+    second_bpm: Array
 
 
 def no_evidence(count: int) -> PulseEvidence:
     """Return the evidence on windows of which nothing but the wave is known."""
-    return PulseEvidence(*np.full((4, count), np.nan))
+    return PulseEvidence(*np.full((5, count), np.nan))

@@ -1,7 +1,7 @@
 """Heart rate over time: an estimate and its quality index for each sliding window."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.pulse_evidence import PulseEvidence
 from rppg.signals.quality import quality_evidence, quality_of_features
-from rppg.signals.windows import batches_of_windows, sliding_windows, valid_share
+from rppg.signals.windows import batches_of_windows, sliding_windows, windows_at
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class RateSeries:
         hr_bpm: heart rate, NaN where it is undefined.
         quality: quality index in 0..1.
         evidence: from the video, which the quality then rests on, too; None if there is none.
-        features: `(W, 3)` of the wave, which the quality rests on (`quality_evidence`); None if
+        features: `(W, 4)` of the wave, which the quality rests on (`quality_evidence`); None if
             they weren't kept.
     """
 
@@ -65,15 +65,45 @@ def rate_series(
         rate: function of windows, sampling rate and the band's ends: heart rates in bpm.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    parts = [windows[batch] for batch in batches_of_windows(len(windows))]
-    empty = [np.zeros(0)]  # for a signal shorter than a window
-    rates = np.concatenate(empty + [rate(part, fps, low_hz, high_hz) for part in parts])
-    features = np.concatenate(
-        [np.zeros((0, 3)), *(quality_evidence(part, fps, low_hz, high_hz) for part in parts)]
-    )
-    index = quality_of_features(features)
+    length = windows.shape[-1]
+    starts = np.round(start_s * fps).astype(np.intp)
+    every, index = np.unique(_with_neighbours(starts, length, len(bvp)), return_inverse=True)
+
+    def in_batches(compute: Callable[[slice], Array], shape: tuple[int, ...], count: int) -> Array:
+        parts = [compute(batch) for batch in batches_of_windows(count)]
+        return np.concatenate([np.zeros((0, *shape)), *parts])  # a short signal has no windows
+
+    def rates_of(batch: slice) -> Array:
+        return rate(windows_at(bvp, every[batch], length), fps, low_hz, high_hz)
+
+    found = in_batches(rates_of, (), len(every))
     if valid is not None:
-        enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
-        rates = np.where(enough, rates, np.nan)
-        index = np.where(enough, index, 0.0)
-    return RateSeries(start_s, start_s + windows.shape[-1] / fps, rates, index, features=features)
+        enough = np.mean(windows_at(valid, every, length), axis=-1) >= min_valid
+        found = np.where(enough, found, np.nan)
+    around = found[index.reshape(-1, 3)]
+
+    def features_of(batch: slice) -> Array:
+        return quality_evidence(windows[batch], fps, low_hz, high_hz, around[batch, 1:])
+
+    features = in_batches(features_of, (4,), len(windows))
+    quality = quality_of_features(features)
+    if valid is not None:
+        quality = np.where(enough[index.reshape(-1, 3)[:, 0]], quality, 0.0)
+    return RateSeries(start_s, start_s + length / fps, around[:, 0], quality, features=features)
+
+
+def limit_by_windows(whole: RateSeries, windows: RateSeries) -> RateSeries:
+    """Return the rate of a whole signal, of no higher quality than the best of its windows."""
+    if len(windows.quality) == 0:
+        return whole
+    return replace(whole, quality=np.minimum(whole.quality, np.max(windows.quality)))
+
+
+def _with_neighbours(starts: NDArray[np.intp], length: int, total: int) -> NDArray[np.intp]:
+    """Return the starts `(W, 3)` of each window and of those half a window earlier and later.
+
+    A neighbour that does not lie wholly within the signal is replaced by the window itself.
+    """
+    around = starts[:, None] + np.array([0, -(length // 2), length // 2])
+    inside = (around >= 0) & (around + length <= total)
+    return np.where(inside, around, starts[:, None])

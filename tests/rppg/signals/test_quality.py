@@ -26,8 +26,8 @@ TIMES = np.arange(300) / 30
 WAVES = np.stack([np.sin(2 * np.pi * 1.2 * TIMES), np.random.default_rng(0).normal(size=300)])
 
 
-def evidence(agreement=1.0, light=0.0, motion=0.0, light_line=0.0):
-    columns = np.broadcast_arrays(agreement, light, motion, light_line)
+def evidence(agreement=1.0, light=0.0, motion=0.0, light_line=0.0, second_bpm=0.0):
+    columns = np.broadcast_arrays(agreement, light, motion, light_line, second_bpm)
     return PulseEvidence(*(np.atleast_1d(column).astype(float) for column in columns))
 
 
@@ -43,8 +43,8 @@ def test_without_evidence_it_rests_on_the_wave():
 
 
 def test_features_of_the_evidence():
-    found = verified_features(evidence(0.8, [0.2, 0.1], [0.1, 0.6], [0.0, 3.0]))
-    expected = [[np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), [0.0, -3.0]]
+    found = verified_features(evidence(0.8, [0.2, 0.1], [0.1, 0.6], [0.0, 3.0], [5.0, np.nan]))
+    expected = [[np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), [0.0, -3.0], [np.exp(-1), 0.5]]
     np.testing.assert_allclose(found, np.transpose(expected))
 
 
@@ -57,6 +57,24 @@ def test_with_evidence_it_rests_on_both():
     np.testing.assert_allclose(
         quality(WAVES, 30.0, evidence=partly), [expected[0], quality(WAVES[1], 30.0)]
     )
+
+
+def test_a_second_method_that_agrees_raises_it():
+    given = {"agreement": 0.5, "light": 0.3, "motion": 0.3, "light_line": 1.0}
+    agrees, unknown, differs = (
+        quality(WAVES[:1], 30.0, evidence=evidence(**given, second_bpm=d))[0]
+        for d in (0, np.nan, 30)
+    )
+    assert agrees > unknown > differs
+
+
+def test_neighbours_that_disagree_lower_it():
+    same = quality_evidence(WAVES[0], 30.0, neighbours_bpm=[72.0, np.nan])
+    other = quality_evidence(WAVES[0], 30.0, neighbours_bpm=[72.0, 53.0])
+    np.testing.assert_array_equal(same[:3], other[:3])
+    assert same[3] == pytest.approx(0, abs=0.2) and other[3] == pytest.approx(-np.log(20), abs=0.1)
+    assert quality_evidence(WAVES[0], 30.0)[3] == 0
+    assert WEIGHTS[3] > 0 and VERIFIED_WEIGHTS[3] > 0
 
 
 @pytest.mark.parametrize(("name", "value"), [("light", 0.95), ("motion", 0.95), ("light_line", 8)])
