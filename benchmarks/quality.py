@@ -109,8 +109,8 @@ def main() -> None:
         parts = collect(
             "train", TUNED_KINDS, options.training_subjects, options.domains, options.methods
         )
-        for prefix, count, dead in (("", 4, PLAIN_DEAD_WEIGHT), ("VERIFIED_", 8, DEAD_WEIGHT)):
-            weights, bias = fit(parts, count, dead)
+        for prefix, count, dead_weight in (("", 4, PLAIN_DEAD_WEIGHT), ("VERIFIED_", 8, DEAD_WEIGHT)):
+            weights, bias = fit(parts, count, dead_weight)
             values = tuple(round(float(w), 2) for w in weights)
             print(f"{prefix}WEIGHTS = {values}  {prefix}BIAS = {bias:.2f}")
     split, kinds = KINDS[options.kinds]
