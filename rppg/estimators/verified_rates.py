@@ -15,18 +15,13 @@ from rppg.signals.quality import quality_of_features
 from rppg.signals.rates import limit_by_windows
 from rppg.signals.windows import batches_of_windows
 from rppg.verification import References, judge
-from rppg.verification.spectra import spectrum_at
 
 Array = NDArray[np.float64]
 
 PIECE_S = 10.0
 """Longer windows are judged in pieces of this length, which overlap by half: over a longer time a
 head moves, and light and motion reach the skin otherwise."""
-HALF_LINE_HZ = 0.05
-"""Distance from the heart rate at which the background may have a line."""
-LINE_FLOOR = 2e-5
-"""Root mean square, in AC/DC units, of a line that counts half: smaller ones are noise."""
-JUDGED = ("agreement", "light", "motion", "light_line")
+JUDGED = ("agreement", "light", "motion", "light_line", "motion_line")
 
 
 def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protocol) -> Measured:
@@ -84,7 +79,7 @@ def find_evidence(
             _judge(pieces[i], starts[i], rate_hz[i], traces, fps)
             for i in batches_of_windows(len(starts))
         ]
-    ).reshape(len(known), len(offset_s), 5)
+    ).reshape(len(known), len(offset_s), 1 + len(JUDGED))
     power = judged[..., 0] + 1e-30
     values = np.sum(power[..., None] * judged[..., 1:], axis=1) / np.sum(power, axis=1)[:, None]
     for name, column in zip(JUDGED, values.T, strict=True):
@@ -96,38 +91,22 @@ def find_evidence(
 def _judge(
     waves: Array, starts: NDArray[np.intp], rate_hz: Array, traces: ReferenceTraces, fps: float
 ) -> Array:
-    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 5)`."""
+    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 6)`."""
     index = starts[:, None] + np.arange(waves.shape[-1])
 
     def cut(rows: NDArray[np.float32]) -> Tensor:  # (W, rows, L)
         return torch.from_numpy(np.ascontiguousarray(rows[:, index].swapaxes(0, 1)))
 
     scale = np.maximum(np.std(waves, axis=-1, keepdims=True), 1e-30)
-    light, seen = cut(traces.light), cut(traces.seen).mean(-1)
     evidence = judge(
         torch.from_numpy((waves / scale).astype(np.float32)),
-        References(light, cut(traces.motion), seen),
+        References(cut(traces.light), cut(traces.motion), cut(traces.seen).mean(-1)),
         fps,
         regions=cut(traces.regions),
         attention=cut(traces.attention).mean(-1),
     )
     distance = (evidence.hz - torch.from_numpy(rate_hz.astype(np.float32))[:, None]).abs()
-    values = torch.stack(
-        [evidence.power, evidence.agreement, evidence.light, evidence.motion], -1
-    ).take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0]
-    line = _line(light, evidence.hz, distance <= HALF_LINE_HZ, fps)
-    columns = torch.cat([values, (line * seen).amax(-1, keepdim=True)], -1).double().numpy()
-    columns[:, 0] *= scale[:, 0] ** 2
-    return np.asarray(columns)
-
-
-def _line(traces: Tensor, hz: Tensor, near: Tensor, fps: float) -> Tensor:
-    """Return how far traces `(W, M, L)` have a line at the frequencies `near` `(W, F)`: `(W, M)`.
-
-    It is the log of their highest power there over their median power, towards 0 if that highest
-    power is below the floor.
-    """
-    power = spectrum_at(traces, hz, fps).square().sum(-1)
-    peak = (power * near[:, None]).amax(-1)
-    contrast = (peak / power.median(-1).values.clamp(min=1e-30)).clamp(min=1).log()
-    return contrast * peak / (peak + LINE_FLOOR**2)
+    columns = torch.stack([getattr(evidence, name) for name in ("power", *JUDGED)], -1)
+    at_rate = columns.take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0].double().numpy()
+    at_rate[:, 0] *= scale[:, 0] ** 2
+    return np.asarray(at_rate)

@@ -20,14 +20,14 @@ wrong, if one window in four has no pulse. On validation subjects 11 % of the re
 off by more than 5 bpm, and 59 % of the others (`benchmarks.quality`)."""
 RIGHT_BPM = 5.0
 
-WEIGHTS = (0.01, -0.29, -0.4, 0.69)
+WEIGHTS = (0.01, -0.29, -0.4, -0.69)
 BIAS = 2.0
 """Coefficients of a logistic regression on training subjects of the synthetic domains, printed by
 `python -m benchmarks.quality --fit`. Each domain and method has the same weight, and a quarter of
 the weight is on the same people rendered without a pulse."""
 
-VERIFIED_WEIGHTS = (0.98, 0.0, -0.17, 0.49, 1.95, 4.55, 1.08, 3.47)
-VERIFIED_BIAS = 5.79
+VERIFIED_WEIGHTS = (0.67, -0.2, -0.18, -0.54, 1.88, 3.99, 4.85, 3.54)
+VERIFIED_BIAS = 3.87
 """The same with the evidence from the video, printed along with them. Here three quarters of the
 weight are on recordings without a pulse, four kinds of which `rppg.synthetic.variations` has."""
 
@@ -82,7 +82,7 @@ def verified_features(evidence: PulseEvidence) -> Array:
     1. log odds of the regions' agreement;
     2. log of the share that neither light nor motion explains, at most a half: as much is explained
        by chance, or by a trace of the pulse in the motion;
-    3. the background's line at the heart rate, with a minus sign;
+    3. log of one less the line of light or motion at the heart rate;
     4. `exp(-d / 5)` of the distance d, in bpm, to the heart rate of a second method; a half if
        there is none.
     """
@@ -90,7 +90,7 @@ def verified_features(evidence: PulseEvidence) -> Array:
     columns = [
         _log_odds(evidence.agreement),
         np.log(np.clip(unexplained, 0.001, 0.5)),
-        -evidence.light_line,
+        np.log(np.clip(1 - np.maximum(evidence.light_line, evidence.motion_line), 0.01, 1)),
         np.nan_to_num(np.exp(-evidence.second_bpm / RIGHT_BPM), nan=0.5),
     ]
     return np.stack(columns, axis=-1)
@@ -109,8 +109,8 @@ def quality_evidence(
     2. log of the highest power elsewhere in the band, relative to the peak;
     3. log of 1 + the largest difference, in bpm, between the heart rate of the whole signal and
        those of its first, middle and last 60 %;
-    4. log of 1 + the largest difference, in bpm, between that heart rate and its neighbours', with
-       a minus sign; 0 if no neighbour is known.
+    4. log of 1 + the largest difference, in bpm, between that heart rate and its neighbours'; the
+       third again if no neighbour is known.
 
     Args:
         x: `(..., T)`.
@@ -139,11 +139,13 @@ def quality_evidence(
     rates = np.stack([heart_rate_bpm(part, fps, low_hz, high_hz) for part in parts])
     away = np.abs(rates - 60 * peak)
     away = np.max(np.where(np.isnan(away), 60 * (high_hz - low_hz), away), axis=0)
-    differs = np.zeros_like(away)
+    differs = away
     if neighbours_bpm is not None:
         differences = np.abs(np.asarray(neighbours_bpm) - 60 * peak[..., None])
-        differs = np.max(np.nan_to_num(differences, nan=0.0), axis=-1, initial=0.0)
-    evidence = [_log_odds(share), np.log(rival + 0.01), np.log1p(away), -np.log1p(differs)]
+        known = np.isfinite(differences)
+        largest = np.max(np.where(known, differences, 0.0), axis=-1, initial=0.0)
+        differs = np.where(np.any(known, axis=-1), largest, away)
+    evidence = [_log_odds(share), np.log(rival + 0.01), np.log1p(away), np.log1p(differs)]
     return np.where(np.isnan(peak)[..., None], np.nan, np.stack(evidence, axis=-1))
 
 

@@ -51,7 +51,8 @@ def rate_series(
 ) -> RateSeries:
     """Compute the heart rate of a filtered BVP `(T,)` in sliding windows.
 
-    A window whose share of valid samples is under `min_valid` has no heart rate, and quality 0.
+    A window whose share of valid samples is under `min_valid` has no heart rate, and quality 0. The
+    quality rests on the windows half a window earlier and later, too, whatever the stride.
 
     Args:
         bvp: `(T,)`.
@@ -67,29 +68,28 @@ def rate_series(
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
     length = windows.shape[-1]
     starts = np.round(start_s * fps).astype(np.intp)
-    every, index = np.unique(_with_neighbours(starts, length, len(bvp)), return_inverse=True)
-
-    def in_batches(compute: Callable[[slice], Array], shape: tuple[int, ...], count: int) -> Array:
-        parts = [compute(batch) for batch in batches_of_windows(count)]
-        return np.concatenate([np.zeros((0, *shape)), *parts])  # a short signal has no windows
+    around = starts[:, None] + np.array([-(length // 2), length // 2])
+    inside = (around >= 0) & (around + length <= len(bvp))
+    every, index = np.unique(np.concatenate([starts, around[inside]]), return_inverse=True)
 
     def rates_of(batch: slice) -> Array:
-        return rate(windows_at(bvp, every[batch], length), fps, low_hz, high_hz)
+        found = rate(windows_at(bvp, every[batch], length), fps, low_hz, high_hz)
+        if valid is None:
+            return found
+        share = np.mean(windows_at(valid, every[batch], length), axis=-1)
+        return np.where(share >= min_valid, found, np.nan)
 
-    found = in_batches(rates_of, (), len(every))
-    if valid is not None:
-        enough = np.mean(windows_at(valid, every, length), axis=-1) >= min_valid
-        found = np.where(enough, found, np.nan)
-    around = found[index.reshape(-1, 3)]
+    found = _in_batches(rates_of, len(every), np.zeros(0))[index]
+    rates = found[: len(starts)]
+    neighbours = np.full(around.shape, np.nan)
+    neighbours[inside] = found[len(starts) :]
 
     def features_of(batch: slice) -> Array:
-        return quality_evidence(windows[batch], fps, low_hz, high_hz, around[batch, 1:])
+        return quality_evidence(windows[batch], fps, low_hz, high_hz, neighbours[batch])
 
-    features = in_batches(features_of, (4,), len(windows))
-    quality = quality_of_features(features)
-    if valid is not None:
-        quality = np.where(enough[index.reshape(-1, 3)[:, 0]], quality, 0.0)
-    return RateSeries(start_s, start_s + length / fps, around[:, 0], quality, features=features)
+    features = _in_batches(features_of, len(windows), np.zeros((0, 4)))
+    quality = np.where(np.isfinite(rates), quality_of_features(features), 0.0)
+    return RateSeries(start_s, start_s + length / fps, rates, quality, features=features)
 
 
 def limit_by_windows(whole: RateSeries, windows: RateSeries) -> RateSeries:
@@ -99,11 +99,6 @@ def limit_by_windows(whole: RateSeries, windows: RateSeries) -> RateSeries:
     return replace(whole, quality=np.minimum(whole.quality, np.max(windows.quality)))
 
 
-def _with_neighbours(starts: NDArray[np.intp], length: int, total: int) -> NDArray[np.intp]:
-    """Return the starts `(W, 3)` of each window and of those half a window earlier and later.
-
-    A neighbour that does not lie wholly within the signal is replaced by the window itself.
-    """
-    around = starts[:, None] + np.array([0, -(length // 2), length // 2])
-    inside = (around >= 0) & (around + length <= total)
-    return np.where(inside, around, starts[:, None])
+def _in_batches(compute: Callable[[slice], Array], count: int, empty: Array) -> Array:
+    """Compute `count` windows in batches; `empty` is the result for none."""
+    return np.concatenate([empty, *map(compute, batches_of_windows(count))])
