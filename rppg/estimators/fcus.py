@@ -10,12 +10,15 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rppg.errors import InputError
+from rppg.estimators.classical import classical
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.overlapping_clips import clip_batches, clip_starts, overlap_add
 from rppg.estimators.reference_traces import ReferenceTraces, count_lights, stack_traces
 from rppg.models.fcus import FcusNet, FcusOutput, ModelConfig
 from rppg.models.patches import pool_patches
 from rppg.verification import Evidence, apply_gain, average_evidence, join_evidence
+
+POS = classical("pos")
 
 
 @dataclass(frozen=True)
@@ -49,11 +52,13 @@ class FcusEstimator:
     ) -> tuple[NDArray[np.float64], ReferenceTraces]:
         """Return the BVP `(T,)` and the traces that any wave is verified by, in one pass.
 
+        The second method of the traces is this network, beside any other.
+
         Raises:
             InputError: as a call.
         """
         rows = self._estimate(frames, fps, stack_traces)
-        return rows[0], ReferenceTraces(rows[1:].astype(np.float32), count_lights(self.net.config))
+        return rows[0], ReferenceTraces(rows.astype(np.float32), count_lights(self.net.config))
 
     def of_skin(self) -> "FcusEstimator":
         """Return the same network for frames that skin fills: it takes no skin for a wall.
@@ -127,11 +132,12 @@ def wave_and_traces(
 ) -> tuple[NDArray[np.float64], ReferenceTraces | None]:
     """Return an estimator's BVP `(T,)`, and the traces by which it is verified.
 
-    FCUS's network gives both in one pass; beside any other method, `reference` gives the traces.
-    None if there is no reference.
+    FCUS's network gives both in one pass, and its second method is POS; beside any other method,
+    `reference` gives the traces. None if there is no reference.
     """
     if isinstance(estimator, FcusEstimator):
-        return estimator.with_references(frames, fps)
+        wave, traces = estimator.with_references(frames, fps)
+        return wave, traces.with_second(POS(frames, fps) if frames.shape[-1] == 3 else np.nan)
     wave = np.asarray(estimator(frames, fps), dtype=np.float64)
     return wave, None if reference is None else find_traces(reference, frames, fps)
 

@@ -1,6 +1,6 @@
 """The traces by which the waves of a recording are verified, whatever the method that made them."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -21,7 +21,8 @@ class ReferenceTraces:
     What the network computes once per clip is a trace, too, which changes from clip to clip.
 
     Attributes:
-        rows: `(2M + 4 + 2R, T)` all traces: M of the light, 4 of the motion, and R regions.
+        rows: `(1 + 2M + 4 + 2R, T)` all traces: a wave, M of the light, 4 of the motion, and R
+            regions.
         lights: M.
     """
 
@@ -29,19 +30,30 @@ class ReferenceTraces:
     lights: int
 
     @property
+    def second(self) -> Rows:
+        """`(T,)` the BVP by a second method, whose heart rate may agree; NaN if there is none."""
+        return self.rows[0]
+
+    def with_second(self, wave: NDArray[np.float64] | float) -> "ReferenceTraces":
+        """Return the traces with another wave `(T,)` as the second method's."""
+        rows = self.rows.copy()
+        rows[0] = wave
+        return replace(self, rows=rows)
+
+    @property
     def light(self) -> Rows:
         """`(M, T)` traces of the background, AC/DC units."""
-        return self.rows[: self.lights]
+        return self.rows[1:][: self.lights]
 
     @property
     def motion(self) -> Rows:
         """`(4, T)` traces of the head's motion, as shares of the crop's side."""
-        return self.rows[self.lights :][:KINDS]
+        return self.rows[1 + self.lights :][:KINDS]
 
     @property
     def seen(self) -> Rows:
         """`(M, T)` in 0..1: how much background each light trace is made of."""
-        return self.rows[self.lights + KINDS :][: self.lights]
+        return self.rows[1 + self.lights + KINDS :][: self.lights]
 
     @property
     def regions(self) -> Rows:
@@ -55,11 +67,11 @@ class ReferenceTraces:
 
     @property
     def _of_regions(self) -> Rows:
-        return self.rows[2 * self.lights + KINDS :]
+        return self.rows[1 + 2 * self.lights + KINDS :]
 
 
 def stack_traces(output: FcusOutput) -> Tensor:
-    """Return the rows `(B, 2M + 4 + 2R, T)` of clips, in the order of `ReferenceTraces`."""
+    """Return the rows `(B, 2M + 4 + 2R, T)` of clips, as `ReferenceTraces` has after the first."""
     references, time = output.references, output.regions.shape[-1]
     seen, attention = (
         constant[..., None].expand(-1, -1, time) for constant in (references.seen, output.attention)

@@ -1,6 +1,6 @@
 """Heart rates whose quality is judged with the traces of the recording, too."""
 
-from dataclasses import fields, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -9,53 +9,53 @@ from torch import Tensor
 
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.signals import RateSeries, sliding_windows
-from rppg.signals.protocol import Measured, Protocol
+from rppg.signals.protocol import Measured, Protocol, measure
 from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
 from rppg.signals.quality import quality_of_features
+from rppg.signals.rates import limit_by_windows
 from rppg.signals.windows import batches_of_windows
 from rppg.verification import References, judge
-from rppg.verification.spectra import spectrum_at
 
 Array = NDArray[np.float64]
 
 PIECE_S = 10.0
 """Longer windows are judged in pieces of this length, which overlap by half: over a longer time a
 head moves, and light and motion reach the skin otherwise."""
-HALF_LINE_HZ = 0.05
-"""Distance from the heart rate at which the background may have a line."""
-LINE_FLOOR = 2e-5
-"""Root mean square, in AC/DC units, of a line that counts half: smaller ones are noise."""
+JUDGED = ("agreement", "light", "motion", "light_line", "motion_line")
 
 
 def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protocol) -> Measured:
     """Return the measurement with the quality of its windows, and of the whole, by the traces."""
+    if traces is None:
+        return measured
+    second = measure(traces.second.astype(np.float64), protocol)
     whole = measured.bvp[None]
-    return replace(
-        measured,
-        windows=verify_rates(measured.windows, measured.parts, traces, protocol.fps),
-        clip=verify_rates(measured.clip, whole, traces, protocol.fps),
+    windows = verify_rates(
+        measured.windows, measured.parts, traces, protocol.fps, second.windows.hr_bpm
     )
+    clip = verify_rates(measured.clip, whole, traces, protocol.fps, second.clip.hr_bpm)
+    return replace(measured, windows=windows, clip=limit_by_windows(clip, windows))
 
 
 def verify_rates(
-    rates: RateSeries, windows: Array, traces: ReferenceTraces | None, fps: float
+    rates: RateSeries, windows: Array, traces: ReferenceTraces, fps: float, second_bpm: Array
 ) -> RateSeries:
     """Return the rates with evidence and the quality that follows from it.
 
     Args:
         rates: of the windows, with the features of their quality.
         windows: `(W, L)` the filtered wave in each.
-        traces: of the whole recording, on the wave's grid; None if there are none.
+        traces: of the whole recording, on the wave's grid.
         fps: rate of that grid in Hz.
+        second_bpm: `(W,)` heart rates by a second method; NaN where there is none.
 
     Raises:
         ValueError: rates without features.
     """
-    if traces is None:
-        return rates
     if rates.features is None:
         raise ValueError("rates without features; give those of rate_series or measure")
     evidence = find_evidence(rates, windows, traces, fps)
+    evidence = replace(evidence, second_bpm=np.abs(rates.hr_bpm - second_bpm))
     index = quality_of_features(rates.features, evidence)
     return replace(rates, quality=np.where(rates.quality > 0, index, 0.0), evidence=evidence)
 
@@ -79,11 +79,11 @@ def find_evidence(
             _judge(pieces[i], starts[i], rate_hz[i], traces, fps)
             for i in batches_of_windows(len(starts))
         ]
-    ).reshape(len(known), len(offset_s), 5)
+    ).reshape(len(known), len(offset_s), 1 + len(JUDGED))
     power = judged[..., 0] + 1e-30
     values = np.sum(power[..., None] * judged[..., 1:], axis=1) / np.sum(power, axis=1)[:, None]
-    for field, column in zip(fields(found), values.T, strict=True):
-        getattr(found, field.name)[known] = column
+    for name, column in zip(JUDGED, values.T, strict=True):
+        getattr(found, name)[known] = column
     return found
 
 
@@ -91,38 +91,22 @@ def find_evidence(
 def _judge(
     waves: Array, starts: NDArray[np.intp], rate_hz: Array, traces: ReferenceTraces, fps: float
 ) -> Array:
-    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 5)`."""
+    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 6)`."""
     index = starts[:, None] + np.arange(waves.shape[-1])
 
     def cut(rows: NDArray[np.float32]) -> Tensor:  # (W, rows, L)
         return torch.from_numpy(np.ascontiguousarray(rows[:, index].swapaxes(0, 1)))
 
     scale = np.maximum(np.std(waves, axis=-1, keepdims=True), 1e-30)
-    light, seen = cut(traces.light), cut(traces.seen).mean(-1)
     evidence = judge(
         torch.from_numpy((waves / scale).astype(np.float32)),
-        References(light, cut(traces.motion), seen),
+        References(cut(traces.light), cut(traces.motion), cut(traces.seen).mean(-1)),
         fps,
         regions=cut(traces.regions),
         attention=cut(traces.attention).mean(-1),
     )
     distance = (evidence.hz - torch.from_numpy(rate_hz.astype(np.float32))[:, None]).abs()
-    values = torch.stack(
-        [evidence.power, evidence.agreement, evidence.light, evidence.motion], -1
-    ).take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0]
-    line = _line(light, evidence.hz, distance <= HALF_LINE_HZ, fps)
-    columns = torch.cat([values, (line * seen).amax(-1, keepdim=True)], -1).double().numpy()
-    columns[:, 0] *= scale[:, 0] ** 2
-    return np.asarray(columns)
-
-
-def _line(traces: Tensor, hz: Tensor, near: Tensor, fps: float) -> Tensor:
-    """Return how far traces `(W, M, L)` have a line at the frequencies `near` `(W, F)`: `(W, M)`.
-
-    It is the log of their highest power there over their median power, towards 0 if that highest
-    power is below the floor.
-    """
-    power = spectrum_at(traces, hz, fps).square().sum(-1)
-    peak = (power * near[:, None]).amax(-1)
-    contrast = (peak / power.median(-1).values.clamp(min=1e-30)).clamp(min=1).log()
-    return contrast * peak / (peak + LINE_FLOOR**2)
+    columns = torch.stack([getattr(evidence, name) for name in ("power", *JUDGED)], -1)
+    at_rate = columns.take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0].double().numpy()
+    at_rate[:, 0] *= scale[:, 0] ** 2
+    return np.asarray(at_rate)

@@ -18,6 +18,7 @@ from rppg.signals import (
     rppg_toolbox,
     sliding_windows,
 )
+from rppg.signals.rates import limit_by_windows
 
 Array = NDArray[np.float64]
 
@@ -115,7 +116,8 @@ def measure(bvp: Array, protocol: Protocol, *, valid: NDArray[np.bool_] | None =
         if len(parts):
             parts = rppg_toolbox.clean(parts, fps, *band, protocol.order)
         windows = _rates_of_parts(starts, parts, valid, protocol)
-    return Measured(clean, parts, windows, _rate_of_whole(clean, valid, protocol))
+    whole = limit_by_windows(_rate_of_whole(clean, valid, protocol), windows)
+    return Measured(clean, parts, windows, whole)
 
 
 def _rates(
@@ -164,5 +166,5 @@ def _rates_of_parts(
         start_s + parts.shape[-1] / protocol.fps,
         np.concatenate([np.zeros(0), *(rate.hr_bpm for rate in rates)]),
         np.concatenate([np.zeros(0), *(rate.quality for rate in rates)]),
-        features=np.concatenate([np.zeros((0, 3)), *(rate.features for rate in rates)]),
+        features=np.concatenate([np.zeros((0, 4)), *(rate.features for rate in rates)]),
     )

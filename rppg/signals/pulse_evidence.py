@@ -18,17 +18,22 @@ class PulseEvidence:
         agreement: in 0..1, of the face's regions: 1 if all are in phase at the heart rate.
         light: in 0..1, how far the light on the background explains the wave at the heart rate.
         motion: in 0..1, how far the head's motion explains it.
-        light_line: log of the background's power at the heart rate over its median in the band: 0
-            if it has no line there. The wave of a method that cancels light may have lost its
-            coherence with a lamp, but keeps the lamp's rate.
+        light_line: in 0..1, how far the light on the background has a line at the heart rate. The
+            wave of a method that cancels light may have lost its coherence with a lamp, but keeps
+            the lamp's rate.
+        motion_line: the same of the head's motion.
+        second_bpm: distance in bpm of the heart rate from that of a second method; NaN if there is
+            none.
     """
 
     agreement: Array
     light: Array
     motion: Array
     light_line: Array
+    motion_line: Array
+    second_bpm: Array
 
 
 def no_evidence(count: int) -> PulseEvidence:
     """Return the evidence on windows of which nothing but the wave is known."""
-    return PulseEvidence(*np.full((4, count), np.nan))
+    return PulseEvidence(*np.full((6, count), np.nan))

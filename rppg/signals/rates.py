@@ -1,7 +1,7 @@
 """Heart rate over time: an estimate and its quality index for each sliding window."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.heart_rate import heart_rate_bpm
 from rppg.signals.pulse_evidence import PulseEvidence
 from rppg.signals.quality import quality_evidence, quality_of_features
-from rppg.signals.windows import batches_of_windows, sliding_windows, valid_share
+from rppg.signals.windows import batches_of_windows, sliding_windows, windows_at
 
 Array = NDArray[np.float64]
 
@@ -25,7 +25,7 @@ class RateSeries:
         hr_bpm: heart rate, NaN where it is undefined.
         quality: quality index in 0..1.
         evidence: from the video, which the quality then rests on, too; None if there is none.
-        features: `(W, 3)` of the wave, which the quality rests on (`quality_evidence`); None if
+        features: `(W, 4)` of the wave, which the quality rests on (`quality_evidence`); None if
             they weren't kept.
     """
 
@@ -51,7 +51,8 @@ def rate_series(
 ) -> RateSeries:
     """Compute the heart rate of a filtered BVP `(T,)` in sliding windows.
 
-    A window whose share of valid samples is under `min_valid` has no heart rate, and quality 0.
+    A window whose share of valid samples is under `min_valid` has no heart rate, and quality 0. The
+    quality rests on the windows half a window earlier and later, too, whatever the stride.
 
     Args:
         bvp: `(T,)`.
@@ -65,15 +66,39 @@ def rate_series(
         rate: function of windows, sampling rate and the band's ends: heart rates in bpm.
     """
     start_s, windows = sliding_windows(bvp, fps, length_s=length_s, stride_s=stride_s)
-    parts = [windows[batch] for batch in batches_of_windows(len(windows))]
-    empty = [np.zeros(0)]  # for a signal shorter than a window
-    rates = np.concatenate(empty + [rate(part, fps, low_hz, high_hz) for part in parts])
-    features = np.concatenate(
-        [np.zeros((0, 3)), *(quality_evidence(part, fps, low_hz, high_hz) for part in parts)]
-    )
-    index = quality_of_features(features)
-    if valid is not None:
-        enough = valid_share(valid, fps, length_s=length_s, stride_s=stride_s) >= min_valid
-        rates = np.where(enough, rates, np.nan)
-        index = np.where(enough, index, 0.0)
-    return RateSeries(start_s, start_s + windows.shape[-1] / fps, rates, index, features=features)
+    length = windows.shape[-1]
+    starts = np.round(start_s * fps).astype(np.intp)
+    around = starts[:, None] + np.array([-(length // 2), length // 2])
+    inside = (around >= 0) & (around + length <= len(bvp))
+    every, index = np.unique(np.concatenate([starts, around[inside]]), return_inverse=True)
+
+    def rates_of(batch: slice) -> Array:
+        found = rate(windows_at(bvp, every[batch], length), fps, low_hz, high_hz)
+        if valid is None:
+            return found
+        share = np.mean(windows_at(valid, every[batch], length), axis=-1)
+        return np.where(share >= min_valid, found, np.nan)
+
+    found = _in_batches(rates_of, len(every), np.zeros(0))[index]
+    rates = found[: len(starts)]
+    neighbours = np.full(around.shape, np.nan)
+    neighbours[inside] = found[len(starts) :]
+
+    def features_of(batch: slice) -> Array:
+        return quality_evidence(windows[batch], fps, low_hz, high_hz, neighbours[batch])
+
+    features = _in_batches(features_of, len(windows), np.zeros((0, 4)))
+    quality = np.where(np.isfinite(rates), quality_of_features(features), 0.0)
+    return RateSeries(start_s, start_s + length / fps, rates, quality, features=features)
+
+
+def limit_by_windows(whole: RateSeries, windows: RateSeries) -> RateSeries:
+    """Return the rate of a whole signal, of no higher quality than the best of its windows."""
+    if len(windows.quality) == 0:
+        return whole
+    return replace(whole, quality=np.minimum(whole.quality, np.max(windows.quality)))
+
+
+def _in_batches(compute: Callable[[slice], Array], count: int, empty: Array) -> Array:
+    """Compute `count` windows in batches; `empty` is the result for none."""
+    return np.concatenate([empty, *map(compute, batches_of_windows(count))])

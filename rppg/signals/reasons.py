@@ -16,8 +16,8 @@ NO_RATE = "no clear rate"
 
 EXPLAINED = 0.5
 """Light or motion that explains this much of the wave is the reason."""
-STRONG_LINE = 3.0
-"""A background whose power at the rate is e to this times its median is the reason, too."""
+STRONG_LINE = 0.5
+"""Light or motion that has so much of a line at the rate is the reason, too."""
 AGREED = 0.5
 """Agreement under which the regions have no common pulse."""
 
@@ -35,7 +35,6 @@ def find_reasons(
     count = len(rates.quality)
     evidence = rates.evidence or no_evidence(count)
     light, motion, agreement = evidence.light, evidence.motion, evidence.agreement
-    line = evidence.light_line
     in_view = np.ones(count, dtype=np.bool_) if in_view is None else in_view
     # NaN, where there is no evidence, fulfils none of the comparisons. The first that holds counts.
     conditions = [
@@ -45,7 +44,8 @@ def find_reasons(
         (np.isnan(rates.hr_bpm), NO_RATE),
         ((light >= EXPLAINED) & (light >= motion), LIGHT),
         (motion >= EXPLAINED, MOTION),
-        (line >= STRONG_LINE, LIGHT),
+        (evidence.light_line >= STRONG_LINE, LIGHT),
+        (evidence.motion_line >= STRONG_LINE, MOTION),
         (agreement < AGREED, REGIONS),
     ]
     return tuple(

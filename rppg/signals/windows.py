@@ -40,8 +40,12 @@ def sliding_windows(
         )
     count = max(0, int(np.floor((x.shape[-1] - length) / (stride_s * fps) + 1e-9)) + 1)
     starts = np.minimum(np.round(np.arange(count) * stride_s * fps), x.shape[-1] - length)
-    index = starts.astype(np.intp)[:, None] + np.arange(length)
-    return starts / fps, x[..., index]
+    return starts / fps, windows_at(x, starts.astype(np.intp), length)
+
+
+def windows_at(x: NDArray[Scalar], starts: NDArray[np.intp], length: int) -> NDArray[Scalar]:
+    """Cut the windows `(..., W, length)` that start at the samples `(W,)` of `(..., T)`."""
+    return x[..., starts[:, None] + np.arange(length)]
 
 
 def valid_share(

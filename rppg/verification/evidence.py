@@ -46,8 +46,9 @@ class Evidence:
         agreement: of the regions: 1 if all are in phase, 1 / R if their phases are random.
         light: squared coherence with the background trace that explains the wave best.
         motion: the same with the head's motion.
-        reference_line: how far light or motion have a line of their own. A wave from which they
-            were cancelled may have lost its coherence with them, but keeps their frequency.
+        light_line: how far the light has a line of its own. A wave from which it was cancelled may
+            have lost its coherence with it, but keeps its frequency.
+        motion_line: the same of the motion.
     """
 
     hz: Tensor
@@ -56,7 +57,8 @@ class Evidence:
     agreement: Tensor
     light: Tensor
     motion: Tensor
-    reference_line: Tensor
+    light_line: Tensor
+    motion_line: Tensor
 
     @property
     def gain(self) -> Tensor:
@@ -86,7 +88,8 @@ class Evidence:
     @property
     def scores(self) -> Tensor:
         """`share · gain` of each frequency, less where light or motion have a line."""
-        return self.share * self.gain * (1 - self.reference_line)
+        line = torch.maximum(self.light_line, self.motion_line)
+        return self.share * self.gain * (1 - line)
 
 
 @torch.no_grad()
@@ -127,8 +130,8 @@ def judge(
     else:
         agreement = _agreement(regions, attention, coarse, fps)
     agreement, light, motion = (_resample(x, len(hz)) for x in (agreement, light, motion))
-    reference_line = _between(_lines(references, hz, fps), power.ndim).expand_as(power)
-    return Evidence(hz, power, share, agreement, light, motion, reference_line)
+    lines = (_between(x, power.ndim).expand_as(power) for x in _lines(references, hz, fps))
+    return Evidence(hz, power, share, agreement, light, motion, *lines)
 
 
 def join_evidence(parts: Sequence[Evidence]) -> Evidence:
@@ -201,12 +204,12 @@ def _explained(
     return heard * cross / both.clamp(min=TINY)
 
 
-def _lines(references: References, hz: Tensor, fps: float) -> Tensor:
-    """Return how far any reference has a line at the frequencies, `(B, F)` in 0..1."""
+def _lines(references: References, hz: Tensor, fps: float) -> tuple[Tensor, Tensor]:
+    """Return how far light and motion have a line at the frequencies, each `(B, F)` in 0..1."""
     light = _line(references.light, LIGHT_LINE, LIGHT_FLOOR, LIGHT_SPAN_HZ, hz, fps)
     light = (light * references.seen[..., None]).amax(1)
     motion = _line(references.motion, MOTION_LINE, MOVING, None, hz, fps).amax(1)
-    return torch.maximum(light, motion)
+    return light, motion
 
 
 def _line(

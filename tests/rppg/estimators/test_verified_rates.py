@@ -10,8 +10,9 @@ from rppg.estimators.find import find_estimator
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.estimators.verified_rates import find_evidence, verify
 from rppg.evaluation import evaluate
-from rppg.signals import RateSeries, quality
+from rppg.signals import RateSeries, quality_evidence
 from rppg.signals.protocol import TOOLBOX, Protocol, measure
+from rppg.signals.quality import quality_of_features
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.types import Recording
@@ -28,14 +29,14 @@ def noise(rows, seed=0):
     return np.fft.irfft(spectrum * ((hz > 0.6) & (hz < 3.3)), len(TIMES))
 
 
-def traces(light=None, motion=None, regions=None, seen=1.0):
+def traces(light=None, motion=None, regions=None, seen=1.0, second=PULSE):
     """Traces of quiet surroundings and of regions in phase, but for what is given."""
     light = 1e-3 * noise(LIGHTS, 1) if light is None else light
     motion = 1e-3 * noise(4, 2) if motion is None else motion
     regions = 1e-3 * np.tile(PULSE, (REGIONS, 1)) if regions is None else regions
     constant = np.full((LIGHTS, len(TIMES)), seen)
     attention = np.full((REGIONS, len(TIMES)), 1 / REGIONS)
-    rows = np.concatenate([light, motion, constant, regions, attention])
+    rows = np.concatenate([second[None], light, motion, constant, regions, attention])
     return ReferenceTraces(rows.astype(np.float32), LIGHTS)
 
 
@@ -55,7 +56,8 @@ def test_a_pulse_that_nothing_explains():
     found = evidence()
     np.testing.assert_allclose(found.agreement, 1, atol=1e-3)
     assert found.light.max() < 0.8 and np.median(found.light) < 0.5
-    assert np.median(found.motion) < 0.5 and np.median(found.light_line) < 3
+    assert np.median(found.motion) < 0.5
+    assert np.median(found.light_line) < 0.2 and np.median(found.motion_line) < 0.2
 
 
 def test_a_lamp_on_the_background():
@@ -63,7 +65,7 @@ def test_a_lamp_on_the_background():
     lamp[4] = 2e-3 * np.sin(2 * np.pi * RATE_HZ * TIMES + 1)
     found = evidence(light=lamp)
     np.testing.assert_allclose(found.light, 1, atol=0.01)
-    assert found.light_line.min() > 5
+    assert found.light_line.min() > 0.8
     unseen = evidence(light=lamp, seen=0.0)
     np.testing.assert_array_equal(unseen.light, 0)
     np.testing.assert_array_equal(unseen.light_line, 0)
@@ -74,6 +76,7 @@ def test_a_head_that_nods():
     nod[1] = 5e-3 * PULSE
     found = evidence(motion=nod)
     np.testing.assert_allclose(found.motion, 1, atol=0.01)
+    assert found.motion_line.min() > 0.8
     assert np.median(found.light) < 0.5
 
 
@@ -114,8 +117,11 @@ def test_quality_is_that_of_the_filtered_windows_with_the_evidence(protocol):
     measured = measure(PULSE + 0.5 * noise(1)[0], protocol)
     found = verify(measured, traces(), protocol)
     for rates, waves in ((found.windows, measured.parts), (found.clip, measured.bvp[None])):
-        expected = quality(waves, FPS, 0.6, 3.3, evidence=rates.evidence)
+        expected = quality_of_features(rates.features, rates.evidence)
+        expected = np.minimum(expected, found.windows.quality.max())
         np.testing.assert_allclose(rates.quality, expected, rtol=1e-9)
+        alone = quality_evidence(waves, FPS, 0.6, 3.3)
+        np.testing.assert_allclose(rates.features[:, :3], alone[:, :3], rtol=1e-9)
     with pytest.raises(ValueError, match="rates without features"):
         verify(replace(measured, clip=replace(measured.clip, features=None)), traces(), protocol)
 
@@ -128,6 +134,27 @@ def test_quality_by_the_evidence():
     assert living.clip.quality[0] > 0.5 > lamp.clip.quality[0]
     np.testing.assert_array_equal(living.windows.hr_bpm, measured.windows.hr_bpm)
     assert verify(measured, None, Protocol()).windows is measured.windows
+
+
+def test_the_whole_is_no_better_than_its_best_window():
+    noisy = PULSE + 2 * noise(1, 5)[0]
+    measured = measure(noisy, Protocol())
+    found = verify(measured, traces(), Protocol())
+    for result in (measured, found):
+        assert result.clip.quality[0] <= result.windows.quality.max()
+    without_windows = Protocol(window_s=30)
+    short = verify(measure(noisy, without_windows), traces(), without_windows)
+    assert len(short.windows.quality) == 0 and short.clip.quality[0] > 0
+
+
+def test_a_second_method_of_another_rate():
+    measured = measure(PULSE + 0.2 * noise(1)[0], Protocol())
+    agrees = verify(measured, traces(), Protocol()).windows
+    other = verify(measured, traces(second=np.sin(2 * np.pi * 2 * TIMES)), Protocol()).windows
+    none = verify(measured, traces(second=np.full(600, np.nan)), Protocol()).windows
+    np.testing.assert_allclose(agrees.evidence.second_bpm, 0, atol=2)
+    np.testing.assert_allclose(other.evidence.second_bpm, 48, atol=2)
+    assert np.isnan(none.evidence.second_bpm).all()
 
 
 @pytest.fixture(scope="module")
@@ -145,6 +172,7 @@ def test_one_pass_gives_the_wave_and_the_traces(crops):
     estimator = untrained()
     wave, found = wave_and_traces(estimator, frames, FPS)
     np.testing.assert_array_equal(wave, estimator(frames, FPS))
+    np.testing.assert_allclose(found.second, find_estimator("pos")(frames, FPS), rtol=1e-5)
     assert found is not None and found.rows.dtype == np.float32
     shapes = [getattr(found, name).shape for name in ("light", "motion", "seen", "regions")]
     assert shapes == [(9, 320), (4, 320), (9, 320), (36, 320)]
@@ -159,6 +187,7 @@ def test_traces_at_another_rate(crops):
     whole, half = find_traces(reference, frames, 30.0), find_traces(reference, frames[::2], 15.0)
     assert reference.net.config.fps == 30
     assert isinstance(reference.at_rate(15.0), FcusEstimator)
+    np.testing.assert_allclose(whole.second, reference(frames, 30.0), rtol=1e-5, atol=1e-9)
     for name in ("light", "regions"):
         expected = getattr(whole, name)[:, ::2]
         found = getattr(half, name)

@@ -26,8 +26,8 @@ TIMES = np.arange(300) / 30
 WAVES = np.stack([np.sin(2 * np.pi * 1.2 * TIMES), np.random.default_rng(0).normal(size=300)])
 
 
-def evidence(agreement=1.0, light=0.0, motion=0.0, light_line=0.0):
-    columns = np.broadcast_arrays(agreement, light, motion, light_line)
+def evidence(agreement=1.0, light=0.0, motion=0.0, light_line=0.0, motion_line=0.0, second_bpm=0.0):
+    columns = np.broadcast_arrays(agreement, light, motion, light_line, motion_line, second_bpm)
     return PulseEvidence(*(np.atleast_1d(column).astype(float) for column in columns))
 
 
@@ -43,8 +43,11 @@ def test_without_evidence_it_rests_on_the_wave():
 
 
 def test_features_of_the_evidence():
-    found = verified_features(evidence(0.8, [0.2, 0.1], [0.1, 0.6], [0.0, 3.0]))
-    expected = [[np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), [0.0, -3.0]]
+    given = evidence(0.8, [0.2, 0.1], [0.1, 0.6], [0.0, 0.4], [0.5, 0.0], [5.0, np.nan])
+    found = verified_features(given)
+    expected = [
+        [np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), np.log([0.5, 0.6]), [np.exp(-1), 0.5],
+    ]  # fmt: skip
     np.testing.assert_allclose(found, np.transpose(expected))
 
 
@@ -59,9 +62,32 @@ def test_with_evidence_it_rests_on_both():
     )
 
 
-@pytest.mark.parametrize(("name", "value"), [("light", 0.95), ("motion", 0.95), ("light_line", 8)])
+def test_a_second_method_that_agrees_raises_it():
+    given = {"agreement": 0.5, "light": 0.3, "motion": 0.3, "light_line": 0.1}
+    agrees, unknown, differs = (
+        quality(WAVES[:1], 30.0, evidence=evidence(**given, second_bpm=d))[0]
+        for d in (0, np.nan, 30)
+    )
+    assert agrees > unknown > differs
+
+
+def test_neighbours_that_disagree_lower_it():
+    alone, same, other = (
+        quality_evidence(WAVES[0], 30.0, neighbours_bpm=given)
+        for given in (None, [72.0, np.nan], [72.0, 53.0])
+    )
+    np.testing.assert_array_equal(same[:3], other[:3])
+    assert same[3] == pytest.approx(0, abs=0.2) and other[3] == pytest.approx(np.log(20), abs=0.1)
+    assert alone[3] == alone[2]
+    assert WEIGHTS[3] < 0 and VERIFIED_WEIGHTS[3] < 0
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("light", 0.95), ("motion", 0.95), ("light_line", 0.9), ("motion_line", 0.9)],
+)
 def test_what_explains_the_wave_makes_it_unreliable(name, value):
-    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "light_line": 1.0}
+    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "light_line": 0.1}
     assert quality(WAVES[:1], 30.0, evidence=evidence(**living)) > RELIABLE
     assert quality(WAVES[:1], 30.0, evidence=evidence(**living | {name: value})) < RELIABLE
 
@@ -71,7 +97,8 @@ def test_reasons():
         agreement=[0.9, 0.9, 0.9, 0.9, 0.2, 0.9, np.nan, 0.9],
         light=[0.1, 0.9, 0.6, 0.1, 0.1, 0.1, np.nan, 0.9],
         motion=[0.1, 0.6, 0.8, 0.1, 0.1, 0.1, np.nan, 0.1],
-        light_line=[0.0, 0.0, 0.0, 4.0, 0.0, 0.0, np.nan, 0.0],
+        light_line=[0.0, 0.0, 0.0, 0.6, 0.0, 0.0, np.nan, 0.0],
+        motion_line=[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, np.nan, 0.0],
     )
     rate = np.array([72, 72, 72, 72, 72, 72, np.nan, np.nan])
     rates = RateSeries(

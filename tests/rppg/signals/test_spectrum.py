@@ -14,6 +14,7 @@ from rppg.signals import (
     heart_rate_bpm,
     power_spectrum,
     quality,
+    quality_evidence,
     rate_series,
     sliding_windows,
     valid_share,
@@ -113,7 +114,8 @@ def test_many_windows_are_taken_a_few_at_a_time() -> None:
     _, windows = sliding_windows(x, 30.0)
     assert len(windows) > 2 * WINDOWS_AT_ONCE
     np.testing.assert_allclose(rates.hr_bpm, heart_rate_bpm(windows, 30.0))
-    np.testing.assert_allclose(rates.quality, quality(windows, 30.0))
+    features = quality_evidence(windows, 30.0)
+    np.testing.assert_allclose(rates.features[:, :3], features[:, :3])
 
 
 def test_windows_lie_within_the_signal_at_the_given_stride() -> None:

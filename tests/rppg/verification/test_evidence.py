@@ -101,7 +101,8 @@ def test_a_line_of_a_reference_lowers_the_score_of_a_wave_that_is_not_coherent(
     # little.
     for other in (level * noise(1, 2, TIME, seed=3), 1e-3 * line, level * sine(2.2)[None, None]):
         found = judge(wave, references(**{kind: other}), FPS)
-        assert float(found.at_peak(found.reference_line)) < 0.1
+        assert float(found.at_peak(found.light_line)) < 0.1
+        assert float(found.at_peak(found.motion_line)) < 0.1
 
 
 def test_the_coherence_is_that_of_scipy() -> None:
