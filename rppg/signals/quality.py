@@ -23,8 +23,8 @@ RIGHT_BPM = 5.0
 WEIGHTS = (0.0, -0.26, -0.41, -0.69)
 BIAS = 1.94
 """Coefficients of a logistic regression on training subjects of the synthetic domains, printed by
-`python -m benchmarks.quality --fit`. Each domain and method has the same weight, and two sevenths of
-the weight are on the same people rendered without a pulse."""
+`python -m benchmarks.quality --fit`. Each domain and method has the same weight, and two sevenths
+of the weight are on the same people rendered without a pulse."""
 
 VERIFIED_WEIGHTS = (0.67, -0.2, -0.18, -0.54, 1.88, 3.99, 4.85, 3.54)
 VERIFIED_BIAS = 3.87
