@@ -13,7 +13,8 @@ from torch.optim import Optimizer
 
 from gradreg.distributed import has_several_processes
 from gradreg.project.coverage import Coverage, coverage_of
-from gradreg.project.layers import CoveredLayers, CoveredWeight
+from gradreg.project.covered_weight import CoveredWeight
+from gradreg.project.layers import CoveredLayers
 from gradreg.project.observation import observed_features
 from gradreg.project.selection import Selection, Summary, double_precision, new_summary
 from gradreg.project.subspace import as_columns

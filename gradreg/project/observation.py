@@ -13,7 +13,8 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from gradreg.buffers import unchanged_buffers
 from gradreg.distributed import any_process, has_several_processes
 from gradreg.project.attention import watched_attention
-from gradreg.project.layers import CoveredLayers, CoveredWeight, has_rows
+from gradreg.project.covered_weight import CoveredWeight
+from gradreg.project.layers import CoveredLayers, has_rows
 from gradreg.project.selection import Summary
 from gradreg.project.tokens import TokenCounts
 
