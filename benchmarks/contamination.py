@@ -23,11 +23,11 @@ chosen (`TUNED_KINDS`). The arms `living` and `cleaned` make fewer steps in an e
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.study.difference_claim import Comparison, DifferenceClaim, judge_difference
 from benchmarks.study.options import Budget, parse
 from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import (
@@ -35,9 +35,9 @@ from benchmarks.study.statistics import (
     Interval,
     Point,
     Subject,
-    bootstrap,
     by_subject,
     holm,
+    paired_difference,
     stack,
     subject_means,
 )
@@ -46,22 +46,7 @@ from benchmarks.trials.store import Result, run_all, trial_store
 from benchmarks.trials.trial_settings import ARMS, Trial
 from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
 
-
-@dataclass(frozen=True)
-class DifferenceClaim:
-    """The mask's SNR less another arm's is at least `least_db`, with a share `dead`.
-
-    Attributes:
-        excludes_zero: whether the interval must also exclude zero, and the corrected p-value be
-            below 0.05. If not, the claim is of the mean alone.
-    """
-
-    dead: float
-    other: str
-    least_db: float
-    excludes_zero: bool = False
-
-
+COMPARED = Comparison("new", "dB", larger_is_better=True)
 CLAIMS = (
     DifferenceClaim(0.6, "none", +0.2, excludes_zero=True),
     DifferenceClaim(0.6, "oracle", -0.1),
@@ -189,18 +174,15 @@ class Contamination:
             source: all of them if None.
             above: what the p-value is against.
         """
-        pairs = []
-        for s in self._sources(source):
-            for seed in self.seeds:
-                ours = self.values(s, dead, "new", seed, metric, epoch)
-                theirs = self.values(s, dead, other, seed, metric, epoch)
-                if ours is not None and theirs is not None:
-                    pairs += [ours, theirs]
-        if not pairs:
-            return None
-        values, groups = stack(pairs)
-        found = bootstrap(values[0::2] - values[1::2] - above, groups)
-        return Interval(found.mean + above, found.low + above, found.high + above, found.p)
+        pairs = [
+            (
+                self.values(s, dead, COMPARED.mask, seed, metric, epoch),
+                self.values(s, dead, other, seed, metric, epoch),
+            )
+            for s in self._sources(source)
+            for seed in self.seeds
+        ]
+        return paired_difference(pairs, above)
 
     def rows(self, metric: str, epoch: int) -> list[list[str]]:
         """Return the means as rows of text."""
@@ -259,7 +241,7 @@ class Contamination:
 
     def _others(self, dead: float) -> list[str]:
         """Return the arms that the mask is compared with."""
-        return [arm for arm in self.arms if arm != "new" and arm == measured_arm(arm, dead)]
+        return [arm for arm in self.arms if arm != COMPARED.mask and arm == measured_arm(arm, dead)]
 
     def _sources(self, source: str | None) -> tuple[str, ...]:
         return self.sources if source is None else (source,)
@@ -267,25 +249,12 @@ class Contamination:
 
 def judge(study: Contamination, *, asked: bool = True) -> list[Claim]:
     """Return the claims; `asked`: whether the study is large enough for them."""
-    found = [
-        study.difference(
-            claim.other, claim.dead, SNR, 1, above=0.0 if claim.excludes_zero else claim.least_db
-        )
-        for claim in CLAIMS
-    ]
+    found = [study.difference(c.other, c.dead, SNR, 1, above=c.null) for c in CLAIMS]
     corrected = holm([1.0 if effect is None else effect.p for effect in found])
-    claims = []
-    for claim, effect, p in zip(CLAIMS, found, corrected, strict=True):
-        text = f"{claim.dead:g} dead: new less {claim.other} >= {claim.least_db:+g} dB"
-        text += ", interval above zero (Holm, 0.05)" if claim.excludes_zero else " in the mean"
-        if effect is None:
-            claims.append(Claim(text, "not measured", None))
-            continue
-        holds = effect.mean >= claim.least_db
-        if claim.excludes_zero:
-            holds = holds and effect.low > 0 and p < 0.05
-        claims.append(Claim(text, f"{effect}, corrected p {p:.3f}", holds if asked else None))
-    return claims
+    return [
+        judge_difference(claim, COMPARED, effect, p, asked=asked)
+        for claim, effect, p in zip(CLAIMS, found, corrected, strict=True)
+    ]
 
 
 def compare_with_cleaning(difference: Interval | None, dead: float, *, asked: bool = True) -> str:

@@ -28,25 +28,29 @@ training counts for both; the program says so. Trials differ from the published 
 """
 
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from math import inf, isfinite
 
 import numpy as np
 from matplotlib.figure import Figure
 
+from benchmarks.study.difference_claim import (
+    Comparison,
+    DifferenceClaim,
+    judge_difference,
+    judged,
+)
 from benchmarks.study.options import Budget, parse
 from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import (
     Interval,
     Point,
     Subject,
-    bootstrap,
     by_subject,
     guess_mae,
     holm,
     mae,
-    stack,
+    paired_difference,
     subject_means,
 )
 from benchmarks.trials.contaminated_peer import POINTS, kept_recordings
@@ -57,22 +61,7 @@ from rppg.errors import InputError
 from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
 from rppg.synthetic.domains import DOMAINS
 
-
-@dataclass(frozen=True)
-class DifferenceClaim:
-    """The mask's MAE less another arm's is at most `most_bpm`, with a share `dead`.
-
-    Attributes:
-        excludes_zero: whether the interval must also exclude zero, and the corrected p-value be
-            below 0.05. If not, the claim is of the mean alone.
-    """
-
-    dead: float
-    other: str
-    most_bpm: float
-    excludes_zero: bool = False
-
-
+COMPARED = Comparison("mask", "bpm", larger_is_better=False)
 CLAIMS = (
     DifferenceClaim(0.4, "plain", -3.0, excludes_zero=True),
     DifferenceClaim(0.4, "oracle", +2.0),
@@ -306,55 +295,20 @@ class LevelsOnPeers:
         return by_subject(point, targets) if metric == MAE else subject_means(point, targets, SNR)
 
 
-def paired_difference(
-    pairs: Sequence[tuple[Values | None, Values | None]], above: float = 0.0
-) -> Interval | None:
-    """Return the mean of ours less theirs with its interval; None if no pair is whole.
-
-    Args:
-        pairs: ours and theirs, by seed; a pair with None is left out.
-        above: what the p-value is against.
-    """
-    whole = [side for a, b in pairs if a is not None and b is not None for side in (a, b)]
-    if not whole:
-        return None
-    values, groups = stack(whole)
-    found = bootstrap(values[0::2] - values[1::2] - above, groups)
-    return Interval(found.mean + above, found.low + above, found.high + above, found.p)
-
-
 def judge(study: LevelsOnPeers, *, asked: bool = True) -> list[Claim]:
     """Return the claims; `asked`: whether the study is large enough for them."""
-    found = [
-        study.difference(
-            claim.other, claim.dead, MAE, above=0.0 if claim.excludes_zero else claim.most_bpm
-        )
-        for claim in CLAIMS
-    ]
+    found = [study.difference(c.other, c.dead, MAE, above=c.null) for c in CLAIMS]
     selection = study.selection(*SELECTION, MAE)
     corrected = holm([1.0 if effect is None else effect.p for effect in (*found, selection)])
     claims = []
     for claim, effect, p in zip(CLAIMS, found, corrected, strict=False):
-        text = f"{claim.dead:g} dead: mask less {claim.other} <= {claim.most_bpm:+g} bpm"
-        text += ", interval below zero (Holm, 0.05)" if claim.excludes_zero else " in the mean"
-        holds = effect is not None and effect.mean <= claim.most_bpm
-        if effect is not None and claim.excludes_zero:
-            holds = holds and effect.high < 0 and p < 0.05
         same = claim.other == "oracle" and claim.dead in study.exact
         note = "; the same recordings are kept, so it is the same training" if same else ""
-        claims.append(_claim(text, effect, p, holds=holds, asked=asked, note=note))
+        claims.append(judge_difference(claim, COMPARED, effect, p, asked=asked, note=note))
     dead, arm = SELECTION
     text = f"{dead:g} dead, {arm}: point kept by the reference less by the own criterion < 0 bpm"
     holds = selection is not None and selection.mean < 0
-    return [*claims, _claim(text, selection, corrected[-1], holds=holds, asked=asked)]
-
-
-def _claim(
-    text: str, effect: Interval | None, p: float, *, holds: bool, asked: bool, note: str = ""
-) -> Claim:
-    if effect is None:
-        return Claim(text, "not measured", None)
-    return Claim(text, f"{effect}, corrected p {p:.3f}{note}", holds if asked else None)
+    return [*claims, judged(text, selection, corrected[-1], holds=holds, asked=asked)]
 
 
 def has_converged(result: Result, source: str, guess: float) -> bool:

@@ -164,7 +164,11 @@ def parse(command_line: Sequence[str] | None = None) -> argparse.Namespace:
 
 def code() -> str:
     """Return the digest of the code behind a measurement, and of the shipped network."""
-    files = ("benchmarks/who_is_left_out.py", "rppg/evaluation/run.py")
+    files = (
+        "benchmarks/who_is_left_out.py",
+        "rppg/evaluation/prepared_recording.py",
+        "rppg/evaluation/run.py",
+    )
     rooms = ("rppg/estimators", "rppg/models", "rppg/signals", "rppg/verification")
     weights = hashlib.sha256(SHIPPED.read_bytes()).hexdigest()
     return f"{code_digest(*files, *rooms)}-{weights[:12]}"

@@ -146,6 +146,24 @@ def bootstrap(differences: ArrayLike, groups: Sequence[str], *, seed: int = 0) -
     return Interval(observed, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
 
 
+def paired_difference(
+    pairs: Sequence[tuple[Mapping[Subject, float] | None, Mapping[Subject, float] | None]],
+    above: float = 0.0,
+) -> Interval | None:
+    """Return the mean of ours less theirs with its interval; None if no pair is whole.
+
+    Args:
+        pairs: ours and theirs by subject, trial by trial; a pair with None is left out.
+        above: what the p-value is against.
+    """
+    whole = [side for a, b in pairs if a is not None and b is not None for side in (a, b)]
+    if not whole:
+        return None
+    values, groups = stack(whole)
+    found = bootstrap(values[0::2] - values[1::2] - above, groups)
+    return Interval(found.mean + above, found.low + above, found.high + above, found.p)
+
+
 def student(differences: Sequence[float]) -> Interval:
     """Return the mean of two or more differences, with Student's interval and p-value.
 

@@ -16,7 +16,11 @@ from rppg.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
-EVALUATION = ("benchmarks/trials/evaluation.py", "rppg/evaluation/run.py", "rppg/signals")
+EVALUATION = (
+    "benchmarks/trials/evaluation.py",
+    "rppg/evaluation/prepared_recording.py",
+    "rppg/signals",
+)
 FCUS = (
     "benchmarks/trials/diagnosis.py",
     "benchmarks/trials/fcus.py",

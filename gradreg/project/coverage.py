@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
-from gradreg.project.layers import CoveredLayers, LeftOut
+from gradreg.project.covered_weight import LeftOut
+from gradreg.project.layers import CoveredLayers
 from gradreg.project.selection import Selection, feature_size
 from gradreg.project.weight import ProtectedWeight
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Literal
@@ -12,25 +11,20 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gradreg.distributed import has_several_processes
+from gradreg.project.check_options import check_at_least, check_shares
 from gradreg.project.coverage import Coverage, coverage_of
-from gradreg.project.layers import CoveredLayers, CoveredWeight
+from gradreg.project.covered_weight import CoveredWeight
+from gradreg.project.layers import CoveredLayers
 from gradreg.project.observation import observed_features
-from gradreg.project.selection import Selection, Summary, double_precision, new_summary
+from gradreg.project.observed_weights import ObservedWeights
+from gradreg.project.one_time_warnings import OneTimeWarnings
+from gradreg.project.refresh import RefreshSchedule, refresh_bases
+from gradreg.project.selection import Selection, Summary
 from gradreg.project.subspace import as_columns
 from gradreg.project.tokens import TokenCounts
-from gradreg.project.update import PendingChange, clear_response, project_change
-from gradreg.project.weight import Kind, ProtectedWeight, refresh_bases
-from gradreg.sharding import local
+from gradreg.project.update import PendingChange, clear_response, copy_weights, project_change
+from gradreg.project.weight import Kind
 from gradreg.wrapper import OptimizerWrapper
-
-IDLE_STEPS = 100
-"""The projector warns, once, after so many steps without an observation."""
-
-MISSED_SHARE = 0.1
-"""It warns, once, if more than this share of the trained weights isn't protected."""
-
-NAMED = 5
-"""Number of weights that this warning names."""
 
 
 class NullSpaceProjector(OptimizerWrapper):
@@ -157,21 +151,10 @@ class NullSpaceProjector(OptimizerWrapper):
         equal_energy: bool = False,
     ) -> None:
         super().__init__(optimizer)
-        _check_shares(
-            energy=energy,
-            max_fraction=max_fraction,
-            dominance=dominance,
-            strength=strength,
-            forgetting=forgetting,
-        )
-        for name, least, number in (
-            ("rank", 0, 0 if rank is None else rank),
-            ("refresh_every", 1, refresh_every),
-            ("max_size", 0, max_size),
-            ("sketch_size", 2, sketch_size),
-        ):
-            if number < least:
-                raise ValueError(f"expected {name} >= {least}, found {number}")
+        check_shares(strength=strength, forgetting=forgetting)
+        check_at_least(0, max_size=max_size)
+        check_at_least(1, refresh_every=refresh_every)
+        check_at_least(2, sketch_size=sketch_size)
         if mode not in ("freeze", "release"):
             raise ValueError(f"expected mode 'freeze' or 'release', found {mode!r}")
         self.model = getattr(model, "_orig_mod", model)  # a compiled model's hooks don't run
@@ -181,13 +164,9 @@ class NullSpaceProjector(OptimizerWrapper):
         self.max_size, self.sketch_size = max_size, sketch_size
         self.equal_energy = equal_energy
         self._layers = CoveredLayers(self.model, self.parameters, include, exclude, bias=bias)
-        self._weights: dict[Tensor, ProtectedWeight] = {}
-        self._since_refresh: int | None = None  # steps; None before the first refresh
-        self._stale = False  # whether something was observed since
-        self._idle = 0
-        self._number_of_parameters = len(self.parameters)
-        self._checked_coverage = False
-        self._warned_of_release = False
+        self._weights = ObservedWeights(self._layers)
+        self._schedule = RefreshSchedule()
+        self._warnings = OneTimeWarnings(len(self.parameters))
         self._pending: list[PendingChange] = []
 
     # ---- Observe --------------------------------------------------------------------------------
@@ -222,64 +201,25 @@ class NullSpaceProjector(OptimizerWrapper):
     @contextmanager
     def _observe(self, kind: Kind, mask: Tensor | None, batch_dim: int | None) -> Iterator[None]:
         self._follow_parameters()
-        if not self._layers.by_name:
-            raise RuntimeError(
-                f"observe_{kind}() has no layer to watch: none of the {len(self.parameters)} "
-                "parameters of the optimizer is the weight of a layer that the projector covers. "
-                "Where only affine parameters of normalisation layers are trained, the layers' "
-                "responses to noise don't change: leave the projector out (project=None). Give it "
-                "the model, if it has none; cover other parameters by protect()"
-            )
         with observed_features(
+            kind,
             self._layers,
-            self._summary_of_layer,
+            self._new_summary_of_layer,
             mask,
             batch_dim=batch_dim,
-            skipped=self._protected_by_hand(),
+            skipped=self._weights.protected_by_hand(),
             model=self.model,
             parameters=self.parameters,
         ) as seen:
             yield
-        if not seen:
-            layers = ", ".join(self._layers.by_name) or "none"
-            raise RuntimeError(
-                f"observe_{kind}() expected a forward pass through the layers it watches "
-                f"({layers}), found none: call the eager model (not a compiled or copied one) "
-                "inside the context; print(opt.coverage()) shows what can be watched"
-            )
-        for weight, summary in seen.items():
-            self._learn(weight, kind, summary, dim=None)
+        for parameter, summary in seen.items():
+            self._learn(parameter, kind, summary, dim=None)
 
     def _follow_parameters(self) -> None:
         """Watch layers that have become trainable, with the biases that are trained now."""
         self._layers.follow(self.parameters)
-        for parameter, weight in list(self._weights.items()):
-            bias = self._layers.biases.get(parameter)
-            if (
-                weight.dim is None
-                and parameter in self._layers.by_weight
-                and bias is not weight.bias
-            ):
-                del self._weights[parameter]  # it was observed with one feature more or less
-        self._note_parameters()
-
-    def _note_parameters(self) -> None:
-        """Have the coverage checked again if the optimizer has got other parameters."""
-        if len(self.parameters) != self._number_of_parameters:
-            self._number_of_parameters = len(self.parameters)
-            self._checked_coverage = False
-
-    def _protected_by_hand(self) -> set[Tensor]:
-        """Return the weights that `protect` was called for, of layers that left it to that once."""
-        return {
-            parameter
-            for parameter, weight in self._weights.items()
-            if weight.dim is not None and self._is_left_to_protect(parameter)
-        }
-
-    def _is_left_to_protect(self, parameter: Tensor) -> bool:
-        covered = self._layers.by_weight.get(parameter)
-        return covered is not None and covered.was_left_to_protect
+        self._weights.forget_other_biases()
+        self._warnings.follow(len(self.parameters))
 
     @torch.no_grad()
     def protect(self, parameter: Tensor, features: Tensor, dim: int = -1) -> None:
@@ -304,9 +244,7 @@ class NullSpaceProjector(OptimizerWrapper):
                 f"expected features of shape (n, {parameter.shape[dim]}), the parameter's size "
                 f"along dim {dim}; found {tuple(features.shape)}"
             )
-        weight = self._weights.get(parameter)
-        if weight is not None and weight.dim is None and self._is_left_to_protect(parameter):
-            del self._weights[parameter]  # features that are given replace those observed
+        self._weights.forget_layer_left_to_protect(parameter)
         summary = self._new_summary(parameter, 1, features.shape[1])
         summary.add(features[None, :, None, :])
         if has_several_processes():
@@ -314,53 +252,20 @@ class NullSpaceProjector(OptimizerWrapper):
         self._learn(parameter, "noise", summary, dim % parameter.ndim)
 
     def _learn(self, parameter: Tensor, kind: Kind, summary: Summary, dim: int | None) -> None:
-        if parameter not in self._weights:
-            dtype = double_precision(parameter)
-            if isinstance(summary, TokenCounts):
-                dtype = torch.int64
-            basis = torch.zeros(*summary.shape, 0, dtype=dtype, device=parameter.device)
-            self._weights[parameter] = self._new_weight(parameter, dim, basis)
-        weight = self._weights[parameter]
-        if weight.dim != dim:
-            raise ValueError(
-                f"this parameter of shape {tuple(parameter.shape)} is already observed "
-                f"{'as a layer' if weight.dim is None else f'along dim {weight.dim}'}: found "
-                f"{'a layer' if dim is None else f'dim {dim}'}"
-            )
         if self.equal_energy:
             summary.normalise()
-        weight.learn(kind, summary, self.forgetting)
-        self._stale = True
+        self._weights.learn(parameter, kind, summary, dim, self.forgetting)
+        self._schedule.stale = True
 
-    def _summary_of_layer(self, covered: CoveredWeight) -> Summary:
+    def _new_summary_of_layer(self, covered: CoveredWeight) -> Summary:
         groups, size = self._layers.feature_shape(covered)
         if covered.is_token_table:
             return TokenCounts(size, covered.weight.device)
         return self._new_summary(covered.weight, groups, size)
 
     def _new_summary(self, parameter: Tensor, groups: int, size: int) -> Summary:
-        weight = self._weights.get(parameter)
-        earlier = None if weight is None else weight.noise or weight.signal
         sketch_size = self.sketch_size if size > self.max_size else None
-        return new_summary(parameter, groups, size, sketch_size, earlier)
-
-    def _new_weight(self, parameter: Tensor, dim: int | None, basis: Tensor) -> ProtectedWeight:
-        if parameter.dtype in (torch.bfloat16, torch.float16) and not any(
-            p.dtype == parameter.dtype for p in self._weights
-        ):
-            warnings.warn(
-                f"NullSpaceProjector protects a {parameter.dtype} parameter: its response to "
-                "noise is kept up to that dtype's rounding in each step, which adds up over many; "
-                "keep parameters in float32, with autocast, to have it kept",
-                stacklevel=2,
-            )
-        covered = self._layers.by_weight.get(parameter) if dim is None else None
-        if covered is None:
-            return ProtectedWeight(dim, basis, False, None, parameter.shape)
-        bias = self._layers.biases.get(parameter)
-        return ProtectedWeight(
-            dim, basis, covered.is_transposed, bias, parameter.shape, covered.bias_rows
-        )
+        return self._weights.new_summary(parameter, groups, size, sketch_size)
 
     # ---- Select ---------------------------------------------------------------------------------
 
@@ -381,8 +286,8 @@ class NullSpaceProjector(OptimizerWrapper):
                 "its layer inside observe_noise(), or use protect()"
             )
         weight = self._weights[parameter]
-        fresh = self._needs_refresh()
-        basis = weight.compute_basis(self.selection) if fresh else weight.basis
+        due = self._schedule.is_due(self.refresh_every)
+        basis = weight.compute_basis(self.selection) if due else weight.basis
         return as_columns(basis, parameter.shape[0])
 
     def coverage(self) -> Coverage:
@@ -400,41 +305,31 @@ class NullSpaceProjector(OptimizerWrapper):
             selection=self.selection,
         )
 
-    def _needs_refresh(self) -> bool:
-        return self._stale and (
-            self._since_refresh is None or self._since_refresh >= self.refresh_every
-        )
-
     def _refresh(self) -> None:
         """Compute new bases if there are new observations and enough steps were made."""
-        if self._needs_refresh():
+        if self._schedule.is_due(self.refresh_every):
             weights = [self._weights[p] for p in self.parameters if p in self._weights]
             refresh_bases(weights, self.selection)
-            self._stale, self._since_refresh = False, 0
+            self._schedule.restart()
 
     # ---- Project --------------------------------------------------------------------------------
 
     def before_update(self) -> None:
         """Refresh the bases if necessary, and copy the weights that have one."""
         self._refresh()
-        if self._since_refresh is not None:
-            self._since_refresh += 1
+        self._schedule.count_step()
         strengths = self._strengths()
         if not self._weights:
-            self._warn_if_idle(strengths)
+            by_choice = self.selection.max_fraction == 0 or not any(strengths.values())
+            self._warnings.count_idle_step(idle_by_choice=by_choice)
             return
-        self._check_weights()
-        self._note_parameters()
-        if not self._checked_coverage:
-            self._warn_of_coverage()
-        for parameter, weight in self._weights.items():
-            strength = strengths.get(parameter, 0.0)  # its group may have been removed
-            if weight.basis.shape[-1] and strength > 0:
-                tensors = weight.with_bias(parameter)
-                before = [local(t.detach()).clone() for t in tensors]
-                self._pending.append(PendingChange(weight, tensors, before, strength))
+        self._weights.check_unchanged(self.parameters)
+        self._warnings.follow(len(self.parameters))
+        if self.model is not None:  # else the caller chose what to protect
+            self._warnings.check_coverage(self.coverage)
+        self._pending = copy_weights(self._weights, strengths)
         if self.mode == "release":
-            self._warn_of_unknown_signal()
+            self._warnings.check_signal(self._pending, self._weights, self._layers)
         if self._pending and any(group.get("differentiable") for group in self.param_groups):
             raise RuntimeError(
                 "NullSpaceProjector expects an optimizer without differentiable=True, found "
@@ -474,16 +369,11 @@ class NullSpaceProjector(OptimizerWrapper):
             return
         with self.unperturbed():
             self._refresh()
-            strengths = self._strengths()
-            changes = [
-                PendingChange(weight, tensors, [local(t.detach()).clone() for t in tensors], 1.0)
-                for parameter, weight in self._weights.items()
-                if weight.basis.shape[-1] and strengths.get(parameter, 0.0) > 0
-                for tensors in [weight.with_bias(parameter)]
-            ]
+            whole = {p: 1.0 for p, strength in self._strengths().items() if strength > 0}
+            pending = copy_weights(self._weights, whole)
         exchange()
         with self.unperturbed():
-            for change in changes:
+            for change in pending:
                 project_change(change, "freeze")
 
     @torch.no_grad()
@@ -512,93 +402,17 @@ class NullSpaceProjector(OptimizerWrapper):
             strengths.update(dict.fromkeys(group["params"], strength))
         return strengths
 
-    def _check_weights(self) -> None:
-        """Raise a RuntimeError if weights are no longer those observed."""
-        layers = {p: weight.bias for p, weight in self._weights.items() if weight.dim is None}
-        self._layers.check_unchanged(layers, set(self.parameters))
-        for parameter, weight in self._weights.items():
-            if parameter.shape != weight.shape:
-                raise RuntimeError(
-                    f"{self._layers.describe(parameter)} has shape {tuple(parameter.shape)}, and "
-                    f"had {tuple(weight.shape)} when it was observed: build optimizer and "
-                    "projector again"
-                )
-
-    def _warn_if_idle(self, strengths: Mapping[Tensor, float]) -> None:
-        """Warn once that nothing is projected."""
-        self._idle += 1
-        idle = self._idle == IDLE_STEPS and self.selection.max_fraction > 0
-        if idle and any(strengths.values()):
-            warnings.warn(
-                f"NullSpaceProjector has made {IDLE_STEPS} steps and projected nothing, since no "
-                "noise was observed: run the model inside `with opt.observe_noise():`, or call "
-                "opt.protect(...)",
-                stacklevel=2,
-            )
-
-    def _warn_of_coverage(self) -> None:
-        """Warn, once, if much of what is trained isn't protected and wasn't left out."""
-        self._checked_coverage = True
-        if self.model is None:  # the caller chose what to protect
-            return
-        coverage = self.coverage()
-        if coverage.missed_share > MISSED_SHARE:
-            largest = sorted(coverage.missed, key=lambda p: -p.size)[:NAMED]
-            warnings.warn(
-                f"NullSpaceProjector does not protect {coverage.missed_share:.0%} of the trained "
-                "weights: "
-                + "; ".join(f"{p.name} ({p.reason})" for p in largest)
-                + (" ..." if len(coverage.missed) > NAMED else "")
-                + ". The model's response to noise may move by them: see print(opt.coverage()), or "
-                "leave them out with exclude=",
-                stacklevel=2,
-            )
-
-    def _warn_of_unknown_signal(self) -> None:
-        """Warn once if a layer's response may only shrink, and could be that to the signal."""
-        if self._warned_of_release:
-            return
-        projected = {pending.weight for pending in self._pending}
-        layers = [
-            self._layers.describe(parameter)
-            for parameter, weight in self._weights.items()
-            if weight in projected and weight.dim is None and weight.signal is None
-        ]
-        if layers:
-            self._warned_of_release = True
-            warnings.warn(
-                f"NullSpaceProjector in mode 'release' has observed noise but no signal at "
-                f"{', '.join(layers)}: if their noise spans the signal too, the response to it can "
-                "only shrink and training loses it; run the model on the signal inside `with "
-                "opt.observe_signal():`, leave these layers out with exclude=, or use 'freeze'",
-                stacklevel=2,
-            )
-
     # ---- State ----------------------------------------------------------------------------------
 
     def get_extra_state(self) -> dict[str, Any]:
         """Return summaries and bases by the parameter's index."""
-        index = {parameter: str(i) for i, parameter in enumerate(self.parameters)}
         return {
-            "since_refresh": self._since_refresh,
-            "stale": self._stale,
-            "sites": {index[p]: w.state_dict() for p, w in self._weights.items() if p in index},
+            **self._schedule.state_dict(),
+            "sites": self._weights.state_dict(self.parameters),
         }
 
     def set_extra_state(self, state: Mapping[str, Any]) -> None:
         """Restore summaries and bases."""
-        parameters = self.parameters
-        self._layers.follow(parameters)
-        self._since_refresh, self._stale = state["since_refresh"], state["stale"]
-        self._weights = {}
-        for i, saved in state["sites"].items():
-            parameter = parameters[int(i)]
-            weight = self._new_weight(parameter, saved["dim"], saved["basis"].to(parameter.device))
-            weight.load_state_dict(saved)
-            self._weights[parameter] = weight
-
-
-def _check_shares(**shares: float) -> None:
-    for name, value in shares.items():
-        if not 0 <= value <= 1:
-            raise ValueError(f"expected 0 <= {name} <= 1, found {value}")
+        self._layers.follow(self.parameters)
+        self._schedule.load_state_dict(state)
+        self._weights.load_state_dict(state["sites"], self.parameters)

@@ -13,13 +13,16 @@ from torch.nn.modules.module import register_module_forward_pre_hook
 from gradreg.buffers import unchanged_buffers
 from gradreg.distributed import any_process, has_several_processes
 from gradreg.project.attention import watched_attention
-from gradreg.project.layers import CoveredLayers, CoveredWeight, has_rows
+from gradreg.project.covered_weight import CoveredWeight
+from gradreg.project.layers import CoveredLayers, has_rows
 from gradreg.project.selection import Summary
 from gradreg.project.tokens import TokenCounts
+from gradreg.project.weight import Kind
 
 
 @contextmanager
 def observed_features(
+    kind: Kind,
     layers: CoveredLayers,
     new_summary: Callable[[CoveredWeight], Summary],
     mask: Tensor | None,
@@ -34,6 +37,7 @@ def observed_features(
     The summaries are those of all processes together.
 
     Args:
+        kind: what is observed, for messages.
         layers: the layers to observe.
         new_summary: returns an empty summary for a weight's features.
         mask: which batch entries count, (batch,), boolean or weights; None for all.
@@ -42,7 +46,18 @@ def observed_features(
         skipped: weights that aren't observed.
         model: the model with the running statistics; None finds them when modules are called.
         parameters: the optimizer's.
+
+    Raises:
+        RuntimeError: there are no layers; on exit, if none ran.
     """
+    if not layers.by_name:
+        raise RuntimeError(
+            f"observe_{kind}() has no layer to watch: none of the {len(parameters)} "
+            "parameters of the optimizer is the weight of a layer that the projector covers. "
+            "Where only affine parameters of normalisation layers are trained, the layers' "
+            "responses to noise don't change: leave the projector out (project=None). Give it "
+            "the model, if it has none; cover other parameters by protect()"
+        )
     seen: dict[Tensor, Summary] = {}
 
     def add(covered: CoveredWeight, chunks: Iterator[Tensor]) -> None:
@@ -80,6 +95,12 @@ def observed_features(
         yield seen
     if has_several_processes():
         _sum_over_processes(seen, layers, new_summary, parameters[0].device)
+    if not seen:
+        raise RuntimeError(
+            f"observe_{kind}() expected a forward pass through the layers it watches "
+            f"({', '.join(layers.by_name)}), found none: call the eager model (not a compiled or "
+            "copied one) inside the context; print(opt.coverage()) shows what can be watched"
+        )
 
 
 def _sum_over_processes(

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from gradreg.project.check_options import check_at_least, check_shares
 from gradreg.project.sketch import Sketch
 from gradreg.project.subspace import (
     SecondMoment,
@@ -62,12 +63,20 @@ class Selection:
         rank: a fixed number of directions in place of `energy`.
         max_fraction: largest rank as a fraction of d.
         dominance: with signal observed, the smallest share of noise in a direction.
+
+    Raises:
+        ValueError: a number out of range.
     """
 
     energy: float
     rank: int | None
     max_fraction: float
     dominance: float
+
+    def __post_init__(self) -> None:
+        check_shares(energy=self.energy, max_fraction=self.max_fraction, dominance=self.dominance)
+        if self.rank is not None:
+            check_at_least(0, rank=self.rank)
 
     def basis(self, noise: Summary, signal: Summary | None) -> Tensor:
         """Return U (groups, d, r), padded with zero columns where groups differ in rank.

@@ -1,8 +1,8 @@
-"""The projection of one weight: of its change, and of its response."""
+"""The projection of a weight: of its change in an update, and of its response."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +23,25 @@ class PendingChange:
     tensors: list[Tensor]
     before: list[Tensor]
     strength: float
+
+
+def copy_weights(
+    weights: Mapping[Tensor, ProtectedWeight], strengths: Mapping[Tensor, float]
+) -> list[PendingChange]:
+    """Copy the weights before an update, if their change is to be projected.
+
+    Args:
+        weights: all that were observed, by parameter.
+        strengths: of each parameter. One without, or with 0, isn't projected.
+    """
+    pending = []
+    for parameter, weight in weights.items():
+        strength = strengths.get(parameter, 0.0)  # its group may have been removed
+        if weight.basis.shape[-1] and strength > 0:
+            tensors = weight.with_bias(parameter)
+            before = [local(t.detach()).clone() for t in tensors]
+            pending.append(PendingChange(weight, tensors, before, strength))
+    return pending
 
 
 def project_change(pending: PendingChange, mode: Literal["freeze", "release"]) -> None:

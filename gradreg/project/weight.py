@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
 
-from gradreg.distributed import from_first_process, has_several_processes
 from gradreg.project.selection import Selection, Summary
 from gradreg.project.sketch import Sketch
 from gradreg.project.subspace import SecondMoment, is_tokens
@@ -120,17 +119,3 @@ def _type_of(state: Mapping[str, Any]) -> type[Summary]:
     if "tokens" in state:
         return TokenCounts
     return Sketch if "buffer" in state else SecondMoment
-
-
-def refresh_bases(weights: Sequence[ProtectedWeight], selection: Selection) -> None:
-    """Compute the bases by the present summaries; all processes use the first one's."""
-
-    def compute() -> list[Tensor]:
-        return [weight.compute_basis(selection) for weight in weights]
-
-    if has_several_processes():
-        bases = from_first_process(compute, [weight.basis for weight in weights])
-    else:
-        bases = compute()
-    for weight, basis in zip(weights, bases, strict=True):
-        weight.basis = basis

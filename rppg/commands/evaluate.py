@@ -62,7 +62,7 @@ def evaluate(
     from rppg.data.specs import open_datasets
     from rppg.evaluation import TOOLBOX, Journal, Protocol
     from rppg.evaluation import evaluate as run
-    from rppg.evaluation.accounted import leave_out_without_windows
+    from rppg.evaluation.left_out import leave_out_without_windows
     from rppg.models.checkpoint import digest_of
     from rppg.report import score_table
     from rppg.report.result_files import to_json

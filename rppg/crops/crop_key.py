@@ -26,6 +26,7 @@ from rppg.video.crop import VideoCrops
 
 CODE = (
     "data/far_off.py",
+    "data/find_files.py",
     "data/image_folder.py",
     "data/layouts",
     "data/reading.py",

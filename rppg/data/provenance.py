@@ -4,7 +4,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass
 from itertools import groupby
 
-from rppg.data.reading import natural_key
+from rppg.data.find_files import natural_key
 from rppg.types import Recording
 
 

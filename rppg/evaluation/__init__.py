@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 from gradreg.moved_modules import load
 from rppg.estimators.classical import classical
 from rppg.estimators.estimator import ConstantGuess, Estimator, constant_guess
-from rppg.evaluation.accounted import evaluate
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.metrics import BlandAltman, Statistic
+from rppg.evaluation.prepared_recording import PreparedRecording, prepare
 from rppg.evaluation.results import (
     Difference,
     Evaluation,
@@ -18,7 +18,7 @@ from rppg.evaluation.results import (
     Waveform,
     paired_difference,
 )
-from rppg.evaluation.run import PreparedRecording, prepare
+from rppg.evaluation.run import evaluate
 from rppg.renamed import renamed, warn_of_old_name
 from rppg.signals.protocol import TOOLBOX, Measured, Protocol, measure
 
@@ -49,7 +49,8 @@ __all__ = [
 
 if not TYPE_CHECKING:
     _renamed = renamed(
-        __name__, {"Trial": ("rppg.evaluation.run.PreparedRecording", PreparedRecording)}
+        __name__,
+        {"Trial": ("rppg.evaluation.prepared_recording.PreparedRecording", PreparedRecording)},
     )
 
     def __getattr__(name: str) -> object:

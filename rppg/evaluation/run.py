@@ -1,57 +1,36 @@
-"""Evaluation of every estimator on every recording, under one protocol."""
+"""Evaluation of every estimator on every recording, under one protocol.
 
-import functools
+Every recording is used, or left out with a reason. Ground truth that is no pulse is refused while
+it is loaded; waves that are made up from heart rates are compared with nothing; and recordings
+that have given no true heart rate are left out at the end (`rppg.evaluation.left_out`).
+"""
+
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rppg.data.provenance import data_provenance
+from rppg.data.wave_fault import check_wave
 from rppg.errors import InputError
 from rppg.estimators.estimator import ConstantGuess, Estimator
-from rppg.estimators.fcus import find_traces, wave_and_traces
-from rppg.estimators.find import reference_estimator
+from rppg.estimators.fcus import wave_and_traces
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.estimators.verified_rates import verify
 from rppg.evaluation.journal import Journal
+from rppg.evaluation.left_out import leave_out_unmeasured
 from rppg.evaluation.metrics import snr_db
+from rppg.evaluation.prepared_recording import PreparedRecording, prepare
 from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
-from rppg.signals import resample, resample_frames, rppg_toolbox, uniform_grid
+from rppg.signals import rppg_toolbox
 from rppg.signals.protocol import Measured, Protocol, measure
 from rppg.types import Pulse, Recording
 from rppg.video.threads import one_thread
 
 Array = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class PreparedRecording:
-    """A recording on the protocol's grid, ready for every method.
-
-    Attributes:
-        recording: the recording.
-        grid_s: `(T,)` the uniform grid of both frames and ground truth.
-        frames: `(T, S, S, C)` crops on the grid, 0–255.
-        in_view: `(T,)` whether the face is in view.
-        truth: the measured ground truth.
-        fps: rate of the grid in Hz.
-    """
-
-    recording: Recording
-    grid_s: Array
-    frames: NDArray[np.float32]
-    in_view: NDArray[np.bool_]
-    truth: Measured
-    fps: float
-
-    @functools.cached_property
-    def traces(self) -> ReferenceTraces | None:
-        """The traces by which waves are verified, for methods that have none of their own."""
-        with one_thread():
-            return find_traces(reference_estimator(), self.frames, self.fps)
 
 
 def evaluate(
@@ -63,9 +42,11 @@ def evaluate(
 ) -> Evaluation:
     """Evaluate every estimator on every recording.
 
-    A recording that can't be read or has no ground truth becomes a `Failure`, and the evaluation
-    continues. So does an estimator that raises `InputError` on a recording; its windows then count
-    as not covered. Each recording is read once and kept in memory only while it is evaluated.
+    A recording that can't be read, has no ground truth, a ground truth that is no pulse, or one
+    without a heart rate in any window and in the whole becomes a `Failure` with the reason, and the
+    evaluation continues. So does an estimator that raises `InputError` on a recording; its windows
+    then count as not covered. Of a recording with heart rates alone, only the metrics of the heart
+    rate are defined. Each recording is read once and kept in memory only while it is evaluated.
 
     Args:
         recordings: recordings with ground truth.
@@ -89,7 +70,9 @@ def evaluate(
         outcome = known_outcomes.get(key)
         if outcome is None:
             example = examples.get(recording.dataset, 0) < protocol.examples
-            outcome = evaluate_recording(recording, estimators, protocol, example=example)
+            outcome = evaluate_recording(
+                _with_checked_truth(recording), estimators, protocol, example=example
+            )
             if journal is not None:
                 journal.add(key, outcome)
         if outcome.readable:
@@ -99,7 +82,7 @@ def evaluate(
         if progress is not None:
             progress(recording)
     failures = tuple(failure for outcome in outcomes for failure in outcome.failures)
-    return Evaluation(
+    evaluation = Evaluation(
         settings=asdict(protocol),
         windows=tuple(row for outcome in outcomes for row in outcome.windows),
         clips=tuple(row for outcome in outcomes for row in outcome.clips),
@@ -109,6 +92,20 @@ def evaluate(
             evaluated, {(f.dataset, f.record) for f in failures if f.method is None}
         ),
     )
+    return leave_out_unmeasured(evaluation, evaluated)
+
+
+def _with_checked_truth(recording: Recording) -> Recording:
+    """Return the recording with a ground truth that raises an `InputError` if it is no pulse."""
+    load = recording.load_truth
+    if load is None:
+        return recording
+    where = str(recording.files[-1]) if recording.files else recording.name
+
+    def load_checked() -> Pulse:
+        return check_wave(load(), where)
+
+    return replace(recording, load_truth=load_checked)
 
 
 def evaluate_recording(
@@ -118,7 +115,14 @@ def evaluate_recording(
     *,
     example: bool,
 ) -> Outcome:
-    """Evaluate every estimator on one recording; `example`: keep its waveforms."""
+    """Evaluate every estimator on one recording, whether its ground truth is a pulse or not.
+
+    Args:
+        recording: the recording.
+        estimators: estimators by their name in the table.
+        protocol: settings.
+        example: whether to keep its waveforms, if the true one isn't made up from heart rates.
+    """
     try:
         prepared = prepare(recording, protocol)
     except InputError as error:
@@ -140,7 +144,7 @@ def evaluate_recording(
         guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
         windows += _rows(prepared, name, predicted, guess, protocol, whole=False)
         clips += _rows(prepared, name, predicted, guess, protocol, whole=True)
-        if predicted is not None and example:
+        if predicted is not None and example and not recording.rate_only:
             waveforms.append(
                 Waveform(
                     recording.dataset,
@@ -152,65 +156,6 @@ def evaluate_recording(
                 )
             )
     return Outcome(tuple(windows), tuple(clips), tuple(waveforms), tuple(failures))
-
-
-def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
-    """Read a recording and resample its crops and ground truth to the protocol's grid.
-
-    Raises:
-        InputError: it can't be read, has no ground truth, or they have too little time in common.
-    """
-    if recording.load_truth is None:
-        raise InputError(
-            f"{recording.name} has no ground truth; it can be trained on, not evaluated"
-        )
-    truth = _finite_part(recording.load_truth(), recording)
-    crops = recording.load_crops()
-    start = max(truth.times_s[0], crops.times_s[0])
-    end = min(_end_s(truth.times_s), _end_s(crops.times_s))
-    if end - start < 2 / protocol.low_hz:
-        raise InputError(
-            f"{recording.name}: video ({crops.times_s[0]:.1f}–{crops.times_s[-1]:.1f} s) and "
-            f"ground truth ({truth.times_s[0]:.1f}–{truth.times_s[-1]:.1f} s) share "
-            f"{max(0.0, end - start):.1f} s; at least {2 / protocol.low_hz:.1f} s are needed"
-        )
-    grid = uniform_grid([start, end - 1 / protocol.fps], protocol.fps)
-    labelled = _covered(truth.times_s, grid, protocol.max_gap_s)
-    in_view = _covered(crops.times_s, grid, protocol.max_gap_s)
-    in_view &= resample(crops.valid, crops.times_s, grid) > 0.5
-    label = resample(truth.bvp, truth.times_s, grid)
-    return PreparedRecording(
-        recording=recording,
-        grid_s=grid,
-        frames=resample_frames(crops.frames, crops.times_s, grid),
-        in_view=in_view,
-        truth=measure(label, replace(protocol, min_valid=0.9, continuity=False), valid=labelled),
-        fps=protocol.fps,
-    )
-
-
-def _finite_part(truth: Pulse, recording: Recording) -> Pulse:
-    """Return the samples that are finite and whose times increase."""
-    keep = np.isfinite(truth.bvp) & np.isfinite(truth.times_s)
-    latest = np.maximum.accumulate(np.where(keep, truth.times_s, -np.inf))
-    keep[1:] &= truth.times_s[1:] > latest[:-1]
-    if np.sum(keep) < 2:
-        raise InputError(
-            f"{recording.name}: the ground truth has {int(np.sum(keep))} usable samples of "
-            f"{len(keep)}; check its file"
-        )
-    return Pulse(truth.times_s[keep], truth.bvp[keep])
-
-
-def _end_s(times_s: Array) -> float:
-    """Return the end of the last sample's interval: 400 frames at 20 fps last 20 s, not 19.95 s."""
-    return float(times_s[-1] + np.median(np.diff(times_s)))
-
-
-def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool_]:
-    """Return whether each grid point lies outside of gaps longer than `max_gap_s`."""
-    after = np.clip(np.searchsorted(times_s, grid_s), 1, len(times_s) - 1)
-    return np.asarray(times_s[after] - times_s[after - 1] <= max_gap_s)
 
 
 def _estimate(
@@ -243,7 +188,7 @@ def _rows(
     whole: bool,
 ) -> list[Row]:
     """Return a row for each window (or one for the clip); without `predicted`, of `guess_bpm`."""
-    recording, fps = prepared.recording, protocol.fps
+    recording = prepared.recording
     truth = prepared.truth.clip if whole else prepared.truth.windows
     rates = None if predicted is None else (predicted.clip if whole else predicted.windows)
     rows = []
@@ -260,17 +205,25 @@ def _rows(
             hr_pred_bpm=guess_bpm,
         )
         if predicted is not None and rates is not None:
-            bvp_true = prepared.truth.bvp if whole else prepared.truth.parts[k]
             bvp = predicted.bvp if whole else predicted.parts[k]
             row = replace(
                 row,
                 hr_pred_bpm=float(rates.hr_bpm[k]),
                 quality=float(rates.quality[k]),
                 snr_db=_snr_db(bvp, row.hr_true_bpm, protocol),
-                correlation=lagged_correlation(bvp_true, bvp, fps),
-                sine_correlation=sine_correlation(bvp_true, fps, row.hr_true_bpm),
-                macc=(rppg_toolbox.macc if protocol.name == "toolbox" else macc)(bvp_true, bvp),
-                beat_error_ms=beat_error_ms(bvp_true, bvp, fps),
             )
+            if not recording.rate_only:  # else there is no true wave to compare with
+                bvp_true = prepared.truth.bvp if whole else prepared.truth.parts[k]
+                row = _with_wave_metrics(row, bvp_true, bvp, protocol)
         rows.append(row)
     return rows
+
+
+def _with_wave_metrics(row: Row, bvp_true: Array, bvp: Array, protocol: Protocol) -> Row:
+    return replace(
+        row,
+        correlation=lagged_correlation(bvp_true, bvp, protocol.fps),
+        sine_correlation=sine_correlation(bvp_true, protocol.fps, row.hr_true_bpm),
+        macc=(rppg_toolbox.macc if protocol.name == "toolbox" else macc)(bvp_true, bvp),
+        beat_error_ms=beat_error_ms(bvp_true, bvp, protocol.fps),
+    )

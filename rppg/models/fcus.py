@@ -11,9 +11,10 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 from torch import Tensor, nn
 
+from rppg.frozen_config import FrozenConfig
 from rppg.models import beamformer as bf
 from rppg.models.background import background_traces
 from rppg.models.motion import apparent_motion
@@ -33,10 +34,8 @@ SETS = 2
 steady, cancelling costs a part of the pulse."""
 
 
-class ModelConfig(BaseModel):
+class ModelConfig(FrozenConfig):
     """The network's structure; written into every checkpoint."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     fps: float = Field(30.0, gt=0, le=1000, description="rate the network runs at, Hz")
     low_hz: float = Field(0.5, gt=0, description="low end of the pulse's band")

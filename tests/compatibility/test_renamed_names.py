@@ -12,7 +12,7 @@ from rppg.signals import RateSeries
 
 RENAMED = [
     ("rppg.estimators.trained", "rppg.estimators.find.load_estimator"),
-    ("rppg.evaluation.Trial", "rppg.evaluation.run.PreparedRecording"),
+    ("rppg.evaluation.Trial", "rppg.evaluation.prepared_recording.PreparedRecording"),
     ("rppg.evaluation.to_csv", "rppg.report.result_files.to_csv"),
     ("rppg.evaluation.to_json", "rppg.report.result_files.to_json"),
     ("rppg.export.About", "rppg.export.network.Metadata"),

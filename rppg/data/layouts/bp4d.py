@@ -22,16 +22,9 @@ spontaneous emotion corpus for human behavior analysis, CVPR 2016.
 from functools import partial
 from pathlib import Path
 
+from rppg.data.find_files import list_files, list_folders, natural_key
 from rppg.data.image_folder import ImageFolder, missing_before
-from rppg.data.reading import (
-    Array,
-    list_files,
-    list_folders,
-    log,
-    natural_key,
-    read_column,
-    regular_times,
-)
+from rppg.data.reading import Array, log, read_column, regular_times
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording

@@ -15,7 +15,8 @@ environment, FG 2020.
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import find_variable, list_files, list_folders, read_mat, regular_times
+from rppg.data.find_files import list_files, list_folders
+from rppg.data.reading import find_variable, read_mat, regular_times
 from rppg.data.recording import video_recording
 from rppg.types import Pulse, Recording
 from rppg.video.sources.video_file import VideoFile

@@ -14,13 +14,11 @@ Heusch, Anjos and Marcel, A reproducible study on remote heart rate measurement,
 from functools import partial
 from pathlib import Path
 
+from rppg.data.find_files import find_entry, find_video, list_folders
 from rppg.data.reading import (
     as_row,
     damage_as_input_error,
-    find_entry,
-    find_video,
     from_first_time,
-    list_folders,
     log,
     open_hdf5,
     regular_times,

@@ -10,7 +10,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from rppg.data.reading import VIDEO_SUFFIXES, is_mac_twin, natural_key
+from rppg.data.find_files import VIDEO_SUFFIXES, is_mac_twin, natural_key
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Recording

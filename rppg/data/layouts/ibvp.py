@@ -23,17 +23,9 @@ from pathlib import Path
 
 import numpy as np
 
+from rppg.data.find_files import find_entry, list_folders, unnested
 from rppg.data.image_folder import ImageFolder, missing_before
-from rppg.data.reading import (
-    Array,
-    find_entry,
-    from_first_time,
-    list_folders,
-    parse_numbers,
-    read_table,
-    regular_times,
-    unnested,
-)
+from rppg.data.reading import Array, from_first_time, parse_numbers, read_table, regular_times
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import Pulse, Recording

@@ -27,16 +27,14 @@ import h5py
 import numpy as np
 
 from rppg.data import mat_files
+from rppg.data.find_files import list_files, list_folders, unnested
 from rppg.data.reading import (
     damage_as_input_error,
     find_variable,
-    list_files,
-    list_folders,
     log,
     open_hdf5,
     read_mat,
     regular_times,
-    unnested,
 )
 from rppg.data.recording import video_recording
 from rppg.errors import InputError

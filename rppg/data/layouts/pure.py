@@ -22,8 +22,9 @@ from typing import Any
 
 import numpy as np
 
+from rppg.data.find_files import find_entry, list_folders, unnested
 from rppg.data.image_folder import ImageFolder
-from rppg.data.reading import damage_as_input_error, find_entry, list_folders, read_text, unnested
+from rppg.data.reading import damage_as_input_error, read_text
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording

@@ -21,12 +21,11 @@ from pathlib import Path
 
 import h5py
 
+from rppg.data.find_files import list_files, list_folders
 from rppg.data.layouts.mmpd import matlab_blocks
 from rppg.data.reading import (
     damage_as_input_error,
     find_variable,
-    list_files,
-    list_folders,
     open_hdf5,
     read_mat,
     regular_times,

@@ -15,16 +15,15 @@ logical studies of social stress, IEEE Transactions on Affective Computing 2021.
 from functools import partial
 from pathlib import Path
 
-from rppg.data.reading import (
+from rppg.data.find_files import (
     VIDEO_SUFFIXES,
     find_entry,
     find_video,
     list_files,
     list_folders,
-    read_column,
-    regular_times,
     unnested,
 )
+from rppg.data.reading import read_column, regular_times
 from rppg.data.recording import video_recording
 from rppg.types import Pulse, Recording
 from rppg.video.sources.video_file import VideoFile

@@ -17,17 +17,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rppg.data.reading import (
-    RATES_BPM,
-    Array,
-    cut_to_shortest,
-    find_entry,
-    find_video,
-    list_folders,
-    parse_numbers,
-    read_text,
-    unnested,
-)
+from rppg.data.find_files import find_entry, find_video, list_folders, unnested
+from rppg.data.reading import RATES_BPM, Array, cut_to_shortest, parse_numbers, read_text
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording

@@ -23,17 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from rppg.data.reading import (
-    Array,
-    column,
-    find_entry,
-    find_video,
-    list_folders,
-    read_column,
-    read_table,
-    regular_times,
-    replace_far_off,
-)
+from rppg.data.find_files import find_entry, find_video, list_folders
+from rppg.data.reading import Array, column, read_column, read_table, regular_times, replace_far_off
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording, Video

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from torch import nn
 
 import gradreg
-from gradreg.project.level import IDLE_STEPS, NullSpaceProjector
+from gradreg.project.level import NullSpaceProjector
+from gradreg.project.one_time_warnings import IDLE_STEPS
 
 seeds = st.integers(0, 2**31)
 

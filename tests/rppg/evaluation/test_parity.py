@@ -15,9 +15,9 @@ from hypothesis import strategies as st
 from scipy import fft, signal, sparse, stats
 from scipy.sparse.linalg import spsolve
 
-from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, metrics
+from rppg.evaluation import TOOLBOX, Evaluation, Protocol, Row, evaluate, metrics
 from rppg.evaluation.results import Scores
-from rppg.evaluation.run import evaluate  # on anything, ground truth that is no pulse too
+from rppg.evaluation.run import evaluate_recording  # ground truth may be anything
 from rppg.signals import rppg_toolbox
 from rppg.types import FaceCrops, Pulse, Recording
 
@@ -126,7 +126,8 @@ def test_whole_videos_and_windows_are_the_toolboxs(
     label, predicted = (wave(kind, frames, fps, seed + k) for k, kind in enumerate(kinds))
     predicted = scale * predicted
     protocol = replace(TOOLBOX, fps=fps, low_hz=band[0], high_hz=band[1])
-    found = evaluate([recording_of(label, fps)], {"m": lambda frames, _: predicted}, protocol)
+    estimators = {"m": lambda frames, _: predicted}
+    found = evaluate_recording(recording_of(label, fps), estimators, protocol, example=False)
     (clip,) = found.clips
     assert clip.end_s - clip.start_s == pytest.approx(frames / fps)
     check_row(clip, label, predicted, fps, band)
