@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from typing import Any, Literal
 
 import torch
@@ -22,7 +22,13 @@ from gradreg.project.refresh import RefreshSchedule, refresh_bases
 from gradreg.project.selection import Selection, Summary
 from gradreg.project.subspace import as_columns
 from gradreg.project.tokens import TokenCounts
-from gradreg.project.update import PendingChange, clear_response, copy_weights, project_change
+from gradreg.project.update import (
+    PendingChange,
+    clear_response,
+    copy_weights,
+    project_change,
+    without_autocast,
+)
 from gradreg.project.weight import Kind
 from gradreg.wrapper import OptimizerWrapper
 
@@ -339,10 +345,7 @@ class NullSpaceProjector(OptimizerWrapper):
 
     def after_update(self) -> None:
         """Project the change that the base optimizer made."""
-        with ExitStack() as stack:
-            for kind in {pending.before[0].device.type for pending in self._pending}:
-                if torch.is_autocast_enabled(kind):
-                    stack.enter_context(torch.autocast(kind, enabled=False))
+        with without_autocast(pending.before[0] for pending in self._pending):
             for pending in self._pending:
                 project_change(pending, self.mode)
 
@@ -372,7 +375,7 @@ class NullSpaceProjector(OptimizerWrapper):
             whole = {p: 1.0 for p, strength in self._strengths().items() if strength > 0}
             pending = copy_weights(self._weights, whole)
         exchange()
-        with self.unperturbed():
+        with self.unperturbed(), without_autocast(self._weights):
             for change in pending:
                 project_change(change, "freeze")
 
@@ -383,7 +386,7 @@ class NullSpaceProjector(OptimizerWrapper):
         Parameters whose strength is 0 are not changed. Call it on the outermost wrapper, so that
         it acts on the clean weights of a `OnePassSmoother` anywhere in the chain.
         """
-        with self.unperturbed():
+        with self.unperturbed(), without_autocast(self._weights):
             self._refresh()
             strengths = self._strengths()
             for parameter, weight in self._weights.items():

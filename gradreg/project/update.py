@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Literal
 
@@ -23,6 +24,16 @@ class PendingChange:
     tensors: list[Tensor]
     before: list[Tensor]
     strength: float
+
+
+@contextmanager
+def without_autocast(tensors: Iterable[Tensor]) -> Iterator[None]:
+    """Switch autocast off on the tensors' devices, so that projections are exact in their dtype."""
+    with ExitStack() as stack:
+        for kind in {tensor.device.type for tensor in tensors}:
+            if torch.is_autocast_enabled(kind):
+                stack.enter_context(torch.autocast(kind, enabled=False))
+        yield
 
 
 def copy_weights(

@@ -189,3 +189,24 @@ def test_the_published_optimizer():
     opt.eval()
     assert not base.param_groups[0]["train_mode"]
     torch.testing.assert_close(model(NOISE), before)
+
+
+def test_switching_inside_autocast_is_projected_as_exactly():
+    torch.manual_seed(0)
+    w = nn.Parameter(torch.randn(16, 16))
+    opt = gradreg.NullSpaceProjector(ScheduleFreeSGD([w], lr=1.0), None)
+    noise = torch.randn(40, 16)
+    opt.protect(w, noise)
+    opt.train()
+    for _ in range(3):
+        w.grad = torch.randn(16, 16)
+        opt.step()
+    before = w.detach().clone()
+    with torch.autocast("cpu", torch.bfloat16):
+        opt.eval()
+        change = (w.detach() - before).double()
+        basis = opt.basis(w)[0]
+        opt.clear()
+    assert change.norm() > 0.1
+    assert (change @ basis).norm() <= 1e-5 * change.norm()
+    assert (w.detach().double() @ basis).norm() <= 1e-5 * before.norm()
