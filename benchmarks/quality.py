@@ -150,7 +150,8 @@ def main() -> None:
         for rule, rows in rules.items():
             for row in rows:
                 print(method, rule, row)
-    print_claims(claims)
+    if claims:
+        print_claims(claims)
     out = options.out or RESULTS / f"quality_{options.kinds}.json"
     write_json(out, result)
     with atomic_path(out.with_suffix(".svg")) as temporary:
