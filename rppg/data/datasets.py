@@ -63,9 +63,10 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "scamps": Dataset(
         "SCAMPS",
-        "{Train,Val,Test}/P*.mat",
+        "P*.mat, or {Train,Val,Test}/P*.mat",
         scamps.recordings,
-        note="splits of its own; the whole frame is the face",
+        note="splits of its own, in folders or in a CSV file; in frames below 100 pixels the whole "
+        "frame is the face",
     ),
     "ibvp": Dataset("iBVP", "pNN_x/{pNN_x_rgb/*.bmp,pNN_x_bvp.csv}", ibvp.recordings, ("session",)),
     "buaa-mihr": Dataset(

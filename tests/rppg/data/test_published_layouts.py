@@ -1,0 +1,72 @@
+"""Layouts as they are published and unpacked, beside those that `conftest.py` writes."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from rppg.data.specs import open_dataset
+from rppg.errors import InputError
+from rppg.types import Recording
+from rppg.video.crop import FaceRegion
+
+
+def opened(spec: str) -> list[Recording]:
+    return open_dataset(spec, split="train", subjects=1)
+
+
+# --- SCAMPS ----------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def scamps(write, tmp_path: Path) -> Path:
+    """`scamps_videos.tar.gz` unpacked, with frames of the published sizes."""
+    folder = tmp_path / "scamps_videos"
+    folder.mkdir()
+    times = np.arange(4) / 30
+    for number in (1, 2, 10):
+        arrays = {
+            "RawFrames": write.images(times, 240, 320) / 255.0,
+            "Xsub": 1 - write.images(times, 240, 240) / 255.0,
+            "d_ppg": write.wave(times)[:, None],
+        }
+        write.matlab73(folder / f"P{number:06d}.mat", arrays)
+    return folder
+
+
+def test_scamps_as_its_archive_unpacks(write, scamps):
+    recordings = opened(f"scamps:{scamps}")
+    assert [r.name for r in recordings] == ["P000001", "P000002", "P000010"]
+    assert all(r.metadata == {} for r in recordings)
+    (frame, *_) = recordings[0].video.frames()
+    np.testing.assert_array_equal(frame.rgb, 255 - write.images(np.zeros(1), 240, 240)[0])
+    assert recordings[0].load_crops.face == FaceRegion()  # detected: the frames show more
+    np.testing.assert_allclose(recordings[0].load_truth().bvp, write.wave(np.arange(4) / 30))
+
+
+SPLIT_FILES = [
+    "name,split\nP000001,Train\nP000002,Validation\nP000010,Test\n",
+    "Train,Val,Test\nP000001.mat,P000002.mat,P000010.mat\n",
+    "0,train,P000001\n1,val,P000002\n2,test,P000010\n",
+    "Train,P000001\nVal,P000002\nTest,P000010,P000011\n",
+]
+
+
+@pytest.mark.parametrize("text", SPLIT_FILES)
+@pytest.mark.parametrize("place", ["ScampsTrainTestSplit.csv", "scamps_videos/ScampsTrainTest"])
+def test_the_splits_of_scamps_are_those_of_their_file(scamps, text, place):
+    (scamps.parent / place).write_text(text)
+    for split, name in (("train", "P000001"), ("validation", "P000002"), ("test", "P000010")):
+        for spec in (f"scamps:{scamps}?split={split}", f"scamps:{scamps.parent}?split={split}"):
+            assert [r.name for r in opened(spec)] == [name]
+
+
+def test_recordings_of_scamps_in_no_split_are_named(scamps, caplog):
+    (scamps / "splits.csv").write_text("P000001,Train\nP000002,Test\n")
+    assert [r.metadata["split"] for r in opened(f"scamps:{scamps}")] == ["train", "test", "none"]
+    assert "1 of 3 recordings are in no split, first P000010.mat" in caplog.text
+    with pytest.raises(InputError, match="no subject of 3 is in split validation"):
+        opened(f"scamps:{scamps}?split=validation")
+    (scamps / "splits.csv").write_text("P000001,Train\nP000001,Test\n")
+    assert all(r.metadata == {} for r in opened(f"scamps:{scamps}"))
+    assert "P000001 is in two splits" in caplog.text
