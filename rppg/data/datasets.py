@@ -41,7 +41,11 @@ class Dataset:
 
 
 DATASETS: Mapping[str, Dataset] = {
-    "ubfc-rppg": Dataset("UBFC-rPPG", "subjectN/{vid.avi,ground_truth.txt}", ubfc_rppg.recordings),
+    "ubfc-rppg": Dataset(
+        "UBFC-rPPG",
+        "subjectN/{vid.avi,ground_truth.txt}, or N-gt/{vid.avi,gtdump.xmp}",
+        ubfc_rppg.recordings,
+    ),
     "pure": Dataset("PURE", "01-01/{01-01/Image*.png,01-01.json}", pure.recordings, ("motion",)),
     "cohface": Dataset("COHFACE", "S/K/{data.avi,data.hdf5}", cohface.recordings, ("light",)),
     "mmpd": Dataset(

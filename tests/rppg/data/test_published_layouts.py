@@ -5,6 +5,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rppg.data import writers
+from rppg.data.check import check_recording
+from rppg.data.layouts import ubfc_rppg
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
 from rppg.types import Recording
@@ -70,3 +73,51 @@ def test_recordings_of_scamps_in_no_split_are_named(scamps, caplog):
     (scamps / "splits.csv").write_text("P000001,Train\nP000001,Test\n")
     assert all(r.metadata == {} for r in opened(f"scamps:{scamps}"))
     assert "P000001 is in two splits" in caplog.text
+
+
+# --- UBFC-rPPG, its first part ---------------------------------------------------------------
+
+
+def write_first_part(
+    folder: Path, write, video: str = "vid.avi", separator: str = ","
+) -> np.ndarray:
+    """A recording of DATASET_1; returns the sensor's times."""
+    folder.mkdir(parents=True)
+    writers.write_raw_avi(folder / video, write.images(np.arange(180) / 30), 30)
+    ms = np.cumsum(np.random.default_rng(0).integers(14, 19, 380))
+    columns = (ms, np.full(380, 72), np.full(380, 98), 50 + 40 * write.wave(ms / 1000))
+    rows = [separator.join(f"{value:.6g}" for value in row) for row in zip(*columns, strict=True)]
+    (folder / "gtdump.xmp").write_text("\n".join(rows) + "\n")
+    return ms / 1000
+
+
+def test_the_first_part_of_ubfc(write, tmp_path):
+    times = write_first_part(tmp_path / "DATASET_1" / "10-gt", write)
+    write_first_part(tmp_path / "DATASET_1" / "after-exercise", write, "vid-12.avi", " ")
+    write_first_part(tmp_path / "DATASET_1" / "5-gt" / "5-gt", write)
+    recordings = opened(f"ubfc-rppg:{tmp_path}")
+    assert [r.name for r in recordings] == ["5-gt", "10-gt", "after-exercise"]
+    for recording in recordings:
+        truth, rate = recording.load_truth(), recording.load_rate()
+        np.testing.assert_allclose(truth.times_s, times)
+        np.testing.assert_allclose(truth.bvp, 50 + 40 * write.wave(times), atol=1e-3)
+        np.testing.assert_array_equal(rate.times_s, truth.times_s)
+        assert set(rate.bpm) == {72} and check_recording(recording) == []
+
+
+def test_both_parts_of_ubfc_in_one_folder(dataset, write, tmp_path, caplog):
+    """The second, as before the first was read, and the first is named."""
+    second, written = dataset("ubfc-rppg")
+    write_first_part(tmp_path / "DATASET_1" / "5-gt", write)
+    (tmp_path / "DATASET_2").symlink_to(second)
+    assert tuple(r.name for r in opened(f"ubfc-rppg:{tmp_path}")) == written.others
+    (message,) = caplog.messages
+    assert message.startswith(f"{tmp_path / 'DATASET_1'}: of the first part, passed over")
+    assert [r.name for r in opened(f"ubfc-rppg:{tmp_path / 'DATASET_1'}")] == ["5-gt"]
+
+
+def test_a_dump_that_cannot_be_read(write, tmp_path):
+    path = tmp_path / "gtdump.xmp"
+    path.write_text("0,72,98,50\n16,72,98\n")
+    with pytest.raises(InputError, match="line 2 has 3 values; expected 4: time in ms, heart rate"):
+        ubfc_rppg.read_truth(path)
