@@ -74,7 +74,11 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "ibvp": Dataset("iBVP", "pNN_x/{pNN_x_rgb/*.bmp,pNN_x_bvp.csv}", ibvp.recordings, ("session",)),
     "buaa-mihr": Dataset(
-        "BUAA-MIHR", "Sub NN/Lux X/{*.avi,*PPGData.mat}", buaa_mihr.recordings, ("light",)
+        "BUAA-MIHR",
+        "Sub NN/Lux X/{luxX_ABC.avi,*PPGData.mat}",
+        buaa_mihr.recordings,
+        ("light",),
+        "of several videos, the first, and those with a ground truth of their name",
     ),
     "bp4d": Dataset(
         "BP4D+",

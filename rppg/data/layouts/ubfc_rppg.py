@@ -53,7 +53,7 @@ DUMP_COLUMNS = ("time in ms", "heart rate", "SpO2", "BVP")
 
 
 def recordings(root: Path) -> list[Recording]:
-    """List the recordings in `DATASET_2` or `DATASET_1`; in a folder of both, those of the second."""
+    """List the recordings in `DATASET_2` or `DATASET_1`; in a folder of both, the second's."""
     second = [(root, _second_part(root))]
     if not second[0][1]:
         second = [(folder, listed) for folder in _folders(root) if (listed := _second_part(folder))]

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.io
 
 from rppg.data import writers
 from rppg.data.check import check_recording
@@ -121,3 +122,57 @@ def test_a_dump_that_cannot_be_read(write, tmp_path):
     path.write_text("0,72,98,50\n16,72,98\n")
     with pytest.raises(InputError, match="line 2 has 3 values; expected 4: time in ms, heart rate"):
         ubfc_rppg.read_truth(path)
+
+
+# --- PURE ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("inner", ["01-03", "."])
+def test_the_json_of_pure_beside_the_folder(dataset, tmp_path, inner):
+    root, written = dataset("pure")
+    folder = tmp_path / "01-03" / inner
+    folder.mkdir(parents=True)
+    for image in (root / "01-03" / "01-03").iterdir():
+        (folder / image.name).symlink_to(image)
+    (tmp_path / "01-03.json").symlink_to(root / "01-03" / "01-03.json")
+    (recording,) = opened(f"pure:{tmp_path}")
+    np.testing.assert_allclose(recording.load_truth().times_s, written.truth_times_s, atol=1e-4)
+    assert check_recording(recording) == []
+
+
+# --- BUAA-MIHR -------------------------------------------------------------------------------
+
+
+def write_lux(root: Path, write, *truths: str) -> Path:
+    """A folder as published, with a video that a user has put there."""
+    folder = root / "Sub 01" / "lux 10.0"
+    folder.mkdir(parents=True)
+    for name in ("face_crop", "lux10.0_APH", "lux10.0_LXR"):
+        (folder / f"{name}.avi").touch()
+    at = np.arange(384) / 60
+    for factor, name in enumerate(truths, 1):
+        data = {"PPG": {"data": factor * write.wave(at)[:, None]}}
+        scipy.io.savemat(folder / f"{name}.mat", data)
+    return folder
+
+
+def test_several_videos_of_buaa_and_one_ground_truth(write, tmp_path, caplog):
+    folder = write_lux(tmp_path, write, "lux10.0_PPGData")
+    (recording,) = opened(f"buaa-mihr:{tmp_path}")
+    assert recording.name == "Sub 01/lux 10.0"
+    assert recording.files == (folder / "lux10.0_APH.avi", folder / "lux10.0_PPGData.mat")
+    (message,) = caplog.messages
+    assert "lux10.0_APH.avi read, face_crop.avi, lux10.0_LXR.avi passed over" in message
+
+
+@pytest.mark.parametrize("first", ["lux10.0_APH_PPGData", "lux10.0_PPGData"])
+def test_several_videos_of_buaa_with_a_ground_truth_each(write, tmp_path, first):
+    write_lux(tmp_path, write, first, "lux10.0_LXR_PPGData")
+    recordings = opened(f"buaa-mihr:{tmp_path}")
+    assert [(r.name, r.subject) for r in recordings] == [
+        ("Sub 01/lux 10.0/lux10.0_APH", "Sub 01"), ("Sub 01/lux 10.0/lux10.0_LXR", "Sub 01")
+    ]  # fmt: skip
+    for factor, recording in enumerate(recordings, 1):
+        bvp = factor * write.wave(np.arange(384) / 60)
+        np.testing.assert_allclose(recording.load_truth().bvp, bvp)
+        assert recording.files[0].stem == recording.name.rpartition("/")[2]
