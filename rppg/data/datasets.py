@@ -82,7 +82,7 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "bp4d": Dataset(
         "BP4D+",
-        "{2D+3D/F001.zip,Physiology/F001/T1/BP_mmHg.txt}",
+        "{2D+3D/F001.zip,Physiology/F001/T1/BP_mmHg.txt}, or 2D+3D/F001/T1/*.jpg",
         bp4d.recordings,
         ("task", "gender"),
     ),

@@ -1,5 +1,7 @@
 """Layouts as they are published and unpacked, beside those that `conftest.py` writes."""
 
+import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -176,3 +178,45 @@ def test_several_videos_of_buaa_with_a_ground_truth_each(write, tmp_path, first)
         bvp = factor * write.wave(np.arange(384) / 60)
         np.testing.assert_allclose(recording.load_truth().bvp, bvp)
         assert recording.files[0].stem == recording.name.rpartition("/")[2]
+
+
+# --- BP4D+ -----------------------------------------------------------------------------------
+
+
+def check_unpacked(root: Path, written) -> None:
+    """The recording of the archive, from its unpacked frames."""
+    (recording,) = [r for r in opened(f"bp4d:{root}?face=full") if r.name == written.record]
+    assert dict(recording.metadata) == written.metadata
+    truth = recording.load_truth()
+    np.testing.assert_allclose(truth.times_s, written.truth_times_s, atol=1e-4)
+    np.testing.assert_allclose(truth.bvp, written.bvp, atol=1e-6)
+    np.testing.assert_allclose(recording.load_rate().bpm, written.bpm)
+    times = [frame.time_s for frame in recording.video.frames()]
+    np.testing.assert_allclose(times, written.frame_times_s, atol=1e-4)
+    assert check_recording(recording) == []
+
+
+@pytest.mark.parametrize("place", ["2D+3D", "2D+3D/F001", "."])
+def test_bp4d_unpacked(dataset, tmp_path, place):
+    root, written = dataset("bp4d")
+    with zipfile.ZipFile(root / "2D+3D" / "F001.zip") as archive:
+        archive.extractall(tmp_path / place)
+    (tmp_path / "Physiology").symlink_to(root / "Physiology")
+    assert tuple(r.name for r in opened(f"bp4d:{tmp_path}")) == written.others
+    check_unpacked(tmp_path, written)
+
+
+@pytest.mark.parametrize("video", ["F001/T2/vid.avi", "F001/T2.avi"])
+def test_bp4d_as_videos_beside_their_physiology(dataset, write, tmp_path, video):
+    root, written = dataset("bp4d")
+    shutil.copytree(root / "Physiology" / "F001", tmp_path / "F001")
+    writers.write_raw_avi(tmp_path / video, write.images(written.frame_times_s), 25)
+    check_unpacked(tmp_path, written)
+
+
+def test_an_archive_of_bp4d_goes_before_its_folder(dataset, tmp_path):
+    root, written = dataset("bp4d")
+    shutil.copytree(root, tmp_path / "BP4D")
+    (tmp_path / "BP4D" / "2D+3D" / "F001" / "T2").mkdir(parents=True)
+    (tmp_path / "BP4D" / "2D+3D" / "F001" / "T2" / "000.jpg").touch()
+    check_unpacked(tmp_path / "BP4D", written)
