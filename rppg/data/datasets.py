@@ -58,9 +58,10 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "vipl-hr": Dataset(
         "VIPL-HR",
-        "pN/vM/sourceK/{video.avi,wave.csv,gt_HR.csv,time.txt}",
+        "pN/vM/sourceK/{video.avi,wave.csv,gt_HR.csv,time.txt}, or V2: N/{videoK.avi,gt.csv}",
         vipl_hr.recordings,
         ("scenario", "camera"),
+        "V2 has a heart rate per video and no wave",
     ),
     "ubfc-phys": Dataset(
         "UBFC-Phys", "sN/{vid_sN_TM.avi,bvp_sN_TM.csv}", ubfc_phys.recordings, ("task",)

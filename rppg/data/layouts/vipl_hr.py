@@ -11,6 +11,8 @@
                     gt_SpO2.csv    not read
                 source2/
 
+A folder in the layout of VIPL-HR-V2 is read by `rppg.data.layouts.vipl_hr_v2`.
+
 Without `time.txt` the video file's own timestamps are used. Lengths often disagree: only the time
 that all files cover is used, and `rppg check` reports the rest.
 
@@ -23,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 
+from rppg.data.layouts import vipl_hr_v2
 from rppg.data.reading import (
     Array,
     column,
@@ -53,6 +56,8 @@ def recordings(root: Path) -> list[Recording]:
     subjects = list_folders(root, r"p\d+")
     if not subjects and (root / "data").is_dir():
         subjects = list_folders(root / "data", r"p\d+")
+    if not subjects:
+        return vipl_hr_v2.recordings(root)
     return [
         _recording(source, subject.name, version[1], version[2], camera[1])
         for subject, _ in subjects

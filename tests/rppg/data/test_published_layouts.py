@@ -13,7 +13,10 @@ from rppg.data.check import check_recording
 from rppg.data.layouts import ubfc_rppg
 from rppg.data.specs import open_dataset
 from rppg.errors import InputError
+from rppg.evaluation import evaluate
+from rppg.predict import find_estimator
 from rppg.types import Recording
+from rppg.video import write_video
 from rppg.video.crop import FaceRegion
 
 
@@ -220,3 +223,46 @@ def test_an_archive_of_bp4d_goes_before_its_folder(dataset, tmp_path):
     (tmp_path / "BP4D" / "2D+3D" / "F001" / "T2").mkdir(parents=True)
     (tmp_path / "BP4D" / "2D+3D" / "F001" / "T2" / "000.jpg").touch()
     check_unpacked(tmp_path / "BP4D", written)
+
+
+# --- VIPL-HR-V2 ------------------------------------------------------------------------------
+
+GT = """  ,video1 ,video2 ,video3 ,video4, video5
+Heart rate ,72.000000 ,101.000000 ,0.000000 ,103.600000, 106.500000
+fps_mean ,20.000000 ,25.700000 ,24.600000 ,21.900000, 21.300000
+"""
+
+
+@pytest.fixture
+def vipl_v2(write, tmp_path: Path) -> Path:
+    """A video with a pulse of 72 bpm at 20 Hz, whose header says 30, and one that is missing."""
+    folder = tmp_path / "train" / "7"
+    folder.mkdir(parents=True)
+    for number in (1, 3, 4, 5):
+        frames = write.images(np.arange(400) / 20)
+        write_video(folder / f"video{number}.avi", frames, fps=30, codec="mjpeg", qscale=2)
+    (folder / "gt.csv").write_text(GT)
+    (tmp_path / "test" / "80").mkdir(parents=True)
+    (tmp_path / "test" / "80" / "video1.avi").symlink_to(folder / "video1.avi")
+    return tmp_path
+
+
+def test_vipl_v2_has_a_rate_and_no_wave(vipl_v2):
+    recordings = opened(f"vipl-hr:{vipl_v2}?face=full")
+    assert [r.name for r in recordings] == [f"7/video{number}" for number in range(1, 6)]
+    first, second, third, *_ = recordings
+    assert first.rate_only and first.subject == "7" and check_recording(first) == []
+    assert first.load_crops().fps == pytest.approx(20)
+    assert check_recording(second)[0].kind == "missing"
+    assert any("0 of 17 heart rates are usable" in d.message for d in check_recording(third))
+    result = evaluate([first], {"green": find_estimator("green")})
+    for row in (*result.windows, *result.clips):
+        assert row.hr_true_bpm == pytest.approx(72, abs=0.3)
+        assert row.hr_pred_bpm == pytest.approx(72, abs=0.3)
+        assert np.isnan(row.correlation)
+
+
+def test_vipl_v2_without_ground_truth(vipl_v2):
+    (recording,) = opened(f"vipl-hr:{vipl_v2 / 'test'}")
+    assert recording.name == "80/video1" and recording.load_truth is None
+    assert recording.video.probe().fps == pytest.approx(30)
