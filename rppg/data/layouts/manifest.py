@@ -143,7 +143,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
         raise InputError(f"{where}: no format {file_format!r}; choose one of {', '.join(FORMATS)}")
     truth: Callable[[], Pulse] | None = None
     rate: Callable[[], HeartRate] | None = None
-    rate_only = False
+    rate_only = per_frame = False
     files: tuple[Path, ...] = (path,)
     if row["ground_truth"]:
         truth_path = _inside(manifest, row["ground_truth"], where, "ground_truth")
@@ -157,6 +157,8 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
         truth = partial(times.on_video_clock, truth)
         rate = rate and partial(times.rate_on_video_clock, rate)
         files = (path, truth_path)
+        if file_format == "ubfc-rppg" and times == RowTimes():
+            per_frame = ubfc_rppg.has_value_per_frame(truth_path)
     if times.clock is not None:
         files = (path, times.clock, *files[1:])
     return video_recording(
@@ -169,6 +171,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
             key: value for key, value in row.items() if key not in (*REQUIRED, *OPTIONAL) and value
         },
         files=files,
+        per_frame=per_frame,
         rate_only=rate_only,
     )
 

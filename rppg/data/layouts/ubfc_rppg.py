@@ -6,7 +6,9 @@
             ground_truth.txt    three lines: BVP, heart rate in bpm, time in seconds
         subject3/
 
-Each line of the ground truth has one value per frame. Its first part:
+Each line of the ground truth has one value per frame, and line 3 the times of the frames. If the
+video's header has another rate, an evaluation uses these times (`rppg.data.frame_clock`). Its first
+part:
 
     ROOT/                       DATASET_1
         5-gt/                   8 recordings, each counts as a subject
@@ -113,9 +115,14 @@ def _recording_with_dump(folder: Path) -> Recording:
     )
 
 
+def has_value_per_frame(truth: Path) -> bool:
+    """Return whether a ground truth has one value per frame: of the second part, by its suffix."""
+    return truth.suffix.lower() != Path(DUMP).suffix
+
+
 def read_truth(path: Path) -> Pulse:
     """Read the BVP from a `ground_truth.txt` or a `gtdump.xmp`."""
-    if path.suffix.lower() == Path(DUMP).suffix:
+    if not has_value_per_frame(path):
         times_ms, _, _, bvp = _columns(path)
         return Pulse(times_ms / 1000, bvp)
     bvp, _, times = _lines(path)
@@ -125,7 +132,7 @@ def read_truth(path: Path) -> Pulse:
 
 def read_rate(path: Path) -> HeartRate:
     """Read the heart rate from a `ground_truth.txt` or a `gtdump.xmp`."""
-    if path.suffix.lower() == Path(DUMP).suffix:
+    if not has_value_per_frame(path):
         times_ms, bpm, _, _ = _columns(path)
         return HeartRate(times_ms / 1000, bpm)
     _, bpm, times = _lines(path)
