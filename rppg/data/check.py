@@ -96,7 +96,7 @@ def check_recording(recording: Recording) -> list[Defect]:
         findings += problems
         if rate is not None:
             use = "they are left out" if recording.rate_only else "only the wave is used"
-            findings += _check_rate(rate, truth_name, use)
+            findings += _check_rate(rate, str(recording.rate_file or truth_name), use)
     return [
         Defect(recording.dataset, recording.name, kind, message, fatal)
         for kind, message, fatal in dict.fromkeys(findings)

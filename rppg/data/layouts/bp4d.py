@@ -123,6 +123,7 @@ def _recording(root: Path, source: Path, subject: str, task: str) -> Recording:
         video=video,
         truth=partial(read_truth, truth, images),
         rate=partial(read_rate, rate, images) if rate.exists() else None,
+        rate_file=rate,
         metadata={"task": task, "gender": "female" if subject[0] in "Ff" else "male"},
         files=(video.path, truth),
     )

@@ -80,6 +80,7 @@ def _recording(
         video=video,
         truth=partial(read_truth, wave),
         rate=partial(read_rate, rate) if rate.exists() else None,
+        rate_file=rate,
         metadata={
             "scenario": SCENARIOS.get(scenario, f"v{scenario}"),
             "camera": CAMERAS.get(camera, f"source{camera}"),
