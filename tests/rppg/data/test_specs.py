@@ -190,12 +190,28 @@ def test_two_copies_of_one_dataset_are_told_apart(cohface: Path, tmp_path: Path)
     assert list(dict.fromkeys(recording.dataset for recording in recordings)) == specs
 
 
-def test_a_path_with_a_question_mark_that_exists(write, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spec", ["{}/who?light=red", "{}/who?light=red?face=full", "{}/who%3Flight%3Dred?face=full"]
+)
+@pytest.mark.parametrize("prefix", ["", "folder:"])
+def test_a_path_with_a_question_mark_that_exists(tmp_path: Path, prefix: str, spec: str) -> None:
     folder = tmp_path / "who?light=red"
     folder.mkdir()
     (folder / "a.mp4").touch()
-    (recording,) = open_dataset(str(folder), split="train", subjects=1)
-    assert recording.name == "a.mp4"
+    (recording,) = open_dataset(prefix + spec.format(tmp_path), split="train", subjects=1)
+    assert recording.name == "a.mp4" and recording.video.path == folder / "a.mp4"
+    query = "?face=full" if spec.endswith("full") else ""
+    assert recording.dataset == f"{folder}{query}"
+
+
+def test_a_path_that_exists_is_not_decoded(tmp_path: Path) -> None:
+    for name in ("a%3Fb", "a?b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{len(name)}.mp4").touch()
+    (recording,) = open_dataset(f"folder:{tmp_path}/a%3Fb?face=full", split="train", subjects=1)
+    assert recording.name == "5.mp4"
+    with pytest.raises(InputError, match=r"no such file or folder '.*/a%3Fc'"):
+        open_dataset(f"folder:{tmp_path}/a%3Fc?face=full", split="train", subjects=1)
 
 
 # --- manifests -------------------------------------------------------------------------------
