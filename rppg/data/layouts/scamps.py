@@ -67,7 +67,7 @@ def _in_one_folder(root: Path) -> list[Recording]:
     files = list_files(root, FILE)
     splits = find_splits(root) if files else {}
     if not splits:
-        split = SPLITS.get(root.name.lower())
+        split = SPLITS.get(root.absolute().name.lower())
         return [_recording(file, split) for file, _ in files]
     unnamed = [file.name for file, match in files if int(match[1]) not in splits]
     if unnamed:

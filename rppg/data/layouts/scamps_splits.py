@@ -9,6 +9,7 @@ split, or the header may name the splits, with their recordings below.
 
 import csv
 import io
+import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -28,8 +29,8 @@ def find_splits(folder: Path) -> dict[int, str]:
     Args:
         folder: the folder with the recordings.
     """
-    for place in (folder, folder.parent):
-        for path, _ in list_files(place, FILE):
+    for place in (folder, folder.absolute().parent):
+        for path, _ in list_files(place, FILE) if os.access(place, os.R_OK | os.X_OK) else []:
             try:
                 splits = read_splits(path)
             except InputError as error:

@@ -23,6 +23,7 @@ Bobbia, Macwan, Benezeth, Mansouri and Dubois, Unsupervised skin tissue segmenta
 photoplethysmography, Pattern Recognition Letters 2019.
 """
 
+import os
 import re
 from functools import partial
 from pathlib import Path
@@ -76,8 +77,13 @@ def _second_part(root: Path) -> list[Recording]:
 
 
 def _folders(root: Path) -> list[Path]:
+    """Return the folders in a folder in natural order, without those that may not be read."""
     paths = sorted(root.iterdir(), key=lambda path: natural_key(path.name))
-    return [path for path in paths if path.is_dir() and not is_mac_twin(path)]
+    return [
+        path
+        for path in paths
+        if path.is_dir() and not is_mac_twin(path) and os.access(path, os.R_OK | os.X_OK)
+    ]
 
 
 def _is_first_part(folder: Path) -> bool:

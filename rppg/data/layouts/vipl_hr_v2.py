@@ -44,6 +44,8 @@ VIDEO = rf"(video\d+)\.(?:{'|'.join(suffix[1:] for suffix in VIDEO_SUFFIXES)})"
 TRUTH = "gt.csv"
 RATE_ROW, FPS_ROW = "heart rate", "fps_mean"
 """Names of the rows of a `gt.csv`, in small letters."""
+LONGEST_S = 3600.0
+"""A video that claims to be longer is damaged: those of the dataset last some ten seconds."""
 
 
 def recordings(root: Path) -> list[Recording]:
@@ -92,6 +94,11 @@ def read_rate(path: Path, stem: str, video: Video) -> HeartRate:
     duration_s = video.probe().duration_s
     if not duration_s > 0:  # the header has none
         duration_s = max((frame.time_s for frame in video.frames()), default=0.0)
+    if duration_s > LONGEST_S:
+        raise InputError(
+            f"{video.name}: {duration_s:.4g} s by its header; expected {LONGEST_S:g} at most; copy "
+            "it again"
+        )
     count = max(2, math.ceil(duration_s))
     return HeartRate(np.arange(count) * duration_s / count, np.full(count, bpm))
 

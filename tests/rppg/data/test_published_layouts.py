@@ -2,6 +2,7 @@
 
 import shutil
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -79,6 +80,11 @@ def test_recordings_of_scamps_in_no_split_are_named(scamps, caplog):
     (scamps / "splits.csv").write_text("P000001,Train\nP000001,Test\n")
     assert all(r.metadata == {} for r in opened(f"scamps:{scamps}"))
     assert "P000001 is in two splits" in caplog.text
+
+
+def test_a_folder_of_scamps_named_as_a_split(scamps):
+    train = scamps.rename(scamps.with_name("Train"))
+    assert {r.metadata["split"] for r in opened(f"scamps:{train}")} == {"train"}
 
 
 # --- UBFC-rPPG, its first part ---------------------------------------------------------------
@@ -266,3 +272,11 @@ def test_vipl_v2_without_ground_truth(vipl_v2):
     (recording,) = opened(f"vipl-hr:{vipl_v2 / 'test'}")
     assert recording.name == "80/video1" and recording.load_truth is None
     assert recording.video.probe().fps == pytest.approx(30)
+
+
+def test_a_header_of_vipl_v2_that_claims_years(vipl_v2, monkeypatch):
+    (first, *_) = opened(f"vipl-hr:{vipl_v2}")
+    info = replace(first.video.probe(), duration_s=1e9)
+    monkeypatch.setattr(type(first.video), "probe", lambda _: info)
+    with pytest.raises(InputError, match=r"video1\.avi: 1e\+09 s by its header"):
+        first.load_truth()
