@@ -170,6 +170,7 @@ class Recording:
         split: the part of the dataset that was requested: `train`, `validation`, `test` or `all`.
         rate_only: whether the ground truth is heart rates without a wave. `load_truth` then reads
             a sine with these rates.
+        rate_file: the file that `load_rate` reads, if it isn't the ground truth's.
     """
 
     name: str
@@ -185,6 +186,7 @@ class Recording:
     spec: str = ""
     split: str = ""
     rate_only: bool = False
+    rate_file: Path | None = None
 
 
 if not TYPE_CHECKING:

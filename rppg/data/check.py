@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.captured_warnings import capture_warnings
+from rppg.data.frame_clock import DRIFT, clock_drift, end_s
 from rppg.data.reading import RATES_BPM
 from rppg.data.wave_fault import find_wave_fault, usable_samples
 from rppg.errors import InputError, TruncatedError
@@ -21,8 +22,6 @@ Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths"
 
 APART_S, APART_SHARE = 0.5, 0.02
 """The lengths of video and ground truth disagree if they differ by more than both of these."""
-DRIFT = 0.01
-"""Two clocks drift if they count the same samples and differ by more than this share."""
 STILL_S = 2.0
 """A wave that keeps one value for longer than this is flat there: the sensor was off."""
 UNUSABLE_NAN = 0.5
@@ -62,7 +61,7 @@ class _Frames:
     @property
     def end_s(self) -> float:
         """End of the last frame's display time."""
-        return _end_s(self.times_s)
+        return end_s(self.times_s)
 
 
 Finding = tuple[Kind, str, bool]
@@ -97,7 +96,7 @@ def check_recording(recording: Recording) -> list[Defect]:
         findings += problems
         if rate is not None:
             use = "they are left out" if recording.rate_only else "only the wave is used"
-            findings += _check_rate(rate, truth_name, use)
+            findings += _check_rate(rate, str(recording.rate_file or truth_name), use)
     return [
         Defect(recording.dataset, recording.name, kind, message, fatal)
         for kind, message, fatal in dict.fromkeys(findings)
@@ -212,14 +211,13 @@ def _check_alignment(
         yield "short", f"{where}: {len(finite)} usable values; copy the file again", True
         return
     frames, values = len(video.times_s), len(truth.times_s)
-    video_s, truth_s = video.end_s, _end_s(np.sort(finite))
+    video_s, truth_s = video.end_s, end_s(np.sort(finite))
     shared = min(video_s, truth_s) - max(0.0, float(finite.min()))
     begin_s = float(finite.min())
     lengths = f"the video has {video_s:.2f} s ({frames} frames), the ground truth {truth_s:.2f} s"
     if begin_s < -APART_S:
         lengths += f" and begins {-begin_s:.2f} s before the first frame"
     apart = max(abs(video_s - truth_s), abs(begin_s))
-    drift = abs(video_s - truth_s) / max(video_s, truth_s)
     if shared < LEAST_S - 1e-3:
         yield (
             "short",
@@ -227,10 +225,12 @@ def _check_alignment(
             True,
         )
     elif per_frame and frames == values:
+        drift = clock_drift(video.times_s, np.sort(finite))
         if drift > DRIFT:
             yield (
                 "clock",
-                f"{where}: {lengths}, with one value a frame: the clocks drift by {drift:.1%}",
+                f"{where}: {lengths}, with one value a frame: the clocks drift by {drift:.1%}; "
+                "an evaluation uses the times of the ground truth",
                 False,
             )
     elif per_frame:
@@ -276,8 +276,3 @@ def _longest_constant(times: Array, bvp: Array) -> tuple[float, float]:
     ends = np.append(edges[1:], len(bvp)) - 1
     longest = int(np.argmax(times[ends] - times[edges]))
     return float(times[edges[longest]]), float(times[ends[longest]] - times[edges[longest]])
-
-
-def _end_s(times: Array) -> float:
-    step = float(np.median(np.diff(times))) if len(times) > 1 else 0.0
-    return float(times[-1]) + step

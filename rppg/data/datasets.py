@@ -41,7 +41,11 @@ class Dataset:
 
 
 DATASETS: Mapping[str, Dataset] = {
-    "ubfc-rppg": Dataset("UBFC-rPPG", "subjectN/{vid.avi,ground_truth.txt}", ubfc_rppg.recordings),
+    "ubfc-rppg": Dataset(
+        "UBFC-rPPG",
+        "subjectN/{vid.avi,ground_truth.txt}, or N-gt/{vid.avi,gtdump.xmp}",
+        ubfc_rppg.recordings,
+    ),
     "pure": Dataset("PURE", "01-01/{01-01/Image*.png,01-01.json}", pure.recordings, ("motion",)),
     "cohface": Dataset("COHFACE", "S/K/{data.avi,data.hdf5}", cohface.recordings, ("light",)),
     "mmpd": Dataset(
@@ -54,26 +58,32 @@ DATASETS: Mapping[str, Dataset] = {
     ),
     "vipl-hr": Dataset(
         "VIPL-HR",
-        "pN/vM/sourceK/{video.avi,wave.csv,gt_HR.csv,time.txt}",
+        "pN/vM/sourceK/{video.avi,wave.csv,gt_HR.csv,time.txt}, or V2: N/{videoK.avi,gt.csv}",
         vipl_hr.recordings,
         ("scenario", "camera"),
+        "V2 has a heart rate per video and no wave",
     ),
     "ubfc-phys": Dataset(
         "UBFC-Phys", "sN/{vid_sN_TM.avi,bvp_sN_TM.csv}", ubfc_phys.recordings, ("task",)
     ),
     "scamps": Dataset(
         "SCAMPS",
-        "{Train,Val,Test}/P*.mat",
+        "P*.mat, or {Train,Val,Test}/P*.mat",
         scamps.recordings,
-        note="splits of its own; the whole frame is the face",
+        note="splits of its own, in folders or in a CSV file; in frames below 100 pixels the whole "
+        "frame is the face",
     ),
     "ibvp": Dataset("iBVP", "pNN_x/{pNN_x_rgb/*.bmp,pNN_x_bvp.csv}", ibvp.recordings, ("session",)),
     "buaa-mihr": Dataset(
-        "BUAA-MIHR", "Sub NN/Lux X/{*.avi,*PPGData.mat}", buaa_mihr.recordings, ("light",)
+        "BUAA-MIHR",
+        "Sub NN/Lux X/{luxX_ABC.avi,*PPGData.mat}",
+        buaa_mihr.recordings,
+        ("light",),
+        "of several videos, the first, and those with a ground truth of their name",
     ),
     "bp4d": Dataset(
         "BP4D+",
-        "{2D+3D/F001.zip,Physiology/F001/T1/BP_mmHg.txt}",
+        "{2D+3D/F001.zip,Physiology/F001/T1/BP_mmHg.txt}, or 2D+3D/F001/T1/*.jpg",
         bp4d.recordings,
         ("task", "gender"),
     ),

@@ -3,6 +3,7 @@
 import csv
 import io
 import logging
+import re
 import struct
 import zlib
 from collections.abc import Iterator, Sequence
@@ -107,8 +108,22 @@ def read_column(path: Path) -> Array:
     return parse_numbers(lines, str(path))
 
 
+def split_header(text: str) -> tuple[list[str], str]:
+    """Return the names in the first line of a CSV file's text, and what separates them: `,` or `;`.
+
+    Spreadsheets write `;` where the comma is the decimal separator.
+    """
+    line = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
+    separator = ";" if line.count(";") > line.count(",") else ","
+    try:
+        names = next(csv.reader([line], delimiter=separator), [])
+    except csv.Error:  # reading the whole file raises it, too
+        names = line.split(separator)
+    return [name.strip() for name in names], separator
+
+
 def read_table(path: Path) -> dict[str, list[str]]:
-    """Read a CSV file with a header as text, by column.
+    """Read a CSV file with a header as text, by column. Commas or semicolons separate them.
 
     Raises:
         InputError: missing, empty, not text, no row below the header, or rows of different lengths.
@@ -116,7 +131,9 @@ def read_table(path: Path) -> dict[str, list[str]]:
     text = read_text(path)
     with damage_as_input_error(path, "CSV file"):
         try:
-            rows = [row for row in csv.reader(io.StringIO(text)) if any(map(str.strip, row))]
+            _, separator = split_header(text)
+            lines = csv.reader(io.StringIO(text), delimiter=separator)
+            rows = [row for row in lines if any(map(str.strip, row))]
         except csv.Error as error:
             raise InputError(f"{path}: not a readable CSV file ({error}); fix it") from error
     if len(rows) < 2:

@@ -18,13 +18,14 @@ def video_recording(
     files: tuple[Path, ...] = (),
     per_frame: bool = False,
     rate_only: bool = False,
+    rate_file: Path | None = None,
     face: FaceRegion | None = None,
 ) -> Recording:
     """Return a recording whose crops are cut from `video` when they are loaded.
 
     Args:
         face: where the face is, if the layout defines it; None to detect it.
-        truth, rate, metadata, files, per_frame, rate_only: see `Recording`.
+        truth, rate, metadata, files, per_frame, rate_only, rate_file: see `Recording`.
     """
     return Recording(
         name=name,
@@ -38,4 +39,5 @@ def video_recording(
         files=files,
         per_frame=per_frame,
         rate_only=rate_only,
+        rate_file=rate_file,
     )

@@ -3,8 +3,9 @@
 A SPEC is `synthetic:DOMAIN`, `NAME:PATH?KEY=VALUE`, a folder, or a video. For example,
 `mmpd:/data/MMPD?motion=Walking&skin=5,6&split=test` opens the test subjects' recordings whose
 `motion` is Walking and whose `skin_type` is 5 or 6. A key may be shortened at an underscore. %XX
-encodes a special character (`%2C` a comma, `%26` an &). Keys of a synthetic domain may also be
-options, which change the recordings: see `rppg.synthetic.variations.variation`.
+encodes a special character (`%2C` a comma, `%26` an &, in a path `%3F` a ?). A path that exists is
+used as it is. Keys of a synthetic domain may also be options, which change the recordings: see
+`rppg.synthetic.variations.variation`.
 """
 
 import difflib
@@ -34,45 +35,63 @@ class Spec:
         dataset: a name of `DATASETS`, or `synthetic`.
         location: the path, or the domain if `dataset` is `synthetic`.
         query: the requested values by key.
+        query_text: the part after the path, as given.
     """
 
     text: str
     dataset: str
     location: str
     query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    query_text: str = ""
 
 
 def parse_spec(text: str) -> Spec:
     """Parse a SPEC. A path that exists is used as it is, whatever characters it has.
+
+    The query begins at the last ? before which there is an existing path, else at the first one.
 
     Raises:
         InputError: an unknown dataset, a path that doesn't exist, a malformed query.
     """
     if not text.strip():  # Path("") is the current folder
         raise InputError(f"SPEC {text!r} is empty; give a dataset or a path (. for this folder)")
-    if Path(text).exists():
-        return Spec(text, _kind(Path(text)), text)
+    if (found := _existing_path(text)) is not None:
+        location, query = found
+        return Spec(text, _kind(Path(location)), location, _parse_query(text, query), query)
     body, _, query = text.partition("?")
     name, colon, location = body.partition(":")
-    requested = _parse_query(text, query)
     dataset = name.lower()
     if dataset == "synthetic" and location:
-        return Spec(text, dataset, location, requested)
+        return Spec(text, dataset, location, _parse_query(text, query), query)
     if colon and dataset in DATASETS:
-        if not location or not Path(location).exists():
+        found = _existing_path(text[len(name) + 1 :])
+        if found is None:
             raise InputError(
                 f"{text}: no such file or folder {location!r}; give {dataset}:PATH with "
                 f"{DATASETS[dataset].layout} in it"
             )
-        return Spec(text, dataset, location, requested)
-    if Path(body).exists():
-        return Spec(text, _kind(Path(body)), body, requested)
+        location, query = found
+        return Spec(text, dataset, location, _parse_query(text, query), query)
     similar = difflib.get_close_matches(dataset, DATASETS, 1) if colon and location else []
     hint = f"did you mean {similar[0]}:{location}? " if similar else ""
     raise InputError(
         f"{text}: neither a dataset nor a path; {hint}give synthetic:DOMAIN, NAME:PATH with one "
         f"of {', '.join(DATASETS)} (see `rppg datasets`), a folder of videos, or a video"
     )
+
+
+def _existing_path(text: str) -> tuple[str, str] | None:
+    """Split a path from its query; None if there is no such path.
+
+    A path is first looked for as it is, then with %XX decoded.
+    """
+    ends = [len(text), *(index for index in range(len(text) - 1, 0, -1) if text[index] == "?")]
+    for decode in (False, True):
+        for end in ends:
+            path = unquote(text[:end]) if decode else text[:end]
+            if path and Path(path).exists():
+                return path, text[end + 1 :]
+    return None
 
 
 def _kind(path: Path) -> str:
@@ -206,8 +225,7 @@ def _recordings(spec: Spec) -> list[Recording]:
 def _dataset_name(spec: Spec) -> str:
     """Return the name for reports: with the query, and with the path only if there is no name."""
     name = spec.location if spec.dataset in ("folder", "manifest") else spec.dataset
-    query = spec.text.partition("?")[2] if spec.query else ""
-    return f"{name}?{query}" if query else name
+    return f"{name}?{spec.query_text}" if spec.query else name
 
 
 def _chosen_split(spec: Spec) -> str | None:

@@ -12,6 +12,7 @@ from dataclasses import asdict, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.data.frame_clock import with_truth_clock
 from rppg.data.provenance import data_provenance
 from rppg.data.wave_fault import check_wave
 from rppg.errors import InputError
@@ -46,7 +47,9 @@ def evaluate(
     without a heart rate in any window and in the whole becomes a `Failure` with the reason, and the
     evaluation continues. So does an estimator that raises `InputError` on a recording; its windows
     then count as not covered. Of a recording with heart rates alone, only the metrics of the heart
-    rate are defined. Each recording is read once and kept in memory only while it is evaluated.
+    rate are defined. If a ground truth has one value per frame and another clock than the video,
+    its times are used for the frames, with a warning. Each recording is read once and kept in
+    memory only while it is evaluated.
 
     Args:
         recordings: recordings with ground truth.
@@ -96,7 +99,10 @@ def evaluate(
 
 
 def _with_checked_truth(recording: Recording) -> Recording:
-    """Return the recording with a ground truth that raises an `InputError` if it is no pulse."""
+    """Return the recording with a ground truth that raises an `InputError` if it is no pulse.
+
+    Where its clock and the video's drift apart, the frames have its times.
+    """
     load = recording.load_truth
     if load is None:
         return recording
@@ -105,7 +111,7 @@ def _with_checked_truth(recording: Recording) -> Recording:
     def load_checked() -> Pulse:
         return check_wave(load(), where)
 
-    return replace(recording, load_truth=load_checked)
+    return with_truth_clock(replace(recording, load_truth=load_checked))
 
 
 def evaluate_recording(

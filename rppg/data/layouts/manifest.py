@@ -17,7 +17,8 @@ Columns: `video`, `ground_truth`, `subject`, and optionally
                    per line, or the column time_s of a CSV file
     start_s        time of the first frame on the ground truth's clock in seconds; 0 by default
 
-All other columns are metadata. Any value but `video` and `subject` may be empty.
+All other columns are metadata. Semicolons may separate them all in place of commas, and the case of
+these names doesn't matter. Any value but `video` and `subject` may be empty.
 
 Paths are relative to the manifest and must stay in its folder, so that the folder can be moved and
 shared. Link data from elsewhere into it.
@@ -43,7 +44,7 @@ from rppg.data.layouts import (
 )
 from rppg.data.layouts.manifest_times import RowTimes, parse_number
 from rppg.data.rate_truth import wave_of_rates
-from rppg.data.reading import column, read_table
+from rppg.data.reading import column, read_table, split_header
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Recording
@@ -95,7 +96,7 @@ def recordings(path: Path) -> list[Recording]:
     Raises:
         InputError: an unreadable file, a missing column, or an invalid row.
     """
-    table = read_table(path)
+    table = _with_known_names(read_table(path), path)
     missing = [name for name in REQUIRED if name not in table]
     if missing:
         raise InputError(
@@ -111,6 +112,18 @@ def recordings(path: Path) -> list[Recording]:
             raise InputError(f"{path}: the video {recording.name} is in two rows; remove one")
         seen.add(recording.name)
     return listed
+
+
+def _with_known_names(table: dict[str, list[str]], path: Path) -> dict[str, list[str]]:
+    """Return the table with the names of known columns in small letters."""
+    known = {}
+    for name in (*REQUIRED, *OPTIONAL):
+        found = [header for header in table if header.lower() == name]
+        if len(found) > 1 and name not in found:
+            raise InputError(f"{path}: a column appears twice in the header: {', '.join(found)}")
+        if name not in found:
+            known.update(dict.fromkeys(found, name))
+    return {known.get(header, header): words for header, words in table.items()}
 
 
 def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
@@ -143,7 +156,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
         raise InputError(f"{where}: no format {file_format!r}; choose one of {', '.join(FORMATS)}")
     truth: Callable[[], Pulse] | None = None
     rate: Callable[[], HeartRate] | None = None
-    rate_only = False
+    rate_only = per_frame = False
     files: tuple[Path, ...] = (path,)
     if row["ground_truth"]:
         truth_path = _inside(manifest, row["ground_truth"], where, "ground_truth")
@@ -157,6 +170,8 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
         truth = partial(times.on_video_clock, truth)
         rate = rate and partial(times.rate_on_video_clock, rate)
         files = (path, truth_path)
+        if file_format == "ubfc-rppg" and times == RowTimes():
+            per_frame = ubfc_rppg.has_value_per_frame(truth_path)
     if times.clock is not None:
         files = (path, times.clock, *files[1:])
     return video_recording(
@@ -169,6 +184,7 @@ def _recording(manifest: Path, number: int, row: dict[str, str]) -> Recording:
             key: value for key, value in row.items() if key not in (*REQUIRED, *OPTIONAL) and value
         },
         files=files,
+        per_frame=per_frame,
         rate_only=rate_only,
     )
 
@@ -209,4 +225,5 @@ def _header(path: Path) -> list[str]:
             header = file.readline(4096)
     except OSError:
         return []
-    return [name.strip().lower() for name in header.split(",")]
+    names, _ = split_header(header.lower())
+    return names

@@ -8,7 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from rppg.data.image_folder import ImageFolder
-from rppg.data.reading import Array, column, read_column, read_table, read_text, replace_far_off
+from rppg.data.reading import (
+    Array,
+    column,
+    read_column,
+    read_table,
+    read_text,
+    replace_far_off,
+    split_header,
+)
 from rppg.data.stated_rate import StatedRateVideo, check_rate
 from rppg.errors import InputError
 from rppg.types import HeartRate, Pulse, Video
@@ -83,11 +91,8 @@ def read_frame_times(path: Path) -> Array:
     Raises:
         InputError: an unreadable file, or a time that isn't a finite number.
     """
-    header = read_text(path).partition("\n")[0].lower().split(",")
-    if "time_s" in map(str.strip, header):
-        times = column(read_table(path), "time_s", path)
-    else:
-        times = read_column(path)
+    names, _ = split_header(read_text(path).lower())
+    times = column(read_table(path), "time_s", path) if "time_s" in names else read_column(path)
     if not np.all(np.isfinite(times)):
         raise InputError(f"{path}: times that are not finite; give one for each frame")
     return replace_far_off(times, path)

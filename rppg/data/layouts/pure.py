@@ -7,9 +7,9 @@
             01-01.json                              /FullPackage: samples of the oximeter, 60 Hz
         01-02/                                      /Image: times of the frames
 
-The frames may also be directly in the outer folder. Camera and oximeter share the clock of the
-images' names: ground truth keeps its place if the first images are missing, or if the list under
-/Image begins later.
+The frames may also be directly in the outer folder, and the JSON file beside it: `ROOT/01-01.json`.
+Camera and oximeter share the clock of the images' names: ground truth keeps its place if the first
+images are missing, or if the list under /Image begins later.
 
 Stricker, Müller and Gross, Non-contact video-based pulse rate measurement on a mobile service
 robot, RO-MAN 2014.
@@ -47,13 +47,15 @@ def recordings(root: Path) -> list[Recording]:
     ]
 
 
-def _recording(folder: Path, subject: str, setup: str) -> Recording:
-    name = folder.name
-    folder = unnested(folder)
+def _recording(outer: Path, subject: str, setup: str) -> Recording:
+    name = outer.name
+    folder = unnested(outer)
     inner = folder / name
     if not inner.is_dir() and any(p.suffix.lower() in SUFFIXES for p in folder.iterdir()):
         inner = folder
     truth = find_entry(folder, f"{name}.json")
+    if not truth.exists() and (beside := find_entry(outer.parent, truth.name)).exists():
+        truth = beside
     video = ImageFolder(inner, nanosecond_clock)
     return video_recording(
         name=name,

@@ -11,6 +11,8 @@
                     gt_SpO2.csv    not read
                 source2/
 
+A folder in the layout of VIPL-HR-V2 is read by `rppg.data.layouts.vipl_hr_v2`.
+
 Without `time.txt` the video file's own timestamps are used. Lengths often disagree: only the time
 that all files cover is used, and `rppg check` reports the rest.
 
@@ -24,6 +26,7 @@ from pathlib import Path
 import numpy as np
 
 from rppg.data.find_files import find_entry, find_video, list_folders
+from rppg.data.layouts import vipl_hr_v2
 from rppg.data.reading import Array, column, read_column, read_table, regular_times, replace_far_off
 from rppg.data.recording import video_recording
 from rppg.errors import InputError
@@ -44,6 +47,8 @@ def recordings(root: Path) -> list[Recording]:
     subjects = list_folders(root, r"p\d+")
     if not subjects and (root / "data").is_dir():
         subjects = list_folders(root / "data", r"p\d+")
+    if not subjects:
+        return vipl_hr_v2.recordings(root)
     return [
         _recording(source, subject.name, version[1], version[2], camera[1])
         for subject, _ in subjects
@@ -66,6 +71,7 @@ def _recording(
         video=video,
         truth=partial(read_truth, wave),
         rate=partial(read_rate, rate) if rate.exists() else None,
+        rate_file=rate,
         metadata={
             "scenario": SCENARIOS.get(scenario, f"v{scenario}"),
             "camera": CAMERAS.get(camera, f"source{camera}"),

@@ -27,6 +27,7 @@ TRUTH = UBFC + "ground_truth.txt"
 VIPL = "data/p2/v1-2/source1/"
 PHYS, IBVP, BUAA = "s2/", "p02_b/", "Sub 02/Lux 10.0/"
 PRESSURE = "Physiology/F001/T2/BP_mmHg.txt"
+PULSE_RATE = "Physiology/F001/T2/Pulse Rate_BPM.txt"
 
 
 def gone(name: str) -> Break:
@@ -242,7 +243,8 @@ CASES: list[tuple[str, Break, str, bool, str]] = [
     ("vipl-hr", lines(VIPL + "wave.csv", lambda x: x[:-60]), "lengths", N, "ground truth 5"),
     ("vipl-hr", lines(VIPL + "wave.csv", with_line(5, "1,2")), "unreadable", F, "row 6 has 2 val"),
     ("vipl-hr", content(VIPL + "wave.csv", "Wave\n"), "unreadable", F, "wave.csv: 1 lines"),
-    ("vipl-hr", lines(VIPL + "gt_HR.csv", with_line(2, "0")), "rate", N, "1 of 6 heart rates"),
+    ("vipl-hr", lines(VIPL + "gt_HR.csv", with_line(2, "0")), "rate", N,
+     r"gt_HR\.csv: 1 of 6 heart rates"),
     # UBFC-Phys
     ("ubfc-phys", gone(PHYS + "vid_s2_T2.avi"), "missing", F, "vid_s2_T2.avi: no such file"),
     ("ubfc-phys", lines(PHYS + "bvp_s2_T2.csv", with_line(3, "?")), "unreadable", F, "value 4 is"),
@@ -274,6 +276,7 @@ CASES: list[tuple[str, Break, str, bool, str]] = [
     ("bp4d", damaged_jpeg, "truncated", F, r"F001\.zip/F001/T2/050\.jpg: the image is cut off"),
     ("bp4d", garbage("2D+3D/F001.zip", 0.2), "truncated", F, r"\.jpg: can't be unpacked"),
     ("bp4d", gone(PRESSURE), "missing", F, "BP_mmHg.txt: no such file"),
+    ("bp4d", lines(PULSE_RATE, with_line(2, "0")), "rate", N, r"Rate_BPM\.txt: 1 of 6400 heart"),
     ("bp4d", lines(PRESSURE, lambda x: x[:5500]), "lengths", N, r"the ground truth 5\.50 s"),
 ]  # fmt: skip
 

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from rppg.data.check import check_recording
 from rppg.data.specs import open_dataset, open_datasets
 from rppg.data.split import FRACTIONS, split_subjects
 from rppg.errors import InputError
@@ -189,12 +190,28 @@ def test_two_copies_of_one_dataset_are_told_apart(cohface: Path, tmp_path: Path)
     assert list(dict.fromkeys(recording.dataset for recording in recordings)) == specs
 
 
-def test_a_path_with_a_question_mark_that_exists(write, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "spec", ["{}/who?light=red", "{}/who?light=red?face=full", "{}/who%3Flight%3Dred?face=full"]
+)
+@pytest.mark.parametrize("prefix", ["", "folder:"])
+def test_a_path_with_a_question_mark_that_exists(tmp_path: Path, prefix: str, spec: str) -> None:
     folder = tmp_path / "who?light=red"
     folder.mkdir()
     (folder / "a.mp4").touch()
-    (recording,) = open_dataset(str(folder), split="train", subjects=1)
-    assert recording.name == "a.mp4"
+    (recording,) = open_dataset(prefix + spec.format(tmp_path), split="train", subjects=1)
+    assert recording.name == "a.mp4" and recording.video.path == folder / "a.mp4"
+    query = "?face=full" if spec.endswith("full") else ""
+    assert recording.dataset == f"{folder}{query}"
+
+
+def test_a_path_that_exists_is_not_decoded(tmp_path: Path) -> None:
+    for name in ("a%3Fb", "a?b"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{len(name)}.mp4").touch()
+    (recording,) = open_dataset(f"folder:{tmp_path}/a%3Fb?face=full", split="train", subjects=1)
+    assert recording.name == "5.mp4"
+    with pytest.raises(InputError, match=r"no such file or folder '.*/a%3Fc'"):
+        open_dataset(f"folder:{tmp_path}/a%3Fc?face=full", split="train", subjects=1)
 
 
 # --- manifests -------------------------------------------------------------------------------
@@ -255,6 +272,40 @@ def test_a_manifest_that_cannot_be_used(tmp_path: Path, text: str, message: str)
     with pytest.raises(InputError, match=message) as caught:
         listed(tmp_path / "m.csv", text)
     assert str(caught.value).startswith(str(tmp_path / "m.csv"))
+
+
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_a_manifest_of_a_spreadsheet(write, tmp_path: Path, separator: str) -> None:
+    """A header in capitals, and semicolons where the comma is the decimal separator."""
+    write.video(tmp_path / "a, b.avi")
+    write.truth(tmp_path / "a.csv")
+    truth = (tmp_path / "a.csv").read_text()
+    (tmp_path / "a.csv").write_text(truth.replace(",", separator))
+    video = "a, b.avi" if separator == ";" else '"a, b.avi"'
+    rows = (
+        ["Video", "GROUND_TRUTH", "Subject", "FPS", "Light"],
+        [video, "a.csv", "anna", "20", "sun"],
+    )
+    (recording,) = listed(tmp_path / "m.csv", "".join(separator.join(row) + "\r\n" for row in rows))
+    assert (recording.name, recording.subject) == ("a, b.avi", "anna")
+    assert dict(recording.metadata) == {"Light": "sun"}
+    assert recording.video.probe().fps == 20
+    np.testing.assert_allclose(recording.load_truth().times_s, np.arange(384) / 60, atol=1e-6)
+
+
+def test_names_of_columns_that_differ_in_case_only(tmp_path: Path) -> None:
+    text = "video,ground_truth,subject,Subject\na.mp4,,x,y\n"
+    (recording,) = listed(tmp_path / "m.csv", text)
+    assert recording.subject == "x" and dict(recording.metadata) == {"Subject": "y"}
+    with pytest.raises(InputError, match="appears twice in the header: SUBJECT, Subject"):
+        listed(tmp_path / "m.csv", text.replace("subject", "SUBJECT"))
+
+
+def test_rates_in_a_file_of_a_spreadsheet(write, tmp_path: Path) -> None:
+    write.video(tmp_path / "a.avi", 12)
+    (tmp_path / "a.csv").write_text("TIME_S;HR_BPM\n" + "".join(f"{k};72\n" for k in range(12)))
+    (recording,) = listed(tmp_path / "m.csv", "video,ground_truth,subject\na.avi,a.csv,x\n")
+    assert recording.rate_only and check_recording(recording) == []
 
 
 @pytest.mark.parametrize(
