@@ -18,6 +18,15 @@ from rppg.estimators.fcus import FcusEstimator
 from rppg.estimators.find import find_estimator, load_estimator, reference_estimator
 from rppg.estimators.streaming import estimate
 from rppg.estimators.verified_rates import verify
+from rppg.footage.face_time import (
+    TOO_SHORT,
+    is_short,
+    least_share,
+    limit_quality,
+    rate_of_spans,
+    seen_spans,
+    with_reason,
+)
 from rppg.signals import (
     RELIABLE,
     RateSeries,
@@ -53,9 +62,11 @@ class Prediction:
     """The pulse of a recording, with its heart rate over time.
 
     Attributes:
-        hr_bpm: heart rate of the whole recording; NaN if undefined.
+        hr_bpm: heart rate of the whole recording, where it shows the face; NaN if undefined, as
+            with less than 5 s of the face.
         quality: quality index of the whole recording, 0..1: how likely it is that its heart rate is
-            within 5 bpm of the truth. Under 0.5 the heart rate is unreliable.
+            within 5 bpm of the truth. Under 0.5 the heart rate is unreliable, as it is with less
+            than 10 s of the face.
         times_s: `(T,)` times of the BVP, seconds from the first frame.
         bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
             (`rppg.signals.refine`).
@@ -235,7 +246,8 @@ def _predict(
         )
     # A window each second; of a recording shorter than a window, one of the whole.
     window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
-    protocol = replace(protocol, window_s=window_s, stride_s=1.0)
+    least = least_share(window_s)
+    protocol = replace(protocol, window_s=window_s, stride_s=1.0, min_valid=least)
     measured = measure(estimated.bvp, protocol, valid=valid)
     continuous = continuous_rate_series(
         measured.bvp,
@@ -243,15 +255,21 @@ def _predict(
         valid=valid,
         length_s=window_s,
         stride_s=protocol.stride_s,
+        min_valid=least,
         rates=measured.windows,
     )
     measured = verify(measured, estimated.traces, protocol)
-    rates, whole = measured.windows, measured.clip
+    spans = seen_spans(valid, protocol)
+    rates, whole = measured.windows, rate_of_spans(measured, spans, estimated.traces, protocol)
     if estimated.grey:
         rates, whole = (replace(r, quality=np.zeros_like(r.quality)) for r in (rates, whole))
     in_view = valid_share(valid, protocol.fps, length_s=window_s, stride_s=protocol.stride_s)
     windows_in_view = in_view >= protocol.min_valid
-    whole_in_view = np.mean(valid, keepdims=True) >= protocol.min_valid
+    reasons = find_reasons(rates, windows_in_view, grey=estimated.grey)
+    (reason,) = find_reasons(whole, np.array([bool(spans)]), grey=estimated.grey)
+    if is_short(estimated.times_s, estimated.valid):
+        rates, whole = limit_quality(rates), limit_quality(whole)
+        reasons, reason = with_reason(reasons, TOO_SHORT), reason or TOO_SHORT
     rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
     beats = find_beats(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
     hrv = variability(beats)
@@ -274,8 +292,8 @@ def _predict(
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
         continuous=replace(continuous, quality=rates.quality),
-        reasons=find_reasons(rates, windows_in_view, grey=estimated.grey),
-        reason=find_reasons(whole, whole_in_view, grey=estimated.grey)[0],
+        reasons=reasons,
+        reason=reason,
     )
 
 
