@@ -153,7 +153,7 @@ def _tracked_crops(
     path: str, frames: Iterator[Frame], info: VideoInfo, size: int
 ) -> Iterator[Crop]:
     """Yield crops of the tracked face, each as soon as its box is final."""
-    track = FaceTrack()
+    track = FaceTrack(name=path)
     waiting: deque[Frame] = deque()
     early: list[float] = []  # times before the first detection
     for frame in chain(frames, [None]):

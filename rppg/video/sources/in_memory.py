@@ -11,12 +11,13 @@ from numpy.typing import ArrayLike, NDArray
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
 from rppg.video.resize import reduce_image
+from rppg.video.sources.pixels import GREY, RGB, as_rgb, check_pixels
 from rppg.video.time_range import select_time_range
 
 
 @dataclass(frozen=True)
 class InMemoryVideo:
-    """Frames `(T, H, W, 3)` uint8 RGB with their times `(T,)` in seconds.
+    """Frames `(T, H, W, 3)` uint8 RGB, or grey `(T, H, W)`, with their times `(T,)` in seconds.
 
     Created by `in_memory_video`, which checks them. Times may be irregular and start anywhere.
     """
@@ -37,7 +38,7 @@ class InMemoryVideo:
     ) -> Iterator[Frame]:
         first = self.times_s[0]
         frames = (
-            Frame(float(time_s - first), reduce_image(rgb, reduce))
+            Frame(float(time_s - first), reduce_image(as_rgb(rgb), reduce))
             for time_s, rgb in zip(self.times_s, self.rgb, strict=True)
         )
         return select_time_range(self.name, frames, start_s, duration_s)
@@ -46,21 +47,19 @@ class InMemoryVideo:
 def in_memory_video(rgb: NDArray[Any], times_s: ArrayLike) -> InMemoryVideo:
     """Return a video of frames `(T, H, W, 3)` uint8 RGB and their times `(T,)` in seconds.
 
-    The frames are not copied.
+    The frames are not copied. Grey frames `(T, H, W)` are read as those of a grey file.
 
     Raises:
         InputError: another shape or type; fewer than two frames; a different number of times than
             frames; times that are not finite or not increasing.
     """
-    if rgb.ndim != 4 or rgb.shape[-1] != 3 or 0 in rgb.shape:
+    grey = (rgb.ndim == 3 and rgb.shape[-1] != RGB) or (rgb.ndim == 4 and rgb.shape[-1] == GREY)
+    if not (grey or (rgb.ndim == 4 and rgb.shape[-1] == RGB)) or 0 in rgb.shape:
         raise InputError(
-            f"frames have shape {rgb.shape}; expected (frames, height, width, 3), colours last"
+            f"frames have shape {rgb.shape}; expected (frames, height, width, 3), colours last, "
+            "or grey (frames, height, width)"
         )
-    if rgb.dtype != np.uint8:
-        raise InputError(
-            f"frames are {rgb.dtype}; expected uint8, 0 to 255; from 0 to 1 convert with "
-            "np.rint(255 * frames).astype(np.uint8)"
-        )
+    check_pixels(rgb)
     try:
         times = np.asarray(times_s, dtype=np.float64)
     except (TypeError, ValueError) as error:
