@@ -122,29 +122,18 @@ def _frames_in_range(
 ) -> Iterator[Frame]:
     """Yield the frames of a range. `counted_fps`: rate of frames without times, 0 if unknown."""
     fps = counted_fps or float(stream.average_rate or stream.guessed_rate or 30)
-    origin = float((stream.start_time or 0) * (stream.time_base or Fraction(1)))
-    if start_s > 0 and stream.time_base and counted_fps is None:
-        with suppress(av.error.FFmpegError):  # else decode from the beginning
-            container.seek(int((origin + start_s) / stream.time_base), stream=stream)
     tolerance = 0.25 / fps  # a start of 0.1 s includes the frame at 0.0999
     first = last = None
     size = (0, 0)
     decoded = damaged = unordered = 0
     to_end = True
     reformatter = VideoReformatter()  # one for all frames, as each sets up its own tables
-    for frame, pts in _decode(path, container, stream, start_s):
+    for frame, own_time in _timed(path, container, stream, start_s, counted_fps):
         decoded += 1
-        if counted_fps is not None:
-            if counted_fps == 0 and decoded > 1:  # a single image needs no rate
-                raise InputError(
-                    f"{path}: a raw stream without timestamps, which states no frame rate either; "
-                    "give the frame rate with --fps, in a manifest in a column fps"
-                )
-            time = (decoded - 1) / fps
-        elif pts is not None and stream.time_base is not None:
-            time = float(pts * stream.time_base) - origin
-        else:
+        if own_time is None:
             time = (last if last is not None else start_s - 1 / fps) + 1 / fps
+        else:
+            time = own_time
         if frame.is_corrupt:
             damaged += 1
             continue
@@ -177,6 +166,34 @@ def _frames_in_range(
             f"{path}: no intact frame from {start_s} s on ({decoded} decoded, {damaged} damaged); "
             f"the video has {_duration_s(container, stream):.1f} s, choose an earlier start"
         )
+
+
+def _timed(
+    path: Path,
+    container: "av.container.InputContainer",
+    stream: "av.VideoStream",
+    start_s: float,
+    counted_fps: float | None,
+) -> Iterator[tuple["av.VideoFrame", float | None]]:
+    """Yield frames from about `start_s` on, each with its time in seconds, None if it has none."""
+    if counted_fps is not None:
+        for index, (frame, _) in enumerate(_decode(path, container, stream, 0.0)):
+            if counted_fps == 0 and index > 0:  # a single image needs no rate
+                raise InputError(
+                    f"{path}: a raw stream without timestamps, which states no frame rate either; "
+                    "give the frame rate with --fps, in a manifest in a column fps"
+                )
+            yield frame, index / counted_fps if index else 0.0
+        return
+    origin = float((stream.start_time or 0) * (stream.time_base or Fraction(1)))
+    if start_s > 0 and stream.time_base:
+        with suppress(av.error.FFmpegError):  # else decode from the beginning
+            container.seek(int((origin + start_s) / stream.time_base), stream=stream)
+    for frame, pts in _decode(path, container, stream, start_s):
+        if pts is None or stream.time_base is None:
+            yield frame, None
+        else:
+            yield frame, float(pts * stream.time_base) - origin
 
 
 def _decode(
