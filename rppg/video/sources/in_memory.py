@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.errors import InputError
+from rppg.signals.frame_rate import check_frame_rate
 from rppg.types import Frame, VideoInfo
 from rppg.video.resize import reduce_image
 from rppg.video.time_range import select_time_range
@@ -44,13 +45,14 @@ class InMemoryVideo:
 
 
 def in_memory_video(rgb: NDArray[Any], times_s: ArrayLike) -> InMemoryVideo:
-    """Return a video of frames `(T, H, W, 3)` uint8 RGB and their times `(T,)` in seconds.
+    """Return a video of frames `(T, H, W, 3)` uint8 RGB and their times `(T,)`.
 
-    The frames are not copied.
+    Times are in seconds, or `datetime64`. The frames are not copied.
 
     Raises:
         InputError: another shape or type; fewer than two frames; a different number of times than
-            frames; times that are not finite or not increasing.
+            frames; times that are not finite or not increasing, or too far apart for a pulse, such
+            as those in milliseconds.
     """
     if rgb.ndim != 4 or rgb.shape[-1] != 3 or 0 in rgb.shape:
         raise InputError(
@@ -62,7 +64,7 @@ def in_memory_video(rgb: NDArray[Any], times_s: ArrayLike) -> InMemoryVideo:
             "np.rint(255 * frames).astype(np.uint8)"
         )
     try:
-        times = np.asarray(times_s, dtype=np.float64)
+        times = _seconds(np.asarray(times_s))
     except (TypeError, ValueError) as error:
         raise InputError(f"timestamps are not numbers ({error}); expected seconds") from error
     if times.shape != (len(rgb),) or len(rgb) < 2:
@@ -77,4 +79,14 @@ def in_memory_video(rgb: NDArray[Any], times_s: ArrayLike) -> InMemoryVideo:
             f"timestamps must be finite and increase, but {times[index]} s is followed by "
             f"{times[index + 1]} s (number {index + 1}); sort the frames and drop repeated ones"
         )
+    check_frame_rate(times)
     return InMemoryVideo(rgb, times)
+
+
+def _seconds(times: NDArray[Any]) -> NDArray[np.float64]:
+    """Convert times to seconds: numbers are seconds, `datetime64` and `timedelta64` are exact."""
+    if times.dtype.kind == "M":
+        times = times - times[:1]  # relative: a date in seconds leaves a float few digits
+    if times.dtype.kind == "m":
+        times = np.where(np.isnat(times), np.nan, times / np.timedelta64(1, "s"))
+    return np.asarray(times, dtype=np.float64)
