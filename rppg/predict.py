@@ -5,6 +5,7 @@ import time
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,34 +18,23 @@ from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator
 from rppg.estimators.find import find_estimator, load_estimator, reference_estimator
-from rppg.estimators.streaming import estimate
-from rppg.estimators.verified_rates import verify
+from rppg.estimators.streaming import Estimate, estimate
+from rppg.estimators.stretches import measure_estimate
 from rppg.footage.face_boxes import Box, FaceBoxes
-from rppg.footage.face_time import (
-    TOO_SHORT,
-    is_short,
-    least_share,
-    limit_quality,
-    rate_of_spans,
-    seen_spans,
-    with_reason,
+from rppg.signals import RELIABLE, RateSeries, Variability, resample, variability
+from rppg.signals.face_time import TOO_SHORT, is_short, limit_quality, with_reason
+from rppg.signals.filters import HIGH_HZ, LOW_HZ
+from rppg.signals.frame_rate import (
+    check_frame_rate,
+    frame_rate,
+    lowest_folded_bpm,
+    may_be_folded,
+    upper_limit_hz,
 )
-from rppg.signals import (
-    RELIABLE,
-    RateSeries,
-    Variability,
-    continuous_rate_series,
-    find_beats,
-    local_rate_hz,
-    refine,
-    resample,
-    valid_share,
-    variability,
-)
-from rppg.signals.protocol import Protocol, measure
-from rppg.signals.reasons import find_reasons
+from rppg.signals.protocol import Protocol
+from rppg.signals.reasons import FOLDED, GREY, find_reasons
 from rppg.types import FaceCrops, Video
-from rppg.video.crop import HOLE_S, crop_pieces
+from rppg.video.crop import crop_pieces
 from rppg.video.sources.frame_stream import FrameStream
 from rppg.video.sources.in_memory import in_memory_video
 
@@ -54,8 +44,6 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-BEAT_QUALITY = 0.8
-"""Minimum quality of windows that are searched for beats: variability needs more than a rate."""
 PIECE_S = 5.0
 """Length of the pieces in which a video is read."""
 
@@ -303,13 +291,9 @@ def _predict(
     estimated = estimate(pieces, estimator, protocol.fps, reference)
     started = time.perf_counter()
     grid_s = estimated.grid_s
+    check_frame_rate(estimated.times_s)
     valid = resample(estimated.valid, estimated.times_s, grid_s) > 0.5
     if not valid.any():
-        gap_s = float(np.median(np.diff(estimated.times_s)))
-        if gap_s > HOLE_S:
-            raise InputError(
-                f"a frame every {gap_s:.1f} s, too slow for a pulse; record 20 a second or more"
-            )
         raise InputError("no frame shows a face; nothing to measure")
     if estimated.grey:
         log.warning(
@@ -317,43 +301,21 @@ def _predict(
             "so the quality is 0",
             name,
         )
-    # A window each second; of a recording shorter than a window, one of the whole.
-    window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
-    least = least_share(window_s)
-    protocol = replace(protocol, window_s=window_s, stride_s=1.0, min_valid=least)
-    measured = measure(estimated.bvp, protocol, valid=valid)
-    continuous = continuous_rate_series(
-        measured.bvp,
-        protocol.fps,
-        valid=valid,
-        length_s=window_s,
-        stride_s=protocol.stride_s,
-        min_valid=least,
-        rates=measured.windows,
-    )
-    measured = verify(measured, estimated.traces, protocol)
-    spans = seen_spans(valid, protocol)
-    rates, whole = measured.windows, rate_of_spans(measured, spans, estimated.traces, protocol)
-    if estimated.grey:
-        rates, whole = (replace(r, quality=np.zeros_like(r.quality)) for r in (rates, whole))
-    in_view = valid_share(valid, protocol.fps, length_s=window_s, stride_s=protocol.stride_s)
-    windows_in_view = in_view >= protocol.min_valid
-    reasons = find_reasons(rates, windows_in_view, grey=estimated.grey)
-    (reason,) = find_reasons(whole, np.array([bool(spans)]), grey=estimated.grey)
-    if is_short(estimated.times_s, estimated.valid):
+    protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s))
+    found = measure_estimate(estimated, valid, protocol, partial(_objections, estimated))
+    rates, whole = found.windows, found.whole
+    reasons = find_reasons(rates, found.in_view, objections=found.objections)
+    (reason,) = find_reasons(whole, found.whole_in_view, objections=found.whole_objections)
+    if is_short(estimated.times_s, estimated.valid & _is_measured(estimated)):
         rates, whole = limit_quality(rates), limit_quality(whole)
         reasons, reason = with_reason(reasons, TOO_SHORT), reason or TOO_SHORT
-    rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
-    beats = find_beats(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
-    hrv = variability(beats)
-    reliable_hz = local_rate_hz(rates, protocol.fps, len(grid_s), RELIABLE)
-    refined = refine(measured.bvp, reliable_hz, protocol.fps)
+    hrv = variability(found.beats)
     return Prediction(
         hr_bpm=float(whole.hr_bpm[0]),
         quality=float(whole.quality[0]),
-        times_s=grid_s - grid_s[0],
-        bvp=_normalise(refined),
-        measured=_normalise(measured.bvp),
+        times_s=grid_s - estimated.times_s[0],
+        bvp=_normalise(found.refined),
+        measured=_normalise(found.bvp),
         rates=rates,
         face_share=float(np.mean(estimated.valid)),
         seconds={
@@ -361,13 +323,49 @@ def _predict(
             "pulse": estimated.pulse_s + time.perf_counter() - started,
         },
         frames=len(estimated.times_s),
-        beats_s=beats.times_s,
+        beats_s=found.beats.times_s,
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
-        continuous=replace(continuous, quality=rates.quality),
+        continuous=replace(found.continuous, quality=rates.quality),
         reasons=reasons,
         reason=reason,
     )
+
+
+def _is_measured(estimated: Estimate) -> NDArray[np.bool_]:
+    """Return whether each frame `(T,)` lies in a stretch that was measured."""
+    times_s, grid_s = estimated.times_s, estimated.grid_s
+    measured = np.zeros(len(times_s), dtype=np.bool_)
+    for part in estimated.stretches:
+        end_s = grid_s[part.stop - 1] + 1 / Protocol().fps
+        measured |= (times_s >= grid_s[part.start]) & (times_s < end_s)
+    return measured
+
+
+def _upper_limit_hz(times_s: Array) -> float:
+    """Return the upper end of the band of heart rates in Hz, with a warning if it is reduced."""
+    fps = frame_rate(times_s)
+    limit_hz = upper_limit_hz(fps)
+    if limit_hz < HIGH_HZ:
+        log.warning(
+            "%.3g frames a second: no heart rate above %.0f bpm can be measured, and one from "
+            "%.0f bpm on may be a faster one, folded over, so it is not reliable; record 20 a "
+            "second or more",
+            fps, 60 * limit_hz, max(60 * LOW_HZ, lowest_folded_bpm(fps)),
+        )  # fmt: skip
+    return limit_hz
+
+
+def _objections(
+    estimated: Estimate, rates: RateSeries, _: Array, start_s: float
+) -> tuple[str | None, ...]:
+    """Return what else speaks against the rates of a stretch that starts at `start_s`."""
+    if estimated.grey:
+        return (GREY,) * len(rates.hr_bpm)
+    folded = may_be_folded(
+        rates.hr_bpm, estimated.times_s, start_s + rates.start_s, start_s + rates.end_s
+    )
+    return tuple(FOLDED if is_folded else None for is_folded in folded)
 
 
 def _video_source(

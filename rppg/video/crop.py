@@ -142,7 +142,7 @@ def crop_pieces(
     else:
         cuts = SceneCuts(path, is_same_face)
         frames = cuts.scenes(prefetch(source.frames(start_s, duration_s, reduce=reduction(info))))
-        crops = _tracked_crops(path, frames, info, size)
+        crops = _warn_of_loss(path, _tracked_crops(path, frames, info, size))
     return _collect(path, _invalidate_holes(path, crops), size, piece_s, cuts)
 
 
@@ -211,27 +211,43 @@ def _tracked_crop(
     return crop, (x * scale_x, y * scale_y, width * scale_x, height * scale_y), valid
 
 
+def _warn_of_loss(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
+    """Yield the same crops, and warn at their end if the face is lost in some."""
+    count = lost = 0
+    for crop in crops:
+        count += 1
+        lost += not crop[3]
+        yield crop
+    if lost:
+        log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * lost / count)
+
+
 def _invalidate_holes(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
-    """Mark the crops on both sides of a gap between timestamps as invalid."""
+    """Mark the crops on both sides of a gap between timestamps as invalid, and warn of gaps."""
     last: Crop | None = None
+    count, total_s, longest = 0, 0.0, (0.0, 0.0)
     for crop in crops:
         current = crop
         if last is not None:
-            if current[0] - last[0] > HOLE_S:
-                log.warning("%s: no frames from %.1f s to %.1f s", path, last[0], current[0])
+            hole_s = current[0] - last[0]
+            if hole_s > HOLE_S:
+                count, total_s = count + 1, total_s + hole_s
+                longest = max(longest, (last[0], current[0]), key=lambda hole: hole[1] - hole[0])
                 last, current = (*last[:3], False), (*current[:3], False)
             yield last
         last = current
     if last is not None:
         yield last
+    if count:
+        more = f", the longest of {count} gaps, {total_s:.1f} s together" if count > 1 else ""
+        log.warning("%s: no frames from %.1f s to %.1f s%s", path, *longest, more)
 
 
 def _collect(
     path: str, crops: Iterator[Crop], size: int, piece_s: float, cuts: SceneCuts
 ) -> Iterator[FaceCrops]:
     """Join crops to pieces of `piece_s`."""
-    count, valid_count = 0, 0
-    time_s = 0.0
+    count, time_s = 0, 0.0
     more = True
     while more:
         times: list[float] = []
@@ -248,7 +264,6 @@ def _collect(
         else:
             more = False
         count += len(times)
-        valid_count += sum(valid)
         if not more:
             length_s = time_s * count / max(count - 1, 1)
             if length_s < LEAST_S - 1e-3:
@@ -261,9 +276,6 @@ def _collect(
             within = tuple(cut_s for cut_s in cuts.times_s if times[0] <= cut_s <= times[-1])
             arrays = frames, np.array(times), np.array(valid), np.array(boxes)
             yield FaceCrops(*arrays, cuts_s=within)
-    if valid_count < count:
-        lost = 100 * (1 - valid_count / count)
-        log.warning("%s: the face is lost in %.0f %% of the frames", path, lost)
 
 
 def _crop_box(face: Box) -> Box:

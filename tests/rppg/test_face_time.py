@@ -7,9 +7,8 @@ import numpy as np
 import pytest
 
 from rppg.commands.predict import _print_prediction
-from rppg.footage.face_time import TOO_SHORT, face_seconds, rate_of_spans, seen_spans
 from rppg.predict import find_estimator, predict_crops
-from rppg.signals.protocol import Protocol, measure
+from rppg.signals.face_time import TOO_SHORT, face_seconds, seen_spans
 from rppg.signals.reasons import NO_FACE
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
@@ -78,25 +77,18 @@ def test_the_time_of_a_face_is_that_of_its_frames():
 
 
 def test_spans_are_those_of_windows_with_enough_face():
-    protocol = replace(Protocol(), stride_s=1.0)
     valid = np.ones(60 * 30, bool)
-    assert seen_spans(valid, protocol) == [(0, 1800)]
+    assert seen_spans(valid, FPS, 10.0) == [(0, 1800)]
     valid[600:640] = False  # a short loss separates nothing
-    assert seen_spans(valid, protocol) == [(0, 1800)]
+    assert seen_spans(valid, FPS, 10.0) == [(0, 1800)]
     valid[300:1200] = False
-    assert seen_spans(valid, protocol) == [(0, 300), (1200, 1800)]
+    assert seen_spans(valid, FPS, 10.0) == [(0, 300), (1200, 1800)]
     valid[1300:] = False  # 3 s of a face
-    assert seen_spans(valid, protocol) == [(0, 300)]
+    assert seen_spans(valid, FPS, 10.0) == [(0, 300)]
 
 
-def test_spans_that_agree_support_each_other_and_others_do_not():
-    protocol = replace(Protocol(), stride_s=1.0)
-    times = np.arange(60 * 30) / FPS
-    spans = [(0, 450), (750, 1050), (1350, 1800)]
-    for last, least, most in ((1.2, 0.8, 1.0), (2.0, 0.0, 0.8)):
-        wave = np.sin(2 * np.pi * np.where(times < 40, 1.2, last) * times)
-        rate = rate_of_spans(measure(wave, protocol), spans, None, protocol)
-        assert rate.hr_bpm[0] == pytest.approx(72, abs=1)
-        assert least < rate.quality[0] < most
-    measured = measure(wave, protocol)
-    assert rate_of_spans(measured, [(0, 1800)], None, protocol) is measured.clip
+def test_parts_with_a_face_are_measured_together(long):
+    valid = (long.times_s < 11) | (long.times_s > 18)
+    whole = predict_crops(long, find_estimator("pos"))
+    found = predict_crops(replace(long, valid=valid), find_estimator("pos"))
+    assert found.hr_bpm == pytest.approx(whole.hr_bpm, abs=2) and found.reliable
