@@ -16,6 +16,7 @@ import typer
 
 from rppg.commands.cache import cache
 from rppg.commands.check import check
+from rppg.commands.dashed_file import hint_at_dashed_file
 from rppg.commands.datasets import datasets
 from rppg.commands.demo import demo
 from rppg.commands.evaluate import evaluate
@@ -84,7 +85,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     except UsageError as error:
         usage: Any = error
         message = " ".join(usage.format_message().split()).rstrip(".")
-        _exit_with_error(f"{message}; see {usage.ctx.command_path} --help")
+        hint = hint_at_dashed_file(sys.argv[1:] if arguments is None else arguments)
+        _exit_with_error(f"{message}{hint}; see {usage.ctx.command_path} --help")
     except InputError as error:
         _exit_with_error(str(error))
     except RankError as error:

@@ -3,37 +3,39 @@
 import logging
 import time
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rppg.captured_warnings import collect_warnings
 from rppg.data.stated_rate import StatedRateVideo, check_rate
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator
 from rppg.estimators.find import find_estimator, load_estimator, reference_estimator
-from rppg.estimators.streaming import estimate
-from rppg.estimators.verified_rates import verify
-from rppg.signals import (
-    RELIABLE,
-    RateSeries,
-    Variability,
-    continuous_rate_series,
-    find_beats,
-    local_rate_hz,
-    refine,
-    resample,
-    valid_share,
-    variability,
+from rppg.estimators.streaming import Estimate, estimate
+from rppg.estimators.stretches import measure_estimate
+from rppg.footage.face_boxes import Box, FaceBoxes
+from rppg.signals import RELIABLE, RateSeries, Variability, resample, variability
+from rppg.signals.face_time import TOO_SHORT, is_short, limit_quality, with_reason
+from rppg.signals.filters import HIGH_HZ, LOW_HZ
+from rppg.signals.frame_rate import (
+    check_frame_rate,
+    frame_rate,
+    lowest_folded_bpm,
+    may_be_folded,
+    upper_limit_hz,
 )
-from rppg.signals.protocol import Protocol, measure
-from rppg.signals.reasons import find_reasons
+from rppg.signals.protocol import Protocol
+from rppg.signals.reasons import FOLDED, GREY, find_reasons
 from rppg.types import FaceCrops, Video
-from rppg.video.crop import HOLE_S, crop_pieces
+from rppg.video.crop import crop_pieces
+from rppg.video.sources.frame_stream import FrameStream
 from rppg.video.sources.in_memory import in_memory_video
 
 __all__ = ["Prediction", "find_estimator", "predict", "predict_crops"]
@@ -42,20 +44,20 @@ log = logging.getLogger(__name__)
 
 Array = NDArray[np.float64]
 
-BEAT_QUALITY = 0.8
-"""Minimum quality of windows that are searched for beats: variability needs more than a rate."""
 PIECE_S = 5.0
 """Length of the pieces in which a video is read."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Prediction:
     """The pulse of a recording, with its heart rate over time.
 
     Attributes:
-        hr_bpm: heart rate of the whole recording; NaN if undefined.
+        hr_bpm: heart rate of the whole recording, where it shows the face; NaN if undefined, as
+            with less than 5 s of the face.
         quality: quality index of the whole recording, 0..1: how likely it is that its heart rate is
-            within 5 bpm of the truth. Under 0.5 the heart rate is unreliable.
+            within 5 bpm of the truth. Under 0.5 the heart rate is unreliable, as it is with less
+            than 10 s of the face.
         times_s: `(T,)` times of the BVP, seconds from the first frame.
         bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
             (`rppg.signals.refine`).
@@ -72,6 +74,12 @@ class Prediction:
         reasons: for each window of `rates`, the reason why its heart rate is unreliable; None where
             it is reliable.
         reason: the reason why the heart rate of the whole recording is unreliable, or None.
+        warnings: what was noticed while the video was read and measured, in sentences that begin
+            with its name: a second face, a face that was lost, frames left out.
+        box: the face that was measured: the median over the recording of its box in the video, x,
+            y, width, height in pixels; None if the crops have no boxes.
+        window_boxes: `(W, 4)` the same for each window of `rates`, NaN where the face wasn't in
+            view; None if they weren't computed.
     """
 
     hr_bpm: float
@@ -89,6 +97,17 @@ class Prediction:
     continuous: RateSeries | None = None
     reasons: tuple[str | None, ...] = ()
     reason: str | None = None
+    warnings: tuple[str, ...] = ()
+    box: Box | None = None
+    window_boxes: Array | None = None
+
+    def __repr__(self) -> str:
+        """Return the heart rate and how far to trust it, in up to two lines."""
+        values = f"hr_bpm={self.hr_bpm:.1f}, quality={self.quality:.2f}, reliable={self.reliable}"
+        size = f"frames={self.frames}, windows={len(self.rates.hr_bpm)}"
+        noted = f", warnings={len(self.warnings)}" if self.warnings else ""
+        reason = f",\n    reason={self.reason!r}" if self.reason else ""
+        return f"Prediction({values}, {size}{noted}{reason})"
 
     @property
     def reliable(self) -> bool:
@@ -116,14 +135,16 @@ class Prediction:
                 "continuous_bpm": _rounded(continuous, 2),
                 "quality": _rounded(index, 3),
                 "reason": reason,
+                "box": _rounded_box(box),
             }
-            for start, end, hr, continuous, index, reason in zip(
+            for start, end, hr, continuous, index, reason, box in zip(
                 self.rates.start_s,
                 self.rates.end_s,
                 self.rates.hr_bpm,
                 none if self.continuous is None else self.continuous.hr_bpm,
                 self.rates.quality,
                 self.reasons or [None] * len(self.rates.quality),
+                [None] * len(none) if self.window_boxes is None else self.window_boxes,
                 strict=True,
             )
         ]
@@ -133,6 +154,8 @@ class Prediction:
             "quality": _rounded(self.quality, 3),
             "reliable": self.reliable,
             "reason": self.reason,
+            "warnings": list(self.warnings),
+            "box": _rounded_box(self.box),
             "face_share": _rounded(self.face_share, 3),
             "duration_s": _rounded(self.times_s[-1], 3),
             "frames": self.frames,
@@ -152,9 +175,10 @@ class Prediction:
 
 
 def predict(
-    video: str | Path | NDArray[np.uint8],
+    video: str | Path | NDArray[np.uint8] | Iterable[Any],
     timestamps: ArrayLike | None = None,
     *,
+    method: str | None = None,
     estimator: Estimator | None = None,
     box: tuple[float, float, float, float] | None = None,
     full_frame: bool = False,
@@ -165,54 +189,101 @@ def predict(
     """Measure the pulse in a video.
 
     Args:
-        video: the path of a video file, or frames `(T, H, W, 3)` uint8 RGB.
-        timestamps: `(T,)` times of the frames in seconds, increasing, in any spacing. Only with
-            frames: a file has timestamps.
-        estimator: see `find_estimator`; None for the network that ships with the package.
+        video: the path of a video file; frames `(T, H, W, 3)` uint8 RGB, or grey `(T, H, W)`; or
+            an iterable of frames, or of pairs of a time in seconds and a frame, which is read
+            once, in another thread. OpenCV's frames are BGR: turn each with
+            `cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)`, or an array of them with
+            `np.ascontiguousarray(frames[..., ::-1])`. A pulse has other strengths in red and blue.
+        timestamps: `(T,)` times of the frames in seconds, increasing, in any spacing. Only with an
+            array of frames: a file has timestamps.
+        method: `fcus` or a classical method such as `pos`, see `find_estimator`; None for the
+            network that ships with the package.
+        estimator: in place of a method: what `find_estimator` returns, or a function of its kind.
         box: x, y, width, height of the face in pixels; no face is then detected.
         full_frame: the face fills the whole frame; no face is then detected.
         start_s, duration_s: the part of the video to read; by default all of it.
         fps: frame rate in Hz, in place of timestamps, or of those of a file that are wrong.
 
     Raises:
-        InputError: a file that can't be read, frames or timestamps that don't fit, no face, or less
-            than about 5 s.
+        InputError: a file that can't be read, frames or timestamps that don't fit, no such method,
+            no face, or less than about 5 s.
 
     Example:
         >>> predict("face.mp4").hr_bpm  # doctest: +SKIP
         72.4
-        >>> predict(frames, np.arange(len(frames)) / 30).hr_bpm  # doctest: +SKIP
+        >>> predict(frames, method="pos", fps=30).hr_bpm  # doctest: +SKIP
+        72.4
+        >>> predict(zip(times_s, frames)).hr_bpm  # doctest: +SKIP
         72.4
     """
-    pieces = crop_pieces(
-        _video_source(video, timestamps, fps),
-        piece_s=PIECE_S,
-        box=box,
-        full_frame=full_frame,
-        start_s=start_s,
-        duration_s=duration_s,
-    )
-    return _predict(pieces, estimator, full_frame=full_frame)
+    chosen = _choose_estimator(method, estimator)
+    boxes = FaceBoxes(box, full_frame=full_frame)
+    with collect_warnings() as warned:
+        source = _video_source(video, timestamps, fps)
+        pieces = crop_pieces(
+            source,
+            piece_s=PIECE_S,
+            box=box,
+            full_frame=full_frame,
+            start_s=start_s,
+            duration_s=duration_s,
+        )
+        name = str(source if isinstance(source, str | Path) else source.name)
+        found = _predict(boxes.collect(pieces), chosen, full_frame=full_frame, name=name)
+    return _with_observations(found, boxes, warned)
 
 
 def predict_crops(
-    crops: FaceCrops, estimator: Estimator | None = None, *, full_frame: bool = False
+    crops: FaceCrops,
+    estimator: Estimator | None = None,
+    *,
+    method: str | None = None,
+    full_frame: bool = False,
 ) -> Prediction:
     """Measure the pulse in face crops, with the filter and spectrum of the default protocol.
 
     Args:
         crops: of a recording.
         estimator: see `predict`.
+        method: see `predict`.
         full_frame: the face fills the crops, which then have no background.
     """
-    return _predict(iter([crops]), estimator, full_frame=full_frame)
+    chosen = _choose_estimator(method, estimator)
+    boxes = FaceBoxes(full_frame=full_frame)
+    with collect_warnings() as warned:
+        pieces = boxes.collect(iter([crops]))
+        found = _predict(pieces, chosen, full_frame=full_frame, name="crops")
+    return _with_observations(found, boxes, warned)
+
+
+def _choose_estimator(method: str | None, estimator: Any) -> Estimator:
+    if isinstance(estimator, str | Path):
+        name = str(estimator)
+        raise InputError(
+            f"estimator={name!r} is a name; give method={name!r}, or "
+            f"estimator=find_estimator(checkpoint=Path({name!r})) if it is a checkpoint"
+        )
+    if estimator is None:
+        return load_estimator() if method is None else find_estimator(method)
+    if method is not None:
+        raise InputError(f"both the method {method!r} and an estimator; give one of them")
+    if not callable(estimator):
+        raise InputError(
+            f"an estimator of type {type(estimator).__name__}; give what find_estimator returns, "
+            "or a function of crops and their rate that returns the pulse"
+        )
+    return estimator
+
+
+def _with_observations(found: Prediction, boxes: FaceBoxes, warned: Sequence[str]) -> Prediction:
+    window_boxes = boxes.of_windows(found.rates.start_s, found.rates.end_s)
+    return replace(found, warnings=tuple(warned), box=boxes.median(), window_boxes=window_boxes)
 
 
 def _predict(
-    pieces: Iterator[FaceCrops], estimator: Estimator | None, *, full_frame: bool
+    pieces: Iterator[FaceCrops], estimator: Estimator, *, full_frame: bool, name: str
 ) -> Prediction:
     protocol = Protocol()
-    estimator = estimator or load_estimator()
     reference = None if isinstance(estimator, FcusEstimator) else reference_estimator()
     if full_frame:
         estimator = estimator.of_skin() if isinstance(estimator, FcusEstimator) else estimator
@@ -220,49 +291,31 @@ def _predict(
     estimated = estimate(pieces, estimator, protocol.fps, reference)
     started = time.perf_counter()
     grid_s = estimated.grid_s
+    check_frame_rate(estimated.times_s)
     valid = resample(estimated.valid, estimated.times_s, grid_s) > 0.5
     if not valid.any():
-        gap_s = float(np.median(np.diff(estimated.times_s)))
-        if gap_s > HOLE_S:
-            raise InputError(
-                f"a frame every {gap_s:.1f} s, too slow for a pulse; record 20 a second or more"
-            )
         raise InputError("no frame shows a face; nothing to measure")
     if estimated.grey:
         log.warning(
-            "the frames have no colour: a pulse can't be distinguished from light and motion, so "
-            "the quality is 0"
+            "%s: the frames have no colour: a pulse can't be distinguished from light and motion, "
+            "so the quality is 0",
+            name,
         )
-    # A window each second; of a recording shorter than a window, one of the whole.
-    window_s = min(protocol.window_s, len(grid_s) / protocol.fps)
-    protocol = replace(protocol, window_s=window_s, stride_s=1.0)
-    measured = measure(estimated.bvp, protocol, valid=valid)
-    continuous = continuous_rate_series(
-        measured.bvp,
-        protocol.fps,
-        valid=valid,
-        length_s=window_s,
-        stride_s=protocol.stride_s,
-        rates=measured.windows,
-    )
-    measured = verify(measured, estimated.traces, protocol)
-    rates, whole = measured.windows, measured.clip
-    if estimated.grey:
-        rates, whole = (replace(r, quality=np.zeros_like(r.quality)) for r in (rates, whole))
-    in_view = valid_share(valid, protocol.fps, length_s=window_s, stride_s=protocol.stride_s)
-    windows_in_view = in_view >= protocol.min_valid
-    whole_in_view = np.mean(valid, keepdims=True) >= protocol.min_valid
-    rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
-    beats = find_beats(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
-    hrv = variability(beats)
-    reliable_hz = local_rate_hz(rates, protocol.fps, len(grid_s), RELIABLE)
-    refined = refine(measured.bvp, reliable_hz, protocol.fps)
+    protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s))
+    found = measure_estimate(estimated, valid, protocol, partial(_objections, estimated))
+    rates, whole = found.windows, found.whole
+    reasons = find_reasons(rates, found.in_view, objections=found.objections)
+    (reason,) = find_reasons(whole, found.whole_in_view, objections=found.whole_objections)
+    if is_short(estimated.times_s, estimated.valid & _is_measured(estimated)):
+        rates, whole = limit_quality(rates), limit_quality(whole)
+        reasons, reason = with_reason(reasons, TOO_SHORT), reason or TOO_SHORT
+    hrv = variability(found.beats)
     return Prediction(
         hr_bpm=float(whole.hr_bpm[0]),
         quality=float(whole.quality[0]),
-        times_s=grid_s - grid_s[0],
-        bvp=_normalise(refined),
-        measured=_normalise(measured.bvp),
+        times_s=grid_s - estimated.times_s[0],
+        bvp=_normalise(found.refined),
+        measured=_normalise(found.bvp),
         rates=rates,
         face_share=float(np.mean(estimated.valid)),
         seconds={
@@ -270,17 +323,55 @@ def _predict(
             "pulse": estimated.pulse_s + time.perf_counter() - started,
         },
         frames=len(estimated.times_s),
-        beats_s=beats.times_s,
+        beats_s=found.beats.times_s,
         hrv=None if isinstance(hrv, str) else hrv,
         hrv_missing=hrv if isinstance(hrv, str) else None,
-        continuous=replace(continuous, quality=rates.quality),
-        reasons=find_reasons(rates, windows_in_view, grey=estimated.grey),
-        reason=find_reasons(whole, whole_in_view, grey=estimated.grey)[0],
+        continuous=replace(found.continuous, quality=rates.quality),
+        reasons=reasons,
+        reason=reason,
     )
 
 
+def _is_measured(estimated: Estimate) -> NDArray[np.bool_]:
+    """Return whether each frame `(T,)` lies in a stretch that was measured."""
+    times_s, grid_s = estimated.times_s, estimated.grid_s
+    measured = np.zeros(len(times_s), dtype=np.bool_)
+    for part in estimated.stretches:
+        end_s = grid_s[part.stop - 1] + 1 / Protocol().fps
+        measured |= (times_s >= grid_s[part.start]) & (times_s < end_s)
+    return measured
+
+
+def _upper_limit_hz(times_s: Array) -> float:
+    """Return the upper end of the band of heart rates in Hz, with a warning if it is reduced."""
+    fps = frame_rate(times_s)
+    limit_hz = upper_limit_hz(fps)
+    if limit_hz < HIGH_HZ:
+        log.warning(
+            "%.3g frames a second: no heart rate above %.0f bpm can be measured, and one from "
+            "%.0f bpm on may be a faster one, folded over, so it is not reliable; record 20 a "
+            "second or more",
+            fps, 60 * limit_hz, max(60 * LOW_HZ, lowest_folded_bpm(fps)),
+        )  # fmt: skip
+    return limit_hz
+
+
+def _objections(
+    estimated: Estimate, rates: RateSeries, _: Array, start_s: float
+) -> tuple[str | None, ...]:
+    """Return what else speaks against the rates of a stretch that starts at `start_s`."""
+    if estimated.grey:
+        return (GREY,) * len(rates.hr_bpm)
+    folded = may_be_folded(
+        rates.hr_bpm, estimated.times_s, start_s + rates.start_s, start_s + rates.end_s
+    )
+    return tuple(FOLDED if is_folded else None for is_folded in folded)
+
+
 def _video_source(
-    video: str | Path | NDArray[np.uint8], timestamps: ArrayLike | None, fps: float | None
+    video: str | Path | NDArray[np.uint8] | Iterable[Any],
+    timestamps: ArrayLike | None,
+    fps: float | None,
 ) -> str | Path | Video:
     if fps is not None:
         check_rate(fps)
@@ -292,10 +383,7 @@ def _video_source(
             )
         return video if fps is None else StatedRateVideo(Path(video), fps)
     if not isinstance(video, np.ndarray):
-        raise InputError(
-            f"a video of type {type(video).__name__}; give a path, or a NumPy array of frames "
-            "(T, H, W, 3) with timestamps"
-        )
+        return _frame_stream(video, timestamps, fps)
     if timestamps is not None and fps is not None:
         raise InputError("both timestamps and fps; give one of them")
     if fps is not None:
@@ -308,6 +396,17 @@ def _video_source(
     return in_memory_video(video, timestamps)
 
 
+def _frame_stream(frames: object, timestamps: ArrayLike | None, fps: float | None) -> FrameStream:
+    if not isinstance(frames, Iterable):
+        raise InputError(
+            f"a video of type {type(frames).__name__}; give a path, a NumPy array of frames "
+            "(T, H, W, 3) with timestamps or fps, or an iterable of frames"
+        )
+    if timestamps is not None:
+        raise InputError("an iterable of frames with timestamps; give zip(timestamps, frames)")
+    return FrameStream(frames, fps)
+
+
 def _normalise(wave: Array) -> Array:
     """Scale a wave to standard deviation 1."""
     deviation = float(np.std(wave))
@@ -316,6 +415,12 @@ def _normalise(wave: Array) -> Array:
 
 def _rounded_variability(hrv: Variability) -> dict[str, float | int]:
     return {name: round(value, 2) for name, value in asdict(hrv).items()}
+
+
+def _rounded_box(box: Iterable[float] | None) -> list[float] | None:
+    """Round a box; None if there is none."""
+    sides = [] if box is None else [round(float(side), 1) for side in box]
+    return sides if sides and np.all(np.isfinite(sides)) else None
 
 
 def _rounded(value: float, digits: int) -> float | None:

@@ -106,12 +106,14 @@ class FaceCrops:
         valid: `(T,)` bool, False where the face was lost. The crop then shows the last known box.
         boxes: `(T, 4)` float64, the crop's x, y, width, height in pixels of the video, or None if
             the crops were not cut from a larger frame.
+        cuts_s: times of the first frames after hard cuts (`rppg.video.scene_cuts`).
     """
 
     frames: NDArray[np.uint8]
     times_s: NDArray[np.float64]
     valid: NDArray[np.bool_]
     boxes: NDArray[np.float64] | None = None
+    cuts_s: tuple[float, ...] = field(default=(), kw_only=True)
 
     @property
     def fps(self) -> float:

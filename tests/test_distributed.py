@@ -17,6 +17,7 @@ from safetensors.torch import load_file
 
 from rppg.data.specs import open_datasets
 from rppg.estimators.find import load_estimator
+from rppg.train.distributed import TIMEOUT_S
 from rppg.train.resume import load_state
 
 PROGRAM = Path(__file__).with_name("distributed_program.py")
@@ -39,7 +40,7 @@ def torchrun(ranks: int, *arguments: object) -> subprocess.Popen[str]:
 
 
 def let(started: subprocess.Popen[str]) -> tuple[str, str]:
-    out, err = started.communicate(timeout=240)
+    out, err = started.communicate(timeout=600)
     assert started.returncode == 0, err[-3000:]
     return out, err
 
@@ -122,7 +123,7 @@ def workers(of: int) -> list[int]:
 
 
 def until_saved(started: subprocess.Popen[str], state: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while not state.exists():
         assert started.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
@@ -137,9 +138,9 @@ def test_a_rank_that_dies_ends_the_others_and_the_run_resumes(tmp_path: Path, ag
     until_saved(started, tmp_path / "cut" / "resume.safetensors")
     os.kill(workers(started.pid)[1], signal.SIGKILL)
     began = time.monotonic()
-    _, err = started.communicate(timeout=120)
+    _, err = started.communicate(timeout=600)
     assert started.returncode != 0
-    assert time.monotonic() - began < 60
+    assert time.monotonic() - began < TIMEOUT_S - 60  # the others did not wait for it
     assert "Signal 9 (SIGKILL)" in err  # torchrun's own word on who died
     let(torchrun(*trains(tmp_path, "cut", again, *long, "--resume")))
     let(torchrun(*trains(tmp_path, "whole", 1, *long)))
@@ -151,7 +152,7 @@ def test_a_scheduler_s_sigterm_leaves_a_state(tmp_path: Path) -> None:
     started = torchrun(*trains(tmp_path, "out", 2, "--epochs", 1000, "--save-every", 0))
     until_saved(started, tmp_path / "out" / "resume.safetensors")
     started.send_signal(signal.SIGTERM)
-    started.communicate(timeout=120)
+    started.communicate(timeout=600)
     assert started.returncode != 0
     _, state = load_state(tmp_path / "out" / "resume.safetensors")
     assert len(state["log"]) > 0
@@ -161,6 +162,6 @@ def test_a_scheduler_s_sigterm_leaves_a_state(tmp_path: Path) -> None:
 @pytest.mark.slow
 def test_peers_are_refused(tmp_path: Path) -> None:
     started = torchrun(2, "-m", "rppg.train", "--method", "sinc", "--out", tmp_path)
-    _, err = started.communicate(timeout=120)
+    _, err = started.communicate(timeout=600)
     assert started.returncode != 0
     assert "rppg: method sinc trains in one process; leave torchrun out" in err

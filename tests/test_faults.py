@@ -29,7 +29,8 @@ from rppg.video import write_video
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "docs" / "reliability.md"
-PROMPT_S = 20.0
+HANG_S = 600.0
+"""Nothing takes so long, even on a machine under load."""
 linux = pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="looks into /proc")
 
 
@@ -78,7 +79,7 @@ def ended(tmp_path: Path) -> Callable[..., "subprocess.CompletedProcess[str]"]:
     def run(*arguments: object, env: dict[str, str] | None = None, **how: object):
         how = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **how}
         return subprocess.run(
-            command(*arguments), env=around(tmp_path, **(env or {})), text=True, timeout=120,
+            command(*arguments), env=around(tmp_path, **(env or {})), text=True, timeout=600,
             errors="surrogateescape", check=False, **how,
         )  # fmt: skip
 
@@ -100,7 +101,7 @@ def hidden(folder: Path) -> list[Path]:
     return [path for path in folder.rglob("*") if path.name.startswith(".")]
 
 
-def wait_until(condition: Callable[[], object], seconds: float = 60) -> None:
+def wait_until(condition: Callable[[], object], seconds: float = HANG_S) -> None:
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline
@@ -265,7 +266,7 @@ def test_a_worker_that_is_killed_while_it_decodes(long, tmp_path, ended) -> None
         wait_until(found)
         time.sleep(0.3)
         os.kill(decoding[0], signal.SIGKILL)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
     assert process.returncode == 0, err
     result = json.loads(out)
     assert result["ready"] + result["built"] == 3 and not result["failed"]
@@ -291,13 +292,13 @@ def test_two_processes_build_the_same_cache(tmp_path) -> None:
         started(tmp_path, "cache", spec, "--json") as one,
         started(tmp_path, "cache", spec, "--json") as other,
     ):
-        result = [json.loads(process.communicate(timeout=120)[0]) for process in (one, other)]
+        result = [json.loads(process.communicate(timeout=600)[0]) for process in (one, other)]
     assert (one.returncode, other.returncode) == (0, 0)
     assert all(part["ready"] + part["built"] == 4 and not part["failed"] for part in result)
     files = {path.name: path.read_bytes() for path in (tmp_path / "cache").rglob("*.safetensors")}
     assert len(files) == 4 and not hidden(tmp_path / "cache")
     with started(tmp_path, "cache", spec, "--json") as third:
-        assert json.loads(third.communicate(timeout=120)[0])["ready"] == 4  # each is whole
+        assert json.loads(third.communicate(timeout=600)[0])["ready"] == 4  # each is whole
 
 
 # --- clocks ----------------------------------------------------------------------------------
@@ -363,7 +364,7 @@ def test_a_video_that_is_removed_while_it_is_read(long, tmp_path) -> None:
     with started(tmp_path, *measured(video), "--json") as process:
         wait_until(lambda: holds(process.pid, video))
         video.unlink()
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=600)
     (found,) = json.loads(out)["videos"]
     if process.returncode == 0:
         assert err == ""
@@ -381,7 +382,7 @@ def test_a_video_that_shrinks_while_it_is_read(long, tmp_path) -> None:
     with started(tmp_path, *measured(video)) as process:
         wait_until(lambda: holds(process.pid, video))
         os.truncate(video, video.stat().st_size // 50)
-        _, err = process.communicate(timeout=120)
+        _, err = process.communicate(timeout=600)
     assert process.returncode == 2
     assert len(err.splitlines()) == 1 and f"{video}: the video breaks" in err
 
@@ -399,7 +400,7 @@ def test_a_reader_that_goes_away(option, short, tmp_path) -> None:
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
     result = process.stderr.read()
-    assert process.wait(timeout=60) == 1
+    assert process.wait(timeout=600) == 1
     assert result == ""
     assert not hidden(tmp_path)
 
@@ -479,7 +480,7 @@ def test_a_prediction_that_is_stopped(number, codes, long, tmp_path) -> None:
         wait_until(lambda: holds(process.pid, long))
         time.sleep(0.2)
         process.send_signal(number)
-        out, err = process.communicate(timeout=PROMPT_S)
+        out, err = process.communicate(timeout=HANG_S)
     assert process.returncode in codes
     assert "Traceback" not in err and out == ""
     assert not csv.exists() and not hidden(tmp_path)
@@ -497,8 +498,8 @@ def test_a_cache_whose_building_is_terminated(long, tmp_path, ended) -> None:
     with started(tmp_path, "cache", spec, "--workers", 2) as process:
         wait_until(lambda: list((tmp_path / "cache").rglob("[!.]*.safetensors")))
         process.terminate()
-        process.communicate(timeout=PROMPT_S)
-        wait_until(lambda: not members(process.pid), PROMPT_S)
+        process.communicate(timeout=HANG_S)
+        wait_until(lambda: not members(process.pid))
     assert process.returncode in (143, -signal.SIGTERM)
     assert not hidden(tmp_path / "cache")
     result = json.loads(ended("cache", spec, "--json").stdout)

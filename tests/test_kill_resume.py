@@ -138,7 +138,7 @@ def run(
 def finish(folder: Path, stage: Stage) -> object:
     """What the command leaves when it is let."""
     started = run(folder, stage)
-    _, stderr = started.communicate(timeout=300)
+    _, stderr = started.communicate(timeout=600)
     assert started.returncode == 0, stderr
     out = folder / "out"
     if out.exists():
@@ -188,7 +188,7 @@ def at_each_write(base: Path, name: str, when: str) -> int:
         folder.mkdir()
         program = ("-c", AT_A_WRITE, when, str(number))
         started = run(folder, stage, program)
-        started.communicate(timeout=300)
+        started.communicate(timeout=600)
         assert finish(folder, stage) == wanted
         if started.returncode == 0:
             return number - 1

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from math import isnan
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -135,13 +136,15 @@ def _warnings_unless_error() -> Iterator[None]:
 
 def _print_prediction(video: Path, prediction: "Prediction") -> None:
     note = "" if prediction.reliable else f"  (no reliable pulse: {prediction.reason})"
-    print_line(f"{video}: {prediction.hr_bpm:.1f} bpm, quality {prediction.quality:.2f}{note}")
+    rate = "no rate" if isnan(prediction.hr_bpm) else f"{prediction.hr_bpm:.1f} bpm"
+    print_line(f"{video}: {rate}, quality {prediction.quality:.2f}{note}")
     rates = prediction.rates
     for start, end, hr, index, reason in zip(
         rates.start_s, rates.end_s, rates.hr_bpm, rates.quality, prediction.reasons, strict=True
     ):
         note = "" if reason is None else f"  ({reason})"
-        print_line(f"  {start:6.1f}–{end:6.1f} s  {hr:6.1f} bpm  quality {index:.2f}{note}")
+        rate = "no rate   " if isnan(hr) else f"{hr:6.1f} bpm"
+        print_line(f"  {start:6.1f}–{end:6.1f} s  {rate}  quality {index:.2f}{note}")
     if prediction.hrv is not None:
         hrv = prediction.hrv
         print_line(

@@ -6,11 +6,9 @@ from pathlib import Path
 
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
-from rppg.video.decode_video import probe, read_frames
+from rppg.video.decode_video import has_clock, probe, read_frames
 from rppg.video.time_range import select_time_range
 
-WITHOUT_CLOCK = (".h264", ".264", ".avc", ".h265", ".265", ".hevc", ".mjpeg", ".mjpg")
-"""Suffixes of raw streams, in small letters. They have no times, so frames are counted."""
 FPS_RANGE = (1.0, 1000.0)
 
 
@@ -59,8 +57,10 @@ class StatedRateVideo:
         return select_time_range(self.name, self._timed_frames(reduce), start_s, duration_s)
 
     def _timed_frames(self, reduce: int) -> Iterator[Frame]:
+        if not has_clock(self.path):
+            yield from read_frames(self.path, reduce=reduce, raw_fps=self.fps)
+            return
         stored_fps = probe(self.path).fps
-        counted = stored_fps <= 0 or self.path.suffix.lower() in WITHOUT_CLOCK
         for index, frame in enumerate(read_frames(self.path, reduce=reduce)):
-            position = index if counted else frame.time_s * stored_fps
+            position = index if stored_fps <= 0 else frame.time_s * stored_fps
             yield replace(frame, time_s=position / self.fps)

@@ -1,5 +1,6 @@
 """The traces by which the waves of a recording are verified, whatever the method that made them."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -68,6 +69,16 @@ class ReferenceTraces:
     @property
     def _of_regions(self) -> Rows:
         return self.rows[1 + 2 * self.lights + KINDS :]
+
+
+def join_traces(parts: Sequence[ReferenceTraces]) -> ReferenceTraces:
+    """Join the traces of consecutive stretches in time."""
+    return replace(parts[0], rows=np.concatenate([part.rows for part in parts], axis=-1))
+
+
+def cut_traces(traces: ReferenceTraces, part: slice) -> ReferenceTraces:
+    """Return the traces of a part of the time."""
+    return replace(traces, rows=traces.rows[:, part])
 
 
 def stack_traces(output: FcusOutput) -> Tensor:

@@ -125,19 +125,40 @@ def quality_evidence(
     if total < 6:
         return np.full((*signal.shape[:-1], 4), np.nan)
     frequencies, power = power_spectrum(signal, fps)
+    length = round(PART * total)
+    parts = [signal[..., i : i + length] for i in (0, (total - length) // 2, total - length)]
+    rates = np.stack([heart_rate_bpm(part, fps, low_hz, high_hz) for part in parts])
+    lobe_hz = max(0.2, 2 * fps / total)  # half of a Hann window's main lobe is 2 / duration
+    return features_of_spectrum(frequencies, power, rates, lobe_hz, low_hz, high_hz)
+
+
+def features_of_spectrum(
+    frequencies: Array,
+    power: Array,
+    part_bpm: Array,
+    lobe_hz: float,
+    low_hz: float = LOW_HZ,
+    high_hz: float = HIGH_HZ,
+) -> Array:
+    """Compute the features `(..., 3)` of `quality_evidence` from a spectrum.
+
+    Args:
+        frequencies: `(F,)` in Hz.
+        power: `(..., F)`.
+        part_bpm: `(P, ...)` heart rates of parts of the signal.
+        lobe_hz: distance from the peak, and from its double, up to which power is theirs.
+        low_hz: lower end of the band.
+        high_hz: upper end of the band.
+    """
     peak = peak_frequency_hz(frequencies, power, low_hz, high_hz)
     share = pulse_power_share(frequencies, power, peak, low_hz, high_hz)
     in_band = (frequencies >= low_hz) & (frequencies <= high_hz)
     f, p = frequencies[in_band], power[..., in_band]
-    lobe_hz = max(0.2, 2 * fps / total)  # half of a Hann window's main lobe is 2 / duration
     distance = np.minimum(np.abs(f - peak[..., None]), np.abs(f - 2 * peak[..., None]))
     highest = np.max(p, axis=-1)
     elsewhere = np.max(np.where(distance > lobe_hz, p, 0.0), axis=-1)
     rival = elsewhere / np.where(highest > 0, highest, np.nan)
-    length = round(PART * total)
-    parts = [signal[..., i : i + length] for i in (0, (total - length) // 2, total - length)]
-    rates = np.stack([heart_rate_bpm(part, fps, low_hz, high_hz) for part in parts])
-    away = np.abs(rates - 60 * peak)
+    away = np.abs(part_bpm - 60 * peak)
     away = np.max(np.where(np.isnan(away), 60 * (high_hz - low_hz), away), axis=0)
     differs = away
     if neighbours_bpm is not None:

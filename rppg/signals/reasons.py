@@ -1,5 +1,7 @@
 """The reason why a heart rate is unreliable, in words."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +15,8 @@ LIGHT = "the same rate is in the background: flickering light"
 MOTION = "the same rate is in the head's motion"
 REGIONS = "the face's regions don't agree: no common pulse"
 NO_RATE = "no clear rate"
+CUT = "a cut to another picture or person: its parts are not joined"
+FOLDED = "too few frames a second: it may be a faster rate, folded over"
 
 EXPLAINED = 0.5
 """Light or motion that explains this much of the wave is the reason."""
@@ -23,7 +27,11 @@ AGREED = 0.5
 
 
 def find_reasons(
-    rates: RateSeries, in_view: NDArray[np.bool_] | None = None, *, grey: bool = False
+    rates: RateSeries,
+    in_view: NDArray[np.bool_] | None = None,
+    *,
+    grey: bool = False,
+    objections: Sequence[str | None] | None = None,
 ) -> tuple[str | None, ...]:
     """Return for each window the reason why its rate is unreliable; None where it is reliable.
 
@@ -31,6 +39,7 @@ def find_reasons(
         rates: of W windows.
         in_view: `(W,)` whether enough of the window shows the face; None if all do.
         grey: whether the frames have no colour.
+        objections: for each window, a reason that was found elsewhere, such as `FOLDED`.
     """
     count = len(rates.quality)
     evidence = rates.evidence or no_evidence(count)
@@ -48,6 +57,13 @@ def find_reasons(
         (evidence.motion_line >= STRONG_LINE, MOTION),
         (agreement < AGREED, REGIONS),
     ]
+    if objections is not None:
+        objected = [
+            (np.array([o == reason for o in objections]), reason)
+            for reason in dict.fromkeys(objections)
+            if reason is not None
+        ]
+        conditions[2:2] = objected
     return tuple(
         next((reason for holds, reason in conditions if holds[index]), NO_RATE)
         for index in range(count)

@@ -9,6 +9,8 @@ Array = NDArray[np.float64]
 
 FRAMES_AT_ONCE = 64
 """Number of frames that are interpolated together: bounds the memory."""
+MOST_POINTS = 10_000_000
+"""Longest grid, of four days at 30 Hz. Times that span more are in another unit than seconds."""
 
 
 def uniform_grid(times_s: ArrayLike, fps: float) -> Array:
@@ -19,12 +21,19 @@ def uniform_grid(times_s: ArrayLike, fps: float) -> Array:
         fps: rate of the grid in Hz.
 
     Raises:
-        InputError: too few, unordered or non-finite times, or a rate that is not positive.
+        InputError: too few, unordered or non-finite times, more than `MOST_POINTS`, or a rate that
+            is not positive.
     """
     times = _clock(times_s)
     if not (np.isfinite(fps) and fps > 0):
         raise InputError(f"the grid's rate is {fps} Hz; give a positive rate such as 30")
-    steps = int(np.floor((times[-1] - times[0]) * fps + 1e-6))
+    length_s = float(times[-1] - times[0])
+    if length_s * fps > MOST_POINTS:
+        raise InputError(
+            f"the times span {length_s:.4g} s, a grid of more than {MOST_POINTS:.0e} points at "
+            f"{fps:g} Hz; are they in seconds?"
+        )
+    steps = int(np.floor(length_s * fps + 1e-6))
     return np.asarray(times[0] + np.arange(steps + 1) / fps)
 
 

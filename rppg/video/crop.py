@@ -4,7 +4,8 @@ import logging
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +15,7 @@ from rppg.errors import InputError
 from rppg.types import CROP_TO_FACE, FaceCrops, Frame, Video, VideoInfo
 from rppg.video.prefetch import prefetch
 from rppg.video.resize import Box, resample_box_uint8
+from rppg.video.scene_cuts import SceneCuts, is_same_face, same_look_in
 from rppg.video.sources.video_file import VideoFile
 from rppg.video.threads import one_thread
 from rppg.video.track import LOOKAHEAD_S, FaceTrack
@@ -71,6 +73,7 @@ def read_crops(
     `rppg.video.track`. The crop is `CROP_TO_FACE` times the face box, resampled by area with
     sub-pixel precision; outside the frame, edge pixels are repeated. Frames before the first
     detection repeat the first crop and are marked invalid, as are frames where the face was lost.
+    After a hard cut to another face, tracking starts anew.
 
     A box is final after a few seconds. If the frames of that time don't fit into `BUFFER_BYTES`
     (larger than 720p at 30 Hz), frames are reduced by a whole number while decoding.
@@ -133,11 +136,14 @@ def crop_pieces(
         crop = (0.0, 0.0, float(info.width), float(info.height))
         if box is not None:
             crop = _crop_box(_check_box(path, box, info))
-        crops = _fixed_crops(prefetch(source.frames(start_s, duration_s)), crop, size)
+        cuts = SceneCuts(path, same_look_in(crop))
+        frames = cuts.scenes(prefetch(source.frames(start_s, duration_s)))
+        crops = _fixed_crops((frame for _, frame in frames), crop, size)
     else:
-        frames = prefetch(source.frames(start_s, duration_s, reduce=reduction(info)))
-        crops = _tracked_crops(path, frames, info, size)
-    return _collect(path, _invalidate_holes(path, crops), size, piece_s)
+        cuts = SceneCuts(path, is_same_face)
+        frames = cuts.scenes(prefetch(source.frames(start_s, duration_s, reduce=reduction(info))))
+        crops = _warn_of_loss(path, _tracked_crops(path, frames, info, size))
+    return _collect(path, _invalidate_holes(path, crops), size, piece_s, cuts)
 
 
 Crop = tuple[float, NDArray[np.uint8], Box, bool]
@@ -150,33 +156,45 @@ def _fixed_crops(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Crop
 
 
 def _tracked_crops(
-    path: str, frames: Iterator[Frame], info: VideoInfo, size: int
+    path: str, frames: Iterator[tuple[int, Frame]], info: VideoInfo, size: int
 ) -> Iterator[Crop]:
-    """Yield crops of the tracked face, each as soon as its box is final."""
-    track = FaceTrack()
-    waiting: deque[Frame] = deque()
+    """Yield crops of the face, which is tracked anew in each scene."""
     early: list[float] = []  # times before the first detection
+    last: Crop | None = None
+    for _, scene in groupby(frames, key=itemgetter(0)):
+        for time_s, tracked in _track_scene(path, (frame for _, frame in scene), info, size):
+            if tracked is not None:
+                last = (time_s, *tracked)
+                for before_s in early:
+                    yield before_s, tracked[0], tracked[1], False
+                early.clear()
+                yield last
+            elif last is not None:
+                yield time_s, last[1], last[2], False
+            else:
+                early.append(time_s)
+    if last is None:
+        raise InputError(
+            f"{path}: no face found; give its box with --box x,y,w,h, or use "
+            "--full-frame if the video shows little else"
+        )
+
+
+def _track_scene(
+    path: str, frames: Iterator[Frame], info: VideoInfo, size: int
+) -> Iterator[tuple[float, "tuple[NDArray[np.uint8], Box, bool] | None"]]:
+    """Yield each frame's time and its crop, as soon as its box is final; None if it has no box."""
+    track = FaceTrack(name=path)
+    waiting: deque[Frame] = deque()
     for frame in chain(frames, [None]):
         if frame is not None:
             track.add_frame(frame)
             waiting.append(frame)
         else:
             track.finish()
-            if not track.has_face:
-                raise InputError(
-                    f"{path}: no face found; give its box with --box x,y,w,h, or use "
-                    "--full-frame if the video shows little else"
-                )
         while waiting and track.is_final(waiting[0].time_s):
             tracked = _tracked_crop(track, waiting[0], info, size)
-            time_s = waiting.popleft().time_s
-            if tracked is None:
-                early.append(time_s)
-                continue
-            for before_s in early:
-                yield before_s, tracked[0], tracked[1], False
-            early.clear()
-            yield time_s, *tracked
+            yield waiting.popleft().time_s, tracked
 
 
 def _tracked_crop(
@@ -193,25 +211,43 @@ def _tracked_crop(
     return crop, (x * scale_x, y * scale_y, width * scale_x, height * scale_y), valid
 
 
+def _warn_of_loss(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
+    """Yield the same crops, and warn at their end if the face is lost in some."""
+    count = lost = 0
+    for crop in crops:
+        count += 1
+        lost += not crop[3]
+        yield crop
+    if lost:
+        log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * lost / count)
+
+
 def _invalidate_holes(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
-    """Mark the crops on both sides of a gap between timestamps as invalid."""
+    """Mark the crops on both sides of a gap between timestamps as invalid, and warn of gaps."""
     last: Crop | None = None
+    count, total_s, longest = 0, 0.0, (0.0, 0.0)
     for crop in crops:
         current = crop
         if last is not None:
-            if current[0] - last[0] > HOLE_S:
-                log.warning("%s: no frames from %.1f s to %.1f s", path, last[0], current[0])
+            hole_s = current[0] - last[0]
+            if hole_s > HOLE_S:
+                count, total_s = count + 1, total_s + hole_s
+                longest = max(longest, (last[0], current[0]), key=lambda hole: hole[1] - hole[0])
                 last, current = (*last[:3], False), (*current[:3], False)
             yield last
         last = current
     if last is not None:
         yield last
+    if count:
+        more = f", the longest of {count} gaps, {total_s:.1f} s together" if count > 1 else ""
+        log.warning("%s: no frames from %.1f s to %.1f s%s", path, *longest, more)
 
 
-def _collect(path: str, crops: Iterator[Crop], size: int, piece_s: float) -> Iterator[FaceCrops]:
+def _collect(
+    path: str, crops: Iterator[Crop], size: int, piece_s: float, cuts: SceneCuts
+) -> Iterator[FaceCrops]:
     """Join crops to pieces of `piece_s`."""
-    count, valid_count = 0, 0
-    time_s = 0.0
+    count, time_s = 0, 0.0
     more = True
     while more:
         times: list[float] = []
@@ -228,7 +264,6 @@ def _collect(path: str, crops: Iterator[Crop], size: int, piece_s: float) -> Ite
         else:
             more = False
         count += len(times)
-        valid_count += sum(valid)
         if not more:
             length_s = time_s * count / max(count - 1, 1)
             if length_s < LEAST_S - 1e-3:
@@ -238,10 +273,9 @@ def _collect(path: str, crops: Iterator[Crop], size: int, piece_s: float) -> Ite
                 )
         if times:
             frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
-            yield FaceCrops(frames, np.array(times), np.array(valid), np.array(boxes))
-    if valid_count < count:
-        lost = 100 * (1 - valid_count / count)
-        log.warning("%s: the face is lost in %.0f %% of the frames", path, lost)
+            within = tuple(cut_s for cut_s in cuts.times_s if times[0] <= cut_s <= times[-1])
+            arrays = frames, np.array(times), np.array(valid), np.array(boxes)
+            yield FaceCrops(*arrays, cuts_s=within)
 
 
 def _crop_box(face: Box) -> Box:

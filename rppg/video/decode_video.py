@@ -1,7 +1,9 @@
 """Decoding of video files to a stream of RGB frames with the file's timestamps.
 
 Real cameras don't keep their nominal rate, so a frame's time comes from the stream's timestamps and
-never from counting frames. Memory is bounded by a few frames, whatever the length.
+never from counting frames. Only a raw stream (`.h264`, `.hevc`, `.mjpeg`) has no timestamps: FFmpeg
+would make them up, at 25 Hz. Its frames are counted, at a rate that the stream or the user states.
+Memory is bounded by a few frames, whatever the length.
 """
 
 import logging
@@ -27,6 +29,10 @@ log = logging.getLogger(__name__)
 MISSING_SHARE = 0.02
 MISSING_S = 0.5
 """A file counts as cut off if it ends earlier than its header says by more than both of these."""
+NO_TIMESTAMPS = 0x80
+"""FFmpeg's flag AVFMT_NOTIMESTAMPS, of the formats of raw streams."""
+POSSIBLE_HZ = (1.0, 1000.0)
+"""Frame rates that a raw stream may state. H.264's default clock gives absurd ones."""
 COMPACT = ("yuv420p", "yuvj420p", "nv12")
 """Pixel formats that take half the memory of RGB."""
 
@@ -41,7 +47,10 @@ def probe(path: str | Path) -> VideoInfo:
         frame = _first_frame(Path(path), container, stream)
         turns = _quarter_turns(frame)
         width, height = (frame.width, frame.height)[:: 1 if turns % 2 == 0 else -1]
-        fps = float(stream.average_rate or stream.guessed_rate or 0)
+        if _is_raw(container):
+            fps = _stated_rate(stream)
+        else:
+            fps = float(stream.average_rate or stream.guessed_rate or 0)
         duration_s = _duration_s(container, stream)
         return VideoInfo(
             width=width,
@@ -53,12 +62,23 @@ def probe(path: str | Path) -> VideoInfo:
         )
 
 
+def has_clock(path: str | Path) -> bool:
+    """Return whether a file has timestamps, unlike a raw stream.
+
+    Raises:
+        InputError: as `probe` does, but nothing is decoded.
+    """
+    with _open(Path(path)) as (container, _):
+        return not _is_raw(container)
+
+
 def read_frames(
     path: str | Path,
     start_s: float = 0.0,
     duration_s: float | None = None,
     *,
     reduce: int = 1,
+    raw_fps: float | None = None,
 ) -> Iterator[Frame]:
     """Decode a video, frame by frame.
 
@@ -68,6 +88,8 @@ def read_frames(
         duration_s: length of the part to read, in seconds; None reads to the end.
         reduce: frames are reduced by this whole number in both directions, each pixel the mean
             over its area.
+        raw_fps: frame rate in Hz of a raw stream, which has no timestamps; None for the rate that
+            the stream states, with a warning. A file with timestamps ignores it.
 
     Yields:
         Frames with strictly increasing times, the first at 0. Frames that are damaged, or whose
@@ -75,15 +97,18 @@ def read_frames(
         number.
 
     Raises:
-        InputError: a file that can't be read, that is cut off (the message says at which frame), or
-            that has no frame in the time range.
+        InputError: a file that can't be read, that is cut off (the message says at which frame),
+            that has no frame in the time range, or a raw stream that states no rate.
     """
     path = Path(path)
     check_time_range(str(path), start_s, duration_s)
     if reduce < 1:
         raise InputError(f"{path}: frames can't be reduced by {reduce}; give 1 or more")
     with _open(path) as (container, stream):
-        yield from _frames_in_range(path, container, stream, start_s, duration_s, reduce)
+        counted_fps = _raw_rate(path, stream, raw_fps) if _is_raw(container) else None
+        yield from _frames_in_range(
+            path, container, stream, start_s, duration_s, reduce, counted_fps
+        )
 
 
 def _frames_in_range(
@@ -93,24 +118,22 @@ def _frames_in_range(
     start_s: float,
     duration_s: float | None,
     reduce: int,
+    counted_fps: float | None,
 ) -> Iterator[Frame]:
-    fps = float(stream.average_rate or stream.guessed_rate or 30)
-    origin = float((stream.start_time or 0) * (stream.time_base or Fraction(1)))
-    if start_s > 0 and stream.time_base:
-        with suppress(av.error.FFmpegError):  # else decode from the beginning
-            container.seek(int((origin + start_s) / stream.time_base), stream=stream)
+    """Yield the frames of a range. `counted_fps`: rate of frames without times, 0 if unknown."""
+    fps = counted_fps or float(stream.average_rate or stream.guessed_rate or 30)
     tolerance = 0.25 / fps  # a start of 0.1 s includes the frame at 0.0999
     first = last = None
     size = (0, 0)
     decoded = damaged = unordered = 0
     to_end = True
     reformatter = VideoReformatter()  # one for all frames, as each sets up its own tables
-    for frame, pts in _decode(path, container, stream, start_s):
+    for frame, own_time in _timed(path, container, stream, start_s, counted_fps):
         decoded += 1
-        if pts is not None and stream.time_base is not None:
-            time = float(pts * stream.time_base) - origin
-        else:
+        if own_time is None:
             time = (last if last is not None else start_s - 1 / fps) + 1 / fps
+        else:
+            time = own_time
         if frame.is_corrupt:
             damaged += 1
             continue
@@ -145,6 +168,34 @@ def _frames_in_range(
         )
 
 
+def _timed(
+    path: Path,
+    container: "av.container.InputContainer",
+    stream: "av.VideoStream",
+    start_s: float,
+    counted_fps: float | None,
+) -> Iterator[tuple["av.VideoFrame", float | None]]:
+    """Yield frames from about `start_s` on, each with its time in seconds, None if it has none."""
+    if counted_fps is not None:
+        for index, (frame, _) in enumerate(_decode(path, container, stream, 0.0)):
+            if counted_fps == 0 and index > 0:  # a single image needs no rate
+                raise InputError(
+                    f"{path}: a raw stream without timestamps, which states no frame rate either; "
+                    "give the frame rate with --fps, in a manifest in a column fps"
+                )
+            yield frame, index / counted_fps if index else 0.0
+        return
+    origin = float((stream.start_time or 0) * (stream.time_base or Fraction(1)))
+    if start_s > 0 and stream.time_base:
+        with suppress(av.error.FFmpegError):  # else decode from the beginning
+            container.seek(int((origin + start_s) / stream.time_base), stream=stream)
+    for frame, pts in _decode(path, container, stream, start_s):
+        if pts is None or stream.time_base is None:
+            yield frame, None
+        else:
+            yield frame, float(pts * stream.time_base) - origin
+
+
 def _decode(
     path: Path, container: "av.container.InputContainer", stream: "av.VideoStream", start_s: float
 ) -> Iterator[tuple["av.VideoFrame", int | None]]:
@@ -169,6 +220,33 @@ def _decode(
             f"{path}: the video breaks at {where} ({error.strerror}); copy or record it again, "
             "or read only the part before"
         ) from error
+
+
+def _is_raw(container: "av.container.InputContainer") -> bool:
+    """Return whether the file is a stream or images without a container, thus timestamps."""
+    images = container.format.name.endswith("_pipe")
+    return images or bool(container.format.flags & NO_TIMESTAMPS)
+
+
+def _stated_rate(stream: "av.VideoStream") -> float:
+    """Return the frame rate in Hz that a raw stream's codec states, 0 if none."""
+    fps = float(stream.codec_context.framerate or 0)
+    low, high = POSSIBLE_HZ
+    return fps if low <= fps <= high else 0.0
+
+
+def _raw_rate(path: Path, stream: "av.VideoStream", raw_fps: float | None) -> float:
+    """Return the rate in Hz at which a raw stream is read, with a warning if it is its own."""
+    if raw_fps is not None:
+        return raw_fps
+    fps = _stated_rate(stream)
+    if fps:
+        log.warning(
+            "%s: a raw stream without timestamps, timed by the %.5g frames a second that it "
+            "states; if the camera's rate was another, give it with --fps",
+            path, fps,
+        )  # fmt: skip
+    return fps
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Prefetching: a thread prepares a stream's next items while the current ones are used."""
 
 from collections.abc import Iterator
+from contextvars import copy_context
 from queue import Full, Queue
 from threading import Event, Thread
 from typing import TypeVar
@@ -14,12 +15,14 @@ FRAMES = 8
 def prefetch(items: Iterator[T], count: int = FRAMES) -> Iterator[T]:
     """Yield the same items in the same order, up to `count` of them prepared in advance.
 
-    An error in an item is raised in the item's turn. When this iterator is closed or garbage
+    The thread has a copy of the caller's context variables. An error in an item is raised in the
+    item's turn. When this iterator is closed or garbage
     collected, the thread ends and `items` is closed.
     """
     ready: Queue[T | _End] = Queue(count)
     stop = Event()
-    thread = Thread(target=_fill, args=(items, ready, stop), name="reading ahead", daemon=True)
+    work = (_fill, items, ready, stop)
+    thread = Thread(target=copy_context().run, args=work, name="reading ahead", daemon=True)
     thread.start()
     try:
         while not isinstance(item := ready.get(), _End):

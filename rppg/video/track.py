@@ -55,10 +55,12 @@ class FaceTrack:
 
     Args:
         every_s: time between detections.
+        name: of the video, for warnings.
     """
 
-    def __init__(self, every_s: float = EVERY_S) -> None:
+    def __init__(self, every_s: float = EVERY_S, *, name: str = "video") -> None:
         self._every_s = every_s
+        self._name = name
         self._batch: list[Frame] = []  # frames that wait for detection
         self._batched_s = -np.inf  # time of the last frame added to the batch
         self._detected_until_s = -np.inf  # time up to which detection is complete
@@ -182,7 +184,8 @@ class FaceTrack:
         if len(faces) > 1 and not self._warned:
             self._warned = True
             log.warning(
-                "%d faces at %.1f s; the largest and most central is followed",
+                "%s: %d faces at %.1f s; the largest and most central is followed",
+                self._name,
                 len(faces),
                 frame.time_s,
             )

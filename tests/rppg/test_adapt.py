@@ -214,7 +214,7 @@ def test_the_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -
         env={**os.environ, "RPPG_CACHE": str(cache), "COLUMNS": "400"},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -26,7 +26,7 @@ def done(tmp_path_factory):
         env={**os.environ, "RPPG_CACHE": str(cache), "COLUMNS": "120"},
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=600,
         check=False,
     )
     assert ended.returncode == 0, ended.stderr

@@ -142,7 +142,7 @@ def test_frames_that_do_not_fit_are_refused_with_the_fix():
     late_nan = np.where(np.arange(200) == 9, np.nan, times)
     for wrong, clock, match in (
         (frames, None, "np.arange"),
-        (frames[..., 0], times, r"\(200, 8, 8\); expected"),
+        (frames[0], times[:8], r"\(8, 8, 3\); expected"),
         (np.zeros((200, 8, 8, 4), np.uint8), times, "colours last"),
         (frames.astype(np.float32), times, r"float32.*np\.rint\(255"),
         (frames, times[:-1], r"200 frames but timestamps of shape \(199,\)"),
@@ -150,7 +150,7 @@ def test_frames_that_do_not_fit_are_refused_with_the_fix():
         (frames, backwards, r"0\.2 s is followed by 0\.0 s \(number 7\)"),
         (frames, late_nan, "finite and increase.*number 9"),
         (frames, ["a"] * 200, "not numbers"),
-        (frames.tolist(), times, "list; give a path"),
+        (frames.tolist(), times, "iterable of frames with timestamps"),
         ("film.mp4", times, "clock of its own|its own clock"),
         (frames[:60], times[:60], "2.0 s of video"),
     ):

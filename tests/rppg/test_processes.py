@@ -40,7 +40,7 @@ def test_a_script_without_a_guard_is_told_of_it(tmp_path):
         "except InputError as error:\n    print('reported:', error)\n"
     )
     ended = subprocess.run(
-        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=60,
+        [sys.executable, tmp_path / "script.py"], capture_output=True, text=True, timeout=600,
         check=False,
     )  # fmt: skip
     assert "reported: worker processes can't be started" in ended.stdout

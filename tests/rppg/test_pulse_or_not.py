@@ -68,7 +68,7 @@ def test_reasons_are_in_every_output(tmp_path, capsys):
 
 def test_a_lost_face_and_grey_frames_are_named():
     crops = render_crops(draw_subject(find_domain("webcam"), NUMBER, 14.0))
-    lost = FaceCrops(crops.frames, crops.times_s, crops.times_s < 6)
+    lost = FaceCrops(crops.frames, crops.times_s, crops.times_s < 4)
     found = predict_crops(lost, find_estimator("pos"))
     assert found.reasons[-1] == NO_FACE and found.reason == NO_FACE
     grey = np.repeat(crops.frames[..., 1:2], 3, axis=-1)

@@ -9,9 +9,12 @@ from numpy.typing import NDArray
 
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
-from rppg.video.decode_video import log, probe, read_frames
+from rppg.video.decode_video import has_clock, log, probe, read_frames
 from rppg.video.sources.identity import describe_function
 from rppg.video.time_range import select_time_range
+
+COUNTED_FPS = 30.0
+"""Any rate at which the frames of a raw stream are counted: the second file has their times."""
 
 
 @dataclass(frozen=True)
@@ -49,12 +52,12 @@ class TimestampedVideo:
         return select_time_range(self.name, self._timed_frames(reduce), start_s, duration_s)
 
     def _timed_frames(self, reduce: int) -> Iterator[Frame]:
-        fps = probe(self.path).fps
+        fps = probe(self.path).fps if has_clock(self.path) else COUNTED_FPS
         if fps <= 0:
             raise InputError(f"{self.path}: the file has no frame rate; copy it again")
         times = self.read_times(self.clock)
         count = 0
-        for frame in read_frames(self.path, reduce=reduce):
+        for frame in read_frames(self.path, reduce=reduce, raw_fps=COUNTED_FPS):
             count = round(frame.time_s * fps) + 1  # a frame that was left out keeps its time
             if count <= len(times):
                 yield replace(frame, time_s=float(times[count - 1] - times[0]))

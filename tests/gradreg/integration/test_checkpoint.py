@@ -46,7 +46,7 @@ def outcomes(lab, tmp_path_factory):
             through[case] = lab.state_of(model, opt)
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, FOLDER / "checkpoint_program.py", FOLDER.parent / "conftest.py"]
-    subprocess.run([*command, folder], env=environment, check=True, timeout=300)
+    subprocess.run([*command, folder], env=environment, check=True, timeout=600)
     return through, torch.load(folder / "resumed.pt")
 
 

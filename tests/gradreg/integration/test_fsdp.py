@@ -26,7 +26,7 @@ def ranks(tmp_path_factory):
         subprocess.Popen([*command, str(rank), meeting, str(folder)], env=environment)
         for rank in range(2)
     ]
-    assert [process.wait(timeout=300) for process in processes] == [0, 0]
+    assert [process.wait(timeout=600) for process in processes] == [0, 0]
     return [torch.load(folder / f"{rank}.pt") for rank in range(2)]
 
 

@@ -194,5 +194,5 @@ def test_two_ranks_protect_what_one_process_would(tmp_path, program):
         )
         for rank in range(2)
     ]
-    results = [process.communicate(timeout=120) for process in processes]
+    results = [process.communicate(timeout=600) for process in processes]
     assert [out for out, _ in results] == ["agreed", "agreed"], results[0][1] + results[1][1]

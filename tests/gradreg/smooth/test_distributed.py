@@ -135,4 +135,4 @@ def test_two_ranks_make_the_step_of_the_joined_batch(tmp_path, program):
         )
         for rank in range(2)
     ]
-    assert [process.communicate(timeout=120)[0] for process in ranks] == ["agreed", "agreed"]
+    assert [process.communicate(timeout=600)[0] for process in ranks] == ["agreed", "agreed"]

@@ -1,8 +1,9 @@
 """Runs commands of `rppg` one after the other: a crash or a hang is then this process's alone.
 
-`python fuzz_program.py CASES.json FIRST SECONDS` prints a line of JSON for each case from number
-FIRST on: its exit code (null where something was raised) and what it said. It ends by force where
-one takes longer than SECONDS.
+`python fuzz_program.py CASES.json FIRST CPU_SECONDS HANG_SECONDS` prints a line of JSON for each
+case from number FIRST on: its exit code (null where something was raised) and what it said. It ends
+by force where one takes more time of a processor than CPU_SECONDS, whatever else the machine has to
+do, or hangs for HANG_SECONDS.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import faulthandler
 import io
 import json
 import logging
+import signal
 import sys
 import traceback
 from pathlib import Path
@@ -36,9 +38,11 @@ if __name__ == "__main__":
     import torch
 
     torch.set_num_threads(1)
+    faulthandler.register(signal.SIGPROF, chain=True)  # prints where it is, then ends
     cases = json.loads(Path(sys.argv[1]).read_text(encoding="utf-8"))
     for case in cases[int(sys.argv[2]) :]:
-        faulthandler.dump_traceback_later(float(sys.argv[3]), exit=True)
+        signal.setitimer(signal.ITIMER_PROF, float(sys.argv[3]))
+        faulthandler.dump_traceback_later(float(sys.argv[4]), exit=True)
         sys.stdout.write(json.dumps(run(case)) + "\n")
         sys.stdout.flush()
         faulthandler.cancel_dump_traceback_later()

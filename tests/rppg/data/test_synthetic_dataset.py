@@ -199,7 +199,7 @@ def test_the_whole_path_from_files_to_the_table(tmp_path, layout):
             env={**os.environ, "RPPG_CACHE": str(tmp_path / "cache")},
             capture_output=True,
             text=True,
-            timeout=280,
+            timeout=600,
             check=False,
         )
         assert ended.returncode == 0, ended.stderr

@@ -256,7 +256,7 @@ def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
             cwd=tmp_path,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=600,
             check=False,
         )
 
