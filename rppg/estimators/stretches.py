@@ -77,8 +77,8 @@ class _Stretch:
 
 
 Judge = Callable[[RateSeries, Array, float], Objections]
-"""A function of rates `(W,)`, their windows `(W, L)` of the filtered wave, and the time in seconds
-at which the windows' stretch starts."""
+"""A function of the rates `(W,)` of a stretch, its filtered wave `(T,)`, and the time in seconds at
+which it starts."""
 
 
 def measure_estimate(
@@ -100,7 +100,7 @@ def measure_estimate(
     objections: list[str | None] = []
     for stretch, s in zip(stretches, first_s, strict=True):
         bvp = stretch.measured.bvp
-        against = judge(stretch.measured.windows, stretch.measured.parts, s)
+        against = judge(stretch.measured.windows, bvp, s)
         rates = _lower(stretch.measured.windows, against)
         rate_hz = local_rate_hz(rates, fps, len(bvp), BEAT_QUALITY)
         beats.append(find_beats(bvp, fps, np.where(stretch.valid, rate_hz, np.nan)))
@@ -113,7 +113,7 @@ def measure_estimate(
     ]
     if len(stretches) == 1:
         whole = stretches[0].measured.clip
-        whole_against = judge(whole, stretches[0].measured.bvp[None], first_s[0])
+        whole_against = judge(whole, stretches[0].measured.bvp, first_s[0])
     else:
         whole, whole_against = _measure_whole(stretches, first_s, protocol, judge)
     joined = join_rates(windows, start_s)
@@ -156,7 +156,7 @@ def _measure_whole(
             if stretch.traces is None
             else find_evidence(rates, wave, stretch.traces, fps)
         )
-        objections += judge(rates, wave, at)
+        objections += judge(rates, wave[0], at)
     seconds = [len(wave) / fps for wave in waves]
     evidence = average_evidence(found, seconds)
     whole = RateSeries(

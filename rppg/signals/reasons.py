@@ -15,6 +15,8 @@ LIGHT = "the same rate is in the background: flickering light"
 MOTION = "the same rate is in the head's motion"
 REGIONS = "the face's regions don't agree: no common pulse"
 NO_RATE = "no clear rate"
+KEYFRAMES = "the rate is that of the video's keyframes"
+FROZEN = "most frames repeat the one before: a frozen picture"
 FOLDED = "too few frames a second: it may be a faster rate, folded over"
 
 EXPLAINED = 0.5

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -140,13 +141,38 @@ def crop_pieces(
     return _collect(path, _invalidate_holes(path, crops), size, piece_s)
 
 
-Crop = tuple[float, NDArray[np.uint8], Box, bool]
-"""Time, pixels, crop box in pixels of the file, validity."""
+class Crop(NamedTuple):
+    """A crop of a frame; `box` is that of the crop in pixels of the file."""
+
+    time_s: float
+    pixels: NDArray[np.uint8]
+    box: Box
+    is_valid: bool
+    is_key: bool
+    repeats: bool
+
+
+class _Repeats:
+    """The frames that repeat the one before, pixel by pixel. Remembers one frame."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.uint8] | None = None
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> bool:
+        """Return whether a frame equals that of the last call."""
+        last, self._last = self._last, rgb
+        if last is None or last.shape != rgb.shape:
+            return False
+        row = len(rgb) // 2  # nearly always enough to see a difference
+        return np.array_equal(last[row], rgb[row]) and np.array_equal(last, rgb)
 
 
 def _fixed_crops(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Crop]:
+    repeats = _Repeats()
     for frame in frames:
-        yield frame.time_s, _resample(frame.rgb, crop, size), crop, True
+        rgb = frame.rgb
+        pixels = _resample(rgb, crop, size)
+        yield Crop(frame.time_s, pixels, crop, True, frame.is_key, repeats(rgb))
 
 
 def _tracked_crops(
@@ -155,7 +181,8 @@ def _tracked_crops(
     """Yield crops of the tracked face, each as soon as its box is final."""
     track = FaceTrack()
     waiting: deque[Frame] = deque()
-    early: list[float] = []  # times before the first detection
+    early: list[tuple[float, bool, bool]] = []  # times and flags before the first detection
+    repeats = _Repeats()
     for frame in chain(frames, [None]):
         if frame is not None:
             track.add_frame(frame)
@@ -168,26 +195,27 @@ def _tracked_crops(
                     "--full-frame if the video shows little else"
                 )
         while waiting and track.is_final(waiting[0].time_s):
-            tracked = _tracked_crop(track, waiting[0], info, size)
-            time_s = waiting.popleft().time_s
+            shown = waiting.popleft()
+            rgb = shown.rgb
+            flags = shown.is_key, repeats(rgb)
+            tracked = _tracked_crop(track, shown.time_s, rgb, info, size)
             if tracked is None:
-                early.append(time_s)
+                early.append((shown.time_s, *flags))
                 continue
-            for before_s in early:
-                yield before_s, tracked[0], tracked[1], False
+            for before_s, *before in early:
+                yield Crop(before_s, tracked[0], tracked[1], False, *before)
             early.clear()
-            yield time_s, *tracked
+            yield Crop(shown.time_s, *tracked, *flags)
 
 
 def _tracked_crop(
-    track: FaceTrack, frame: Frame, info: VideoInfo, size: int
+    track: FaceTrack, time_s: float, rgb: NDArray[np.uint8], info: VideoInfo, size: int
 ) -> tuple[NDArray[np.uint8], Box, bool] | None:
-    tracked = track.box_at(frame.time_s)
+    tracked = track.box_at(time_s)
     if tracked is None:
         return None
     box, valid = tracked
     x, y, width, height = _crop_box(box)
-    rgb = frame.rgb
     scale_x, scale_y = info.width / rgb.shape[1], info.height / rgb.shape[0]
     crop = _resample(rgb, (x, y, width, height), size)
     return crop, (x * scale_x, y * scale_y, width * scale_x, height * scale_y), valid
@@ -198,7 +226,7 @@ def _warn_of_loss(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
     count = lost = 0
     for crop in crops:
         count += 1
-        lost += not crop[3]
+        lost += not crop.is_valid
         yield crop
     if lost:
         log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * lost / count)
@@ -211,11 +239,13 @@ def _invalidate_holes(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
     for crop in crops:
         current = crop
         if last is not None:
-            hole_s = current[0] - last[0]
+            hole_s = current.time_s - last.time_s
             if hole_s > HOLE_S:
                 count, total_s = count + 1, total_s + hole_s
-                longest = max(longest, (last[0], current[0]), key=lambda hole: hole[1] - hole[0])
-                last, current = (*last[:3], False), (*current[:3], False)
+                longest = max(
+                    longest, (last.time_s, current.time_s), key=lambda hole: hole[1] - hole[0]
+                )
+                last, current = last._replace(is_valid=False), current._replace(is_valid=False)
             yield last
         last = current
     if last is not None:
@@ -233,12 +263,17 @@ def _collect(path: str, crops: Iterator[Crop], size: int, piece_s: float) -> Ite
         times: list[float] = []
         boxes: list[Box] = []
         valid: list[bool] = []
+        is_key: list[bool] = []
+        repeats: list[bool] = []
         pixels = bytearray()  # grows in place; many small arrays would fragment the memory
-        for time_s, crop, box, is_valid in crops:
+        for crop in crops:
+            time_s = crop.time_s
             times.append(time_s)
-            boxes.append(box)
-            valid.append(is_valid)
-            pixels += crop.tobytes()
+            boxes.append(crop.box)
+            valid.append(crop.is_valid)
+            is_key.append(crop.is_key)
+            repeats.append(crop.repeats)
+            pixels += crop.pixels.tobytes()
             if time_s - times[0] >= piece_s:
                 break
         else:
@@ -253,7 +288,14 @@ def _collect(path: str, crops: Iterator[Crop], size: int, piece_s: float) -> Ite
                 )
         if times:
             frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
-            yield FaceCrops(frames, np.array(times), np.array(valid), np.array(boxes))
+            yield FaceCrops(
+                frames,
+                np.array(times),
+                np.array(valid),
+                np.array(boxes),
+                np.array(is_key),
+                np.array(repeats),
+            )
 
 
 def _crop_box(face: Box) -> Box:
