@@ -27,12 +27,14 @@ from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.frame_rate import (
     check_frame_rate,
     frame_rate,
+    is_frozen,
     lowest_folded_bpm,
     may_be_folded,
     upper_limit_hz,
 )
+from rppg.signals.keyframes import is_keyframe_rate
 from rppg.signals.protocol import Protocol
-from rppg.signals.reasons import FOLDED, GREY, find_reasons
+from rppg.signals.reasons import FOLDED, FROZEN, GREY, KEYFRAMES, find_reasons
 from rppg.types import FaceCrops, Video
 from rppg.video.crop import crop_pieces
 from rppg.video.sources.frame_stream import FrameStream
@@ -302,7 +304,8 @@ def _predict(
             name,
         )
     protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s))
-    found = measure_estimate(estimated, valid, protocol, partial(_objections, estimated))
+    _warn_of_repeats(estimated)
+    found = measure_estimate(estimated, valid, protocol, partial(_objections, estimated, protocol))
     rates, whole = found.windows, found.whole
     reasons = find_reasons(rates, found.in_view, objections=found.objections)
     (reason,) = find_reasons(whole, found.whole_in_view, objections=found.whole_objections)
@@ -356,16 +359,40 @@ def _upper_limit_hz(times_s: Array) -> float:
     return limit_hz
 
 
+def _warn_of_repeats(estimated: Estimate) -> None:
+    """Warn if most frames repeat the one before."""
+    share = float(np.mean(estimated.repeats))
+    if share > 0.5:
+        new = int(np.sum(~estimated.repeats))
+        seconds = float(estimated.times_s[-1] - estimated.times_s[0])
+        log.warning(
+            "%.0f %% of the frames repeat the one before, pixel by pixel: only %.1f a second are "
+            "new; a frozen picture has no pulse",
+            100 * share, new / seconds,
+        )  # fmt: skip
+
+
 def _objections(
-    estimated: Estimate, rates: RateSeries, _: Array, start_s: float
+    estimated: Estimate, protocol: Protocol, rates: RateSeries, bvp: Array, start_s: float
 ) -> tuple[str | None, ...]:
     """Return what else speaks against the rates of a stretch that starts at `start_s`."""
+    count = len(rates.hr_bpm)
     if estimated.grey:
-        return (GREY,) * len(rates.hr_bpm)
-    folded = may_be_folded(
-        rates.hr_bpm, estimated.times_s, start_s + rates.start_s, start_s + rates.end_s
+        return (GREY,) * count
+    windows_s = start_s + rates.start_s, start_s + rates.end_s
+    new_s = estimated.times_s[~estimated.repeats]
+    keyframes_s = estimated.times_s[estimated.is_key]
+    if np.mean(estimated.is_key) > 0.5:  # a codec without frames in between
+        keyframes_s = keyframes_s[:0]
+    conditions = (
+        (is_frozen(new_s, *windows_s), FROZEN),
+        (may_be_folded(rates.hr_bpm, new_s, *windows_s), FOLDED),
+        (is_keyframe_rate(rates, bvp, protocol.fps, keyframes_s - start_s), KEYFRAMES),
     )
-    return tuple(FOLDED if is_folded else None for is_folded in folded)
+    return tuple(
+        next((reason for holds, reason in conditions if holds[index]), None)
+        for index in range(count)
+    )
 
 
 def _video_source(

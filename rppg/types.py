@@ -48,10 +48,13 @@ class Frame:
         image: `(H, W, 3)` uint8 RGB, or a function that returns it. Frames that wait in memory are
             kept as the codec decoded them, with colour at half the resolution, which takes half
             the memory of RGB.
+        is_key: whether the codec stored it whole, not as a change of others; False if the frames
+            don't come from a codec.
     """
 
     time_s: float
     image: NDArray[np.uint8] | Callable[[], NDArray[np.uint8]]
+    is_key: bool = False
 
     @property
     def rgb(self) -> NDArray[np.uint8]:
@@ -106,6 +109,9 @@ class FaceCrops:
         valid: `(T,)` bool, False where the face was lost. The crop then shows the last known box.
         boxes: `(T, 4)` float64, the crop's x, y, width, height in pixels of the video, or None if
             the crops were not cut from a larger frame.
+        is_key: `(T,)` bool, True where the codec stored the frame whole; None if it is unknown.
+        repeats: `(T,)` bool, True where the whole frame repeats the one before, pixel by pixel;
+            None if it is unknown.
         cuts_s: times of the first frames after hard cuts (`rppg.video.scene_cuts`).
     """
 
@@ -113,7 +119,22 @@ class FaceCrops:
     times_s: NDArray[np.float64]
     valid: NDArray[np.bool_]
     boxes: NDArray[np.float64] | None = None
+    is_key: NDArray[np.bool_] | None = None
+    repeats: NDArray[np.bool_] | None = None
     cuts_s: tuple[float, ...] = field(default=(), kw_only=True)
+
+    def part(self, part: slice) -> "FaceCrops":
+        """Return the crops of some frames, at least one."""
+        times_s = self.times_s[part]
+        return FaceCrops(
+            self.frames[part],
+            times_s,
+            self.valid[part],
+            None if self.boxes is None else self.boxes[part],
+            None if self.is_key is None else self.is_key[part],
+            None if self.repeats is None else self.repeats[part],
+            cuts_s=tuple(cut for cut in self.cuts_s if times_s[0] <= cut <= times_s[-1]),
+        )
 
     @property
     def fps(self) -> float:

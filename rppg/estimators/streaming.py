@@ -48,6 +48,8 @@ class Estimate:
         traces: by which the BVP is verified, on the grid; None if there is no network for them.
         grey: whether all frames are grey, as those of a monochrome camera stored as RGB.
         video_s, pulse_s: wall-clock time of reading the crops and of the estimator.
+        is_key: `(T,)` whether the codec stored a frame whole; False where it is unknown.
+        repeats: `(T,)` whether a frame repeats the one before; False where it is unknown.
     """
 
     times_s: Array
@@ -60,6 +62,8 @@ class Estimate:
     grey: bool
     video_s: float
     pulse_s: float
+    is_key: NDArray[np.bool_]
+    repeats: NDArray[np.bool_]
 
 
 def estimate(
@@ -86,6 +90,8 @@ def estimate(
     started = time.perf_counter()
     times: list[Array] = []
     valid: list[NDArray[np.bool_]] = []
+    is_key: list[NDArray[np.bool_]] = []
+    repeats: list[NDArray[np.bool_]] = []
     done: list[_Stretch] = []
     current = _Stretch(estimator, fps, reference)
     splits, scene, pulse_s, grey = 0, 0, 0.0, True
@@ -93,6 +99,9 @@ def estimate(
         grey = grey and _is_grey(crops.frames)
         times.append(crops.times_s)
         valid.append(crops.valid)
+        unknown = np.zeros(len(crops.times_s), np.bool_)
+        is_key.append(unknown if crops.is_key is None else crops.is_key)
+        repeats.append(unknown if crops.repeats is None else crops.repeats)
         before = time.perf_counter()
         for part in _split(crops):
             if part.cuts_s or part.times_s[0] - current.end_s > SPLIT_S:
@@ -123,6 +132,8 @@ def estimate(
         grey=grey,
         video_s=ended - started - pulse_s,
         pulse_s=pulse_s,
+        is_key=np.concatenate(is_key),
+        repeats=np.concatenate(repeats),
     )
 
 
@@ -208,9 +219,7 @@ def _split(crops: FaceCrops) -> Iterator[FaceCrops]:
         return
     edges = {0, *map(int, gaps), *map(int, np.searchsorted(times_s, crops.cuts_s)), len(times_s)}
     for first, end in pairwise(sorted(edges)):
-        part = slice(first, end)
-        cuts_s = tuple(cut_s for cut_s in crops.cuts_s if cut_s == times_s[first])
-        yield FaceCrops(crops.frames[part], times_s[part], crops.valid[part], cuts_s=cuts_s)
+        yield crops.part(slice(first, end))
 
 
 def _refuse(times_s: Array, cuts: int) -> NoReturn:

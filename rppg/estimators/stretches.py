@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from rppg.estimators.reference_traces import ReferenceTraces, cut_traces
 from rppg.estimators.streaming import Estimate
-from rppg.estimators.verified_rates import find_evidence, verify, verify_rates
+from rppg.estimators.verified_rates import find_evidence, measure_second, verify, verify_rates
 from rppg.signals import (
     RELIABLE,
     Beats,
@@ -24,6 +24,7 @@ from rppg.signals.face_time import Span, least_share, seen_spans
 from rppg.signals.protocol import Measured, Protocol, measure
 from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
 from rppg.signals.quality import quality_of_features
+from rppg.signals.rates import limit_by_windows
 from rppg.signals.reasons import CUT
 from rppg.signals.stretches import average_evidence, join_beats, join_rates, pooled_rate
 
@@ -84,8 +85,8 @@ class _SeenPart:
 
 
 Judge = Callable[[RateSeries, Array, float], Objections]
-"""A function of rates `(W,)`, their windows `(W, L)` of the filtered wave, and the time in seconds
-at which the windows' stretch starts."""
+"""A function of the rates `(W,)` of a stretch, its filtered wave `(T,)`, and the time in seconds at
+which it starts."""
 
 
 def measure_estimate(
@@ -107,7 +108,7 @@ def measure_estimate(
     objections: list[str | None] = []
     for stretch, s in zip(stretches, first_s, strict=True):
         bvp = stretch.measured.bvp
-        against = judge(stretch.measured.windows, stretch.measured.parts, s)
+        against = judge(stretch.measured.windows, bvp, s)
         rates = _lower(stretch.measured.windows, against)
         rate_hz = local_rate_hz(rates, fps, len(bvp), BEAT_QUALITY)
         beats.append(find_beats(bvp, fps, np.where(stretch.valid, rate_hz, np.nan)))
@@ -121,7 +122,7 @@ def measure_estimate(
     seen = [seen_spans(s.valid, fps, s.protocol.window_s) for s in stretches]
     if len(stretches) == 1 and seen[0] == [(0, len(stretches[0].valid))]:
         whole = stretches[0].measured.clip
-        whole_against = judge(whole, stretches[0].measured.bvp[None], first_s[0])
+        whole_against = judge(whole, stretches[0].measured.bvp, first_s[0])
     else:
         parts = [
             _seen_part(stretch, span, at, fps)
@@ -144,7 +145,7 @@ def measure_estimate(
             [share >= s.protocol.min_valid for share, s in zip(shares, stretches, strict=True)]
         ),
         objections=tuple(objections),
-        whole=_lower(whole, whole_against),
+        whole=_lower(limit_by_windows(whole, joined), whole_against),
         whole_in_view=np.array([any(seen)]),
         whole_objections=whole_against,
         beats=join_beats(beats, start_s),
@@ -180,9 +181,12 @@ def _measure_whole(
         found.append(
             no_evidence(1) if part.traces is None else find_evidence(rates, wave, part.traces, fps)
         )
-        objections += judge(rates, wave, part.start_s)
+        objections += judge(rates, part.wave, part.start_s)
     seconds = [len(wave) / fps for wave in waves]
-    evidence = average_evidence(found, seconds)
+    evidence = replace(
+        average_evidence(found, seconds),
+        second_bpm=np.array([abs(bpm - _second_bpm(parts, protocol))]),
+    )
     whole = RateSeries(
         start,
         end,
@@ -194,6 +198,16 @@ def _measure_whole(
     objected_s = sum(s for reason, s in zip(objections, seconds, strict=True) if reason is not None)
     reason = next((reason for reason in objections if reason is not None), None)
     return whole, (reason if 2 * objected_s >= sum(seconds) else None,)
+
+
+def _second_bpm(parts: Sequence[_SeenPart], protocol: Protocol) -> float:
+    """Return the heart rate of all parts by the second method; NaN if it has none of some."""
+    waves = []
+    for part in parts:
+        if part.traces is None or np.isnan(part.traces.second).any():
+            return np.nan
+        waves.append(measure_second(part.traces, protocol).bvp)
+    return pooled_rate(waves, protocol.fps, protocol.low_hz, protocol.high_hz)[0]
 
 
 def _measure_part(
@@ -209,8 +223,10 @@ def _measure_part(
         low_hz=protocol.low_hz,
         high_hz=protocol.high_hz,
     )
-    rates = verify_rates(rates, part.wave[None], part.traces, fps)
-    return rates, judge(rates, part.wave[None], part.start_s)
+    if part.traces is not None:
+        second = measure_second(part.traces, protocol).clip
+        rates = verify_rates(rates, part.wave[None], part.traces, fps, second.hr_bpm)
+    return rates, judge(rates, part.wave, part.start_s)
 
 
 def _lower(rates: RateSeries, objections: Objections) -> RateSeries:

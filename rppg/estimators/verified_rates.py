@@ -28,13 +28,18 @@ def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protoco
     """Return the measurement with the quality of its windows, and of the whole, by the traces."""
     if traces is None:
         return measured
-    second = measure(traces.second.astype(np.float64), protocol)
+    second = measure_second(traces, protocol)
     whole = measured.bvp[None]
     windows = verify_rates(
         measured.windows, measured.parts, traces, protocol.fps, second.windows.hr_bpm
     )
     clip = verify_rates(measured.clip, whole, traces, protocol.fps, second.clip.hr_bpm)
     return replace(measured, windows=windows, clip=limit_by_windows(clip, windows))
+
+
+def measure_second(traces: ReferenceTraces, protocol: Protocol) -> Measured:
+    """Measure the second method's wave of the traces."""
+    return measure(traces.second.astype(np.float64), protocol)
 
 
 def verify_rates(

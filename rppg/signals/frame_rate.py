@@ -42,6 +42,18 @@ def lowest_folded_bpm(fps: float) -> float:
     return 60 * (fps - HIGH_HZ) if fps < 2 * HIGH_HZ else float("inf")
 
 
+def is_frozen(new_s: Array, start_s: Array, end_s: Array) -> NDArray[np.bool_]:
+    """Return whether windows show fewer new frames than a heart rate needs.
+
+    Args:
+        new_s: `(T,)` times in seconds of the frames that don't repeat the one before.
+        start_s: `(W,)` starts of the windows in seconds.
+        end_s: `(W,)` ends of the windows in seconds.
+    """
+    count = np.searchsorted(new_s, end_s, side="right") - np.searchsorted(new_s, start_s)
+    return np.asarray(count < 0.5 * LEAST_FPS * (end_s - start_s))
+
+
 def may_be_folded(hr_bpm: Array, times_s: Array, start_s: Array, end_s: Array) -> NDArray[np.bool_]:
     """Return whether the heart rates of windows may be those of faster pulses, folded over.
 

@@ -129,7 +129,7 @@ def quality_evidence(
     parts = [signal[..., i : i + length] for i in (0, (total - length) // 2, total - length)]
     rates = np.stack([heart_rate_bpm(part, fps, low_hz, high_hz) for part in parts])
     lobe_hz = max(0.2, 2 * fps / total)  # half of a Hann window's main lobe is 2 / duration
-    return features_of_spectrum(frequencies, power, rates, lobe_hz, low_hz, high_hz)
+    return features_of_spectrum(frequencies, power, rates, lobe_hz, low_hz, high_hz, neighbours_bpm)
 
 
 def features_of_spectrum(
@@ -139,8 +139,9 @@ def features_of_spectrum(
     lobe_hz: float,
     low_hz: float = LOW_HZ,
     high_hz: float = HIGH_HZ,
+    neighbours_bpm: ArrayLike | None = None,
 ) -> Array:
-    """Compute the features `(..., 3)` of `quality_evidence` from a spectrum.
+    """Compute the features `(..., 4)` of `quality_evidence` from a spectrum.
 
     Args:
         frequencies: `(F,)` in Hz.
@@ -149,6 +150,7 @@ def features_of_spectrum(
         lobe_hz: distance from the peak, and from its double, up to which power is theirs.
         low_hz: lower end of the band.
         high_hz: upper end of the band.
+        neighbours_bpm: as for `quality_evidence`.
     """
     peak = peak_frequency_hz(frequencies, power, low_hz, high_hz)
     share = pulse_power_share(frequencies, power, peak, low_hz, high_hz)

@@ -16,6 +16,8 @@ MOTION = "the same rate is in the head's motion"
 REGIONS = "the face's regions don't agree: no common pulse"
 NO_RATE = "no clear rate"
 CUT = "a cut to another picture or person: its parts are not joined"
+KEYFRAMES = "the rate is that of the video's keyframes"
+FROZEN = "most frames repeat the one before: a frozen picture"
 FOLDED = "too few frames a second: it may be a faster rate, folded over"
 
 EXPLAINED = 0.5

@@ -20,7 +20,7 @@ Array = NDArray[np.float64]
 def pooled_rate(
     waves: Sequence[Array], fps: float, low_hz: float = LOW_HZ, high_hz: float = HIGH_HZ
 ) -> tuple[float, Array]:
-    """Compute the heart rate in bpm of all stretches together, and its features `(3,)`.
+    """Compute the heart rate in bpm of all stretches together, and its features `(4,)`.
 
     It is the peak of the mean of their spectra, weighted by length, as in Welch's method: their
     phases to each other are unknown. The features are those of

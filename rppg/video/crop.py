@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from itertools import chain, groupby
 from operator import itemgetter
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -146,33 +147,64 @@ def crop_pieces(
     return _collect(path, _invalidate_holes(path, crops), size, piece_s, cuts)
 
 
-Crop = tuple[float, NDArray[np.uint8], Box, bool]
-"""Time, pixels, crop box in pixels of the file, validity."""
+class Crop(NamedTuple):
+    """A crop of a frame; `box` is that of the crop in pixels of the file."""
+
+    time_s: float
+    pixels: NDArray[np.uint8]
+    box: Box
+    is_valid: bool
+    is_key: bool
+    repeats: bool
+
+
+Tracked = tuple[NDArray[np.uint8], Box, bool]
+"""Pixels, crop box in pixels of the file, validity."""
+
+
+class _Repeats:
+    """The frames that repeat the one before, pixel by pixel. Remembers one frame."""
+
+    def __init__(self) -> None:
+        self._last: NDArray[np.uint8] | None = None
+
+    def __call__(self, rgb: NDArray[np.uint8]) -> bool:
+        """Return whether a frame equals that of the last call."""
+        last, self._last = self._last, rgb
+        if last is None or last.shape != rgb.shape:
+            return False
+        row = len(rgb) // 2  # nearly always enough to see a difference
+        return np.array_equal(last[row], rgb[row]) and np.array_equal(last, rgb)
 
 
 def _fixed_crops(frames: Iterator[Frame], crop: Box, size: int) -> Iterator[Crop]:
+    repeats = _Repeats()
     for frame in frames:
-        yield frame.time_s, _resample(frame.rgb, crop, size), crop, True
+        rgb = frame.rgb
+        pixels = _resample(rgb, crop, size)
+        yield Crop(frame.time_s, pixels, crop, True, frame.is_key, repeats(rgb))
 
 
 def _tracked_crops(
     path: str, frames: Iterator[tuple[int, Frame]], info: VideoInfo, size: int
 ) -> Iterator[Crop]:
     """Yield crops of the face, which is tracked anew in each scene."""
-    early: list[float] = []  # times before the first detection
+    early: list[tuple[float, bool, bool]] = []  # times and flags before the first detection
     last: Crop | None = None
+    repeats = _Repeats()
     for _, scene in groupby(frames, key=itemgetter(0)):
-        for time_s, tracked in _track_scene(path, (frame for _, frame in scene), info, size):
+        for frame, rgb, tracked in _track_scene(path, (frame for _, frame in scene), info, size):
+            flags = frame.is_key, repeats(rgb)
             if tracked is not None:
-                last = (time_s, *tracked)
-                for before_s in early:
-                    yield before_s, tracked[0], tracked[1], False
+                last = Crop(frame.time_s, *tracked, *flags)
+                for before_s, *before in early:
+                    yield Crop(before_s, last.pixels, last.box, False, *before)
                 early.clear()
                 yield last
             elif last is not None:
-                yield time_s, last[1], last[2], False
+                yield Crop(frame.time_s, last.pixels, last.box, False, *flags)
             else:
-                early.append(time_s)
+                early.append((frame.time_s, *flags))
     if last is None:
         raise InputError(
             f"{path}: no face found; give its box with --box x,y,w,h, or use "
@@ -182,8 +214,8 @@ def _tracked_crops(
 
 def _track_scene(
     path: str, frames: Iterator[Frame], info: VideoInfo, size: int
-) -> Iterator[tuple[float, "tuple[NDArray[np.uint8], Box, bool] | None"]]:
-    """Yield each frame's time and its crop, as soon as its box is final; None if it has no box."""
+) -> Iterator[tuple[Frame, NDArray[np.uint8], Tracked | None]]:
+    """Yield each frame, its pixels and its crop, once its box is final; None if it has no box."""
     track = FaceTrack(name=path)
     waiting: deque[Frame] = deque()
     for frame in chain(frames, [None]):
@@ -193,19 +225,19 @@ def _track_scene(
         else:
             track.finish()
         while waiting and track.is_final(waiting[0].time_s):
-            tracked = _tracked_crop(track, waiting[0], info, size)
-            yield waiting.popleft().time_s, tracked
+            shown = waiting.popleft()
+            rgb = shown.rgb
+            yield shown, rgb, _tracked_crop(track, shown.time_s, rgb, info, size)
 
 
 def _tracked_crop(
-    track: FaceTrack, frame: Frame, info: VideoInfo, size: int
-) -> tuple[NDArray[np.uint8], Box, bool] | None:
-    tracked = track.box_at(frame.time_s)
+    track: FaceTrack, time_s: float, rgb: NDArray[np.uint8], info: VideoInfo, size: int
+) -> Tracked | None:
+    tracked = track.box_at(time_s)
     if tracked is None:
         return None
     box, valid = tracked
     x, y, width, height = _crop_box(box)
-    rgb = frame.rgb
     scale_x, scale_y = info.width / rgb.shape[1], info.height / rgb.shape[0]
     crop = _resample(rgb, (x, y, width, height), size)
     return crop, (x * scale_x, y * scale_y, width * scale_x, height * scale_y), valid
@@ -216,7 +248,7 @@ def _warn_of_loss(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
     count = lost = 0
     for crop in crops:
         count += 1
-        lost += not crop[3]
+        lost += not crop.is_valid
         yield crop
     if lost:
         log.warning("%s: the face is lost in %.0f %% of the frames", path, 100 * lost / count)
@@ -229,11 +261,13 @@ def _invalidate_holes(path: str, crops: Iterator[Crop]) -> Iterator[Crop]:
     for crop in crops:
         current = crop
         if last is not None:
-            hole_s = current[0] - last[0]
+            hole_s = current.time_s - last.time_s
             if hole_s > HOLE_S:
                 count, total_s = count + 1, total_s + hole_s
-                longest = max(longest, (last[0], current[0]), key=lambda hole: hole[1] - hole[0])
-                last, current = (*last[:3], False), (*current[:3], False)
+                longest = max(
+                    longest, (last.time_s, current.time_s), key=lambda hole: hole[1] - hole[0]
+                )
+                last, current = last._replace(is_valid=False), current._replace(is_valid=False)
             yield last
         last = current
     if last is not None:
@@ -253,12 +287,17 @@ def _collect(
         times: list[float] = []
         boxes: list[Box] = []
         valid: list[bool] = []
+        is_key: list[bool] = []
+        repeats: list[bool] = []
         pixels = bytearray()  # grows in place; many small arrays would fragment the memory
-        for time_s, crop, box, is_valid in crops:
+        for crop in crops:
+            time_s = crop.time_s
             times.append(time_s)
-            boxes.append(box)
-            valid.append(is_valid)
-            pixels += crop.tobytes()
+            boxes.append(crop.box)
+            valid.append(crop.is_valid)
+            is_key.append(crop.is_key)
+            repeats.append(crop.repeats)
+            pixels += crop.pixels.tobytes()
             if time_s - times[0] >= piece_s:
                 break
         else:
@@ -273,9 +312,15 @@ def _collect(
                 )
         if times:
             frames = np.frombuffer(pixels, dtype=np.uint8).reshape(-1, size, size, 3)
-            within = tuple(cut_s for cut_s in cuts.times_s if times[0] <= cut_s <= times[-1])
-            arrays = frames, np.array(times), np.array(valid), np.array(boxes)
-            yield FaceCrops(*arrays, cuts_s=within)
+            yield FaceCrops(
+                frames,
+                np.array(times),
+                np.array(valid),
+                np.array(boxes),
+                np.array(is_key),
+                np.array(repeats),
+                cuts_s=tuple(cut for cut in cuts.times_s if times[0] <= cut <= times[-1]),
+            )
 
 
 def _crop_box(face: Box) -> Box:

@@ -17,6 +17,7 @@ from pathlib import Path
 import av
 import av.error
 import numpy as np
+from av.video.frame import PictureType
 from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
@@ -156,7 +157,8 @@ def _frames_in_range(
         last = time
         convert = partial(_rgb, frame, reduce, reformatter)
         compact = reduce == 1 and frame.format.name in COMPACT
-        yield Frame(time - first, convert if compact else convert())
+        is_key = frame.key_frame or frame.pict_type == PictureType.I
+        yield Frame(time - first, convert if compact else convert(), is_key)
     _warn(path, decoded, damaged, "are damaged")
     _warn(path, decoded, unordered, "have a time not after the frame before")
     if to_end:
