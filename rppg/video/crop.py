@@ -192,8 +192,11 @@ def _tracked_crops(
     early: list[tuple[float, bool, bool]] = []  # times and flags before the first detection
     last: Crop | None = None
     repeats = _Repeats()
-    for _, scene in groupby(frames, key=itemgetter(0)):
-        for frame, rgb, tracked in _track_scene(path, (frame for _, frame in scene), info, size):
+    for number, scene in groupby(frames, key=itemgetter(0)):
+        # After a cut the face is there at once, or comes later.
+        track = FaceTrack(name=path) if number == 0 else FaceTrack(name=path, lead_s=0.0)
+        of_scene = (frame for _, frame in scene)
+        for frame, rgb, tracked in _track_scene(track, of_scene, info, size):
             flags = frame.is_key, repeats(rgb)
             if tracked is not None:
                 last = Crop(frame.time_s, *tracked, *flags)
@@ -213,10 +216,9 @@ def _tracked_crops(
 
 
 def _track_scene(
-    path: str, frames: Iterator[Frame], info: VideoInfo, size: int
+    track: FaceTrack, frames: Iterator[Frame], info: VideoInfo, size: int
 ) -> Iterator[tuple[Frame, NDArray[np.uint8], Tracked | None]]:
     """Yield each frame, its pixels and its crop, once its box is final; None if it has no box."""
-    track = FaceTrack(name=path)
     waiting: deque[Frame] = deque()
     for frame in chain(frames, [None]):
         if frame is not None:

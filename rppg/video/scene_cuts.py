@@ -35,6 +35,8 @@ FLOOR = 4.0
 """Contrast, in 8-bit levels, below which a picture is flat: sensors' noise must not count."""
 TIMES_USUAL = 10.0
 """The same, in multiples of the usual distance between comparisons."""
+TIMES_AROUND = 3.0
+"""The same, in multiples of the changes around it: noise changes at every frame."""
 MEMORY = 0.9
 """Share of the past in the running mean that is the usual distance."""
 SAME_PLACE = 0.3
@@ -108,7 +110,8 @@ class SceneCuts:
         pictures = [picture(frame.rgb) for frame in frames]
         steps = [picture_distance(a, b) for a, b in pairwise(pictures)]
         index = int(np.argmax(steps))
-        if steps[index] < max(SUDDEN, TIMES_USUAL * self._usual):
+        around = float(np.median(np.delete(steps, index))) if len(steps) > 1 else 0.0
+        if steps[index] < max(SUDDEN, TIMES_USUAL * self._usual, TIMES_AROUND * around):
             return
         if not self._is_same_face(frames[index].rgb, frames[index + 1].rgb):
             self.times_s.append(frames[index + 1].time_s)

@@ -56,11 +56,15 @@ class FaceTrack:
     Args:
         every_s: time between detections.
         name: of the video, for warnings.
+        lead_s: time before the first detection in which the face counts as visible.
     """
 
-    def __init__(self, every_s: float = EVERY_S, *, name: str = "video") -> None:
+    def __init__(
+        self, every_s: float = EVERY_S, *, name: str = "video", lead_s: float = LOST_S
+    ) -> None:
         self._every_s = every_s
         self._name = name
+        self._lead_s = lead_s
         self._batch: list[Frame] = []  # frames that wait for detection
         self._batched_s = -np.inf  # time of the last frame added to the batch
         self._detected_until_s = -np.inf  # time up to which detection is complete
@@ -107,12 +111,12 @@ class FaceTrack:
     def box_at(self, time_s: float) -> tuple[Box, bool] | None:
         """Return the smoothed face box (x, y, side, side) and whether the face was visible.
 
-        While the face is lost, this is its last box. None earlier than `LOST_S` before the first
+        While the face is lost, this is its last box. None earlier than `lead_s` before the first
         detection.
         """
         after = bisect_right(self._times, time_s)
         if after == 0:
-            if not self._times or self._times[0] - time_s > LOST_S:
+            if not self._times or self._times[0] - time_s > self._lead_s:
                 return None
             return self._fit(0, max(time_s, self._times[0] - EVERY_S)), True
         before = after - 1

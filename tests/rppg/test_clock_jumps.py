@@ -74,7 +74,7 @@ def test_a_pooled_rate_needs_no_common_phase():
     t = np.arange(180) / 30
     waves = [np.sin(2 * np.pi * 1.1 * t + phase) for phase in rng.uniform(0, 2 * np.pi, 8)]
     rate_bpm, features = pooled_rate(waves, 30.0)
-    assert rate_bpm == pytest.approx(66, abs=1) and features.shape == (3,)
+    assert rate_bpm == pytest.approx(66, abs=1) and features.shape == (4,)
 
 
 def test_gaps_are_one_line(caplog):
