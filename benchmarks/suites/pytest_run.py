@@ -22,6 +22,7 @@ class PytestSuite:
     """Tests that pytest runs.
 
     Args:
+        library: whose tests they are.
         name: of the suite, with its version.
         root: working folder; names of tests are relative to it.
         tests: files and folders in it.
@@ -29,6 +30,7 @@ class PytestSuite:
         minutes: a run's limit; what it hasn't reached by then counts as missing.
     """
 
+    library: str
     name: str
     root: Path
     tests: Sequence[str]

@@ -83,14 +83,14 @@ def wrap_optimizers(wrapper: str, module: ModuleType | None = None) -> None:
 
     def make(cls: type, *args: Any, **kwargs: Any) -> Any:
         global _wrapped  # noqa: PLW0603  # of the process, as the patch is
-        made = object.__new__(cls)
+        made: Any = object.__new__(cls)
         copied = not args and not kwargs
         around_another = any(map(is_optimizer, [*args, *kwargs.values()]))
         if copied or around_another or cls is optimizer_class:
             return made
         from benchmarks.suites.neutral import NEUTRAL  # noqa: PLC0415  # imports torch
 
-        made.__init__(*args, **kwargs)  # type: ignore[misc]
+        made.__init__(*args, **kwargs)
         _wrapped += 1
         return NEUTRAL[wrapper](made)
 

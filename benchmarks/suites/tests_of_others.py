@@ -45,7 +45,7 @@ def library(name: str, package: str, folder: Path, *, fetch: bool, minutes: floa
         except UnavailableError as error:
             print(f"{name}: some test files can't be imported without parameterized: {error}")
     label = " ".join(root.name.rsplit("-", 1))
-    return PytestSuite(label, root, ["tests"], paths, minutes)
+    return PytestSuite(name, label, root, ["tests"], paths, minutes)
 
 
 def compare_suite(suite: PytestSuite, wrappers: Iterable[str]) -> Iterator[Comparison]:
@@ -62,7 +62,7 @@ def compare_suite(suite: PytestSuite, wrappers: Iterable[str]) -> Iterator[Compa
         raise UnavailableError(f"the bare run {bare.trouble}")
     for wrapper in wrappers:
         wrapped = run(suite, wrapper)
-        found = compare(suite.name, wrapper, bare.outcomes, wrapped.outcomes)
+        found = compare(suite.library, suite.name, wrapper, bare.outcomes, wrapped.outcomes)
         if wrapped.trouble:
             print(f"{suite.name}, {wrapper}: the run {wrapped.trouble}")
         yield _without_unstable(suite, wrapper, found)
@@ -96,11 +96,12 @@ def lightning_loops(minutes: float) -> list[Comparison]:
         raise UnavailableError("lightning isn't installed; the `integration` extra has it")
     if not (PROJECT / LOOPS).exists():
         raise UnavailableError(f"found no {LOOPS}: run it from the project's repository")
-    done = run(PytestSuite("", PROJECT, [LOOPS], minutes=minutes), None)
+    done = run(PytestSuite("lightning", "", PROJECT, [LOOPS], minutes=minutes), None)
     if done.trouble:
         raise UnavailableError(f"the run {done.trouble}")
     return [
         Comparison(
+            "lightning",
             f"lightning {version('lightning')}, {kind}",
             "each, and nested",
             None,

@@ -49,7 +49,7 @@ def compare_all(
     Raises:
         UnavailableError: this torch can't import its database.
     """
-    expected = {}
+    expected: dict[str, list[Any] | Exception] = {}
     for name, check in checks(optimizers):
         try:
             expected[name] = check(bare)
@@ -63,6 +63,7 @@ def compare_all(
         }
         comparisons.append(
             compare(
+                "torch",
                 f"torch {torch.__version__.partition('+')[0]} optim_db",
                 wrapper,
                 {name: _bare_outcome(value) for name, value in expected.items()},
