@@ -6,7 +6,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmarks.suites.comparison import Outcome
@@ -69,7 +69,10 @@ def run(suite: PytestSuite, wrapper: str | None, only: Iterable[str] = ()) -> Py
             *(only or suite.tests),
         ]
         code, output = _run(command, suite, _environment(suite, wrapper, file))
-        outcomes = read_outcomes(file)
+        outcomes = {
+            name: replace(outcome, reason=outcome.reason.replace(f"{suite.root.resolve()}/", ""))
+            for name, outcome in read_outcomes(file).items()
+        }
     if code is None:
         return PytestRun(outcomes, f"was stopped after {suite.minutes:g} minutes")
     if code not in (0, 1):  # all passed; some failed
