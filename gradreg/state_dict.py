@@ -47,7 +47,8 @@ def split(
     check_shapes(levels.pop("shapes", None), parameters)
     own = levels.pop(name, None)
     rest = {key: value for key, value in state_dict.items() if key != STATE_KEY}
-    rest["state"] = merge_by_index(rest["state"])
+    if isinstance(rest.get("state"), Mapping):  # an optimizer may keep its state elsewhere
+        rest["state"] = merge_by_index(rest["state"])
     return rest, levels, own
 
 

@@ -187,6 +187,35 @@ def test_a_state_saved_in_one_nesting_loads_into_another(lab):
         lab.stack(model, "Adam", ("mask",)).load_state_dict(opt.state_dict())
 
 
+class Nested(torch.optim.SGD):
+    """An optimizer with a state dict of its own form, as some that hold another one have."""
+
+    def state_dict(self):
+        return {"base": super().state_dict(), "tau": 2.0}
+
+    def load_state_dict(self, state_dict):
+        assert state_dict["tau"] == 2.0
+        super().load_state_dict(state_dict["base"])
+
+
+def test_a_state_dict_of_another_form_is_the_optimizers_own_business(lab):
+    def made():
+        model = lab.make_net()
+        opt = Nested(model.parameters(), lr=0.05, momentum=0.9)
+        for level in ("project", "smooth", "mask"):
+            opt = lab.WRAPPERS[level](opt, model)
+        return model, opt
+
+    model, opt = made()
+    lab.train(model, opt, range(3))
+    other, resumed = made()
+    other.load_state_dict(model.state_dict())
+    resumed.load_state_dict(copy.deepcopy(opt.state_dict()))
+    lab.train(model, opt, range(3, 6))
+    lab.train(other, resumed, range(3, 6))
+    assert lab.same(list(model.parameters()), list(other.parameters()))
+
+
 def test_two_levels_of_one_class_keep_their_states_apart(lab):
     model = lab.make_net()
     opt = gradreg.PostVerificationMask(
