@@ -23,12 +23,11 @@ from rppg.signals import (
     RateSeries,
     Variability,
     continuous_rate_series,
-    find_beats,
     local_rate_hz,
     refine,
     resample,
     valid_share,
-    variability,
+    variability_of_wave,
 )
 from rppg.signals.protocol import Protocol, measure
 from rppg.signals.reasons import find_reasons
@@ -59,13 +58,13 @@ class Prediction:
         times_s: `(T,)` times of the BVP, seconds from the first frame.
         bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
             (`rppg.signals.refine`).
-        measured: `(T,)` the filtered BVP before refining; all other values are computed from it.
+        measured: `(T,)` the filtered BVP before refining; rates and quality are computed from it.
         rates: heart rate and quality in sliding windows.
         face_share: share of the frames in which the face was in view.
         seconds: wall-clock time by stage.
         frames: number of frames.
         beats_s: `(N,)` times of the systolic peaks where the pulse is reliable.
-        hrv: heart rate variability, or None.
+        hrv: heart rate variability, or None. A value that noise hides is None within it.
         hrv_missing: the reason why `hrv` is None, or None.
         continuous: the windows and quality of `rates`, with the heart rates that are the most
             likely together (`rppg.signals.continuity`); None if they weren't computed.
@@ -253,8 +252,7 @@ def _predict(
     windows_in_view = in_view >= protocol.min_valid
     whole_in_view = np.mean(valid, keepdims=True) >= protocol.min_valid
     rate_hz = local_rate_hz(rates, protocol.fps, len(grid_s), BEAT_QUALITY)
-    beats = find_beats(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
-    hrv = variability(beats)
+    beats, hrv = variability_of_wave(measured.bvp, protocol.fps, np.where(valid, rate_hz, np.nan))
     reliable_hz = local_rate_hz(rates, protocol.fps, len(grid_s), RELIABLE)
     refined = refine(measured.bvp, reliable_hz, protocol.fps)
     return Prediction(
@@ -314,8 +312,8 @@ def _normalise(wave: Array) -> Array:
     return wave / deviation if deviation > 0 else wave
 
 
-def _rounded_variability(hrv: Variability) -> dict[str, float | int]:
-    return {name: round(value, 2) for name, value in asdict(hrv).items()}
+def _rounded_variability(hrv: Variability) -> dict[str, float | int | None]:
+    return {name: None if value is None else round(value, 2) for name, value in asdict(hrv).items()}
 
 
 def _rounded(value: float, digits: int) -> float | None:
