@@ -33,8 +33,8 @@ class Variability:
         intervals: number of normal intervals between them.
         artefacts: number of intervals that were left out as missed, extra or ectopic beats.
         seconds: length of the signal that was searched for beats.
-        rmssd_uncertainty_ms: half the width of the 90 % interval of RMSSD, ms, from noise in the
-            wave and from the filter; None if it is unknown, as for beats without their wave, or
+        rmssd_uncertainty_ms: standard uncertainty of RMSSD, ms, by noise in the wave and by the
+            filter; None if it is unknown, as for beats without their wave, or
             where the noise is too strong to estimate it.
         sdnn_uncertainty_ms: that of SDNN.
         noise: standard deviation of the noise around the heart rate, relative to the pulse's

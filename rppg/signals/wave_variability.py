@@ -1,9 +1,10 @@
 """Heart rate variability of a noisy wave: beats of the refined wave, less the noise's share.
 
 Noise n near the heart rate f shifts a beat of amplitude A by n_q / (2πf A), and changes its height
-by n_p. The two quadratures n_q, n_p are equally strong, whatever the filter, so the heights show
-how far the times are shaken. A pulse changes its own amplitude, too, but slowly, as with the
-breath; the fifth differences of the heights, from beat to beat, hardly see that.
+by n_p. The two quadratures n_q, n_p are equally strong, whatever the filter and whatever the
+noise's spectrum. So the same differences that RMSSD and SDNN take of the times, taken of the
+heights, are the noise's share of them. A pulse that changes its own amplitude, as with the breath,
+counts as noise, too: values are then too low, or None.
 
 The filter decides between noise and truth: a narrow one removes noise, and the fast part of the
 variability with it. So several widths are tried, and each value is that of the width with the
@@ -13,6 +14,7 @@ smallest uncertainty.
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 from scipy.interpolate import CubicSpline
 
@@ -27,13 +29,9 @@ WIDTHS = (0.3, 0.4, 0.5, 0.7)
 BEATS_WIDTH = 0.5
 """Width for the beats that are reported."""
 NOISE_WIDTH = 0.3
-MOST_NOISE = 0.12
+MOST_NOISE = 0.15
 """Maximum noise at `NOISE_WIDTH`, relative to the pulse's amplitude. Where it is stronger, it is no
 longer small, steady and equal in both quadratures: it comes from motion and from compression."""
-DEVIATIONS = 1.64
-"""Of a 90 % interval."""
-ORDER = 5
-"""Of the differences of the heights, which show the noise."""
 WEIGHT_POWER = 4
 """Beats count by this power of their amplitude: the inverse variance of their squared shift."""
 GRID = 200
@@ -60,10 +58,6 @@ class _Filtered:
     noise: Array
     step: Array
 
-    def noise_share(self, order: int) -> float:
-        """Return the mean square of the noise's differences of an order, for white noise of 1."""
-        return float(np.mean(self.noise * self.step**order))
-
     def independent(self, count: float, order: int) -> float:
         """Return how many of `count` differences of the noise are independent."""
         power = self.noise * self.step**order
@@ -72,7 +66,7 @@ class _Filtered:
 
 @dataclass(frozen=True)
 class _Value:
-    """RMSSD or SDNN in seconds, and half the width of its 90 % interval."""
+    """RMSSD or SDNN in seconds, with its uncertainty."""
 
     seconds: float
     uncertainty: float
@@ -85,9 +79,9 @@ def variability_of_wave(bvp: Array, fps: float, rate_hz: Array) -> tuple[Beats, 
     of their intervals (RMSSD) or of their deviations (SDNN), that of the noise is subtracted. A
     value is None where its uncertainty is larger, or the noise is above `MOST_NOISE`.
 
-    The uncertainty has two parts: that of the difference of the two mean squares, which falls with
-    the number of beats, and half of what the filter may hide, which is most where all variability
-    is from one beat to the next, without any rhythm.
+    The uncertainty has two parts: one standard deviation of the difference of the two mean squares,
+    which falls with the number of beats, and half of what the filter may hide, which is most where
+    all variability is from one beat to the next, without any rhythm.
 
     Args:
         bvp: `(T,)`, filtered to the pulse's band, up at systole.
@@ -147,21 +141,13 @@ def _filtered(
     )
 
 
-def _noise_power(found: _Filtered) -> tuple[float, int]:
-    """Return the power of the noise before the filter, and the number of differences it is from."""
-    usable = found.intervals.normal
-    for _ in range(ORDER - 1):
-        usable = usable[1:] & usable[:-1]
-    if not usable.any():
-        return float("inf"), 1
-    steps = np.diff(found.heights, ORDER)[usable]
-    return float(np.mean(steps**2)) / found.noise_share(ORDER), int(np.sum(usable))
-
-
 def _noise(found: _Filtered) -> float:
     """Return the standard deviation of the noise within the filter, relative to the amplitude."""
-    power, _ = _noise_power(found)
-    return float(np.sqrt(power * found.noise_share(0)) / np.median(found.heights))
+    steps = np.diff(found.heights, 2)[found.intervals.successive]
+    if not len(steps):
+        return float("inf")
+    within = np.mean(found.noise) / np.mean(found.noise * found.step**2)
+    return float(np.sqrt(np.mean(steps**2) * within) / np.median(found.heights))
 
 
 def _best(found: dict[float, _Filtered], order: int) -> _Value:
@@ -175,16 +161,10 @@ def _uncertainty(value: _Value) -> float:
 
 def _value(found: _Filtered, order: int) -> _Value:
     """Return RMSSD (order 2) or SDNN (order 1), less the noise, with its uncertainty."""
-    square, count, inverse_power = _mean_square(found, order)
-    power, steps = _noise_power(found)
-    if not np.isfinite(power):
-        return _Value(0.0, float("inf"))
-    share = found.noise_share(order) * inverse_power / (2 * np.pi * found.rate_hz) ** 2
-    noise = power * share
+    square, noise, count = _mean_squares(found, order)
     rest = max(square - noise, 0.0)
-    variance = (4 * rest * noise + 2 * noise**2) / found.independent(count, order)
-    variance += 2 * noise**2 / found.independent(steps, ORDER)
-    spread = DEVIATIONS * float(np.sqrt(variance))
+    independent = found.independent(count, order)
+    spread = float(np.sqrt((4 * rest * noise + 4 * noise**2) / independent))
     value = float(np.sqrt(rest))
     from_noise = value - np.sqrt(rest - spread) if rest > spread else np.sqrt(max(rest, spread))
     left = np.mean(found.gain**2 * found.step**order) / np.mean(found.step**order)
@@ -192,28 +172,26 @@ def _value(found: _Filtered, order: int) -> _Value:
     return _Value(value, float(np.hypot(from_noise, hidden / 2)))
 
 
-def _mean_square(found: _Filtered, order: int) -> tuple[float, float, float]:
-    """Return a weighted mean square, the number behind it, and the mean inverse squared height."""
+def _mean_squares(found: _Filtered, order: int) -> tuple[float, float, float]:
+    """Return weighted mean squares in s², of the times and of the noise, and the number behind.
+
+    Of order 2 they are of the differences of successive intervals; of order 1, of the intervals'
+    deviations from their mean.
+    """
     heights, intervals = np.maximum(found.heights, 1e-12), found.intervals
-    inverse = heights**-2
-    lowest = np.minimum(heights[1:], heights[:-1])
-    inverse = (inverse[1:] + inverse[:-1]) / 2
-    if order == 1:
-        values, used = intervals.seconds, intervals.normal
-    else:
-        values, used = np.diff(intervals.seconds), intervals.successive
-        lowest = np.minimum(lowest[1:], lowest[:-1])
-        # A beat in the middle counts twice in the difference of its two intervals.
-        shifts = heights**-2
-        inverse = (shifts[:-2] + 4 * shifts[1:-1] + shifts[2:]) / 6
-    weight = (lowest[used] / np.max(lowest[used])) ** WEIGHT_POWER
+    around = sliding_window_view(heights, order + 1)
+    shifts = np.diff(heights, order) / around.mean(1) / (2 * np.pi * found.rate_hz)
+    used = intervals.normal if order == 1 else intervals.successive
+    values = np.diff(intervals.seconds, order - 1)[used]
+    lowest = around.min(1)[used]
+    weight = (lowest / np.max(lowest)) ** WEIGHT_POWER
     weight /= np.sum(weight)
-    values, count = values[used], 1 / float(np.sum(weight**2))
-    square = float(np.sum(weight * values**2))
+    noise = float(np.sum(weight * shifts[used] ** 2))
+    count = 1 / float(np.sum(weight**2))
     if order == 1:
-        square = float(np.sum(weight * (values - np.sum(weight * values)) ** 2))
-        square *= len(values) / (len(values) - 1)
-    return square, count, float(np.sum(weight * inverse[used]))
+        values = values - np.sum(weight * values)
+        values *= np.sqrt(len(values) / (len(values) - 1))
+    return float(np.sum(weight * values**2)), noise, count
 
 
 def _summary(
