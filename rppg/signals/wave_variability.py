@@ -24,7 +24,7 @@ from rppg.signals.variability import Intervals, Variability, find_intervals
 
 Array = NDArray[np.float64]
 
-WIDTHS = (0.3, 0.4, 0.5, 0.7)
+WIDTHS = (0.2, 0.3, 0.4, 0.5, 0.7)
 """Widths of the filter, as shares of the heart rate. Modulations of beats end at half the rate."""
 BEATS_WIDTH = 0.5
 """Width for the beats that are reported."""
@@ -34,6 +34,9 @@ MOST_NOISE = 0.15
 longer small, steady and equal in both quadratures: it comes from motion and from compression."""
 WEIGHT_POWER = 4
 """Beats count by this power of their amplitude: the inverse variance of their squared shift."""
+HIDDEN = 0.25
+"""Share, of what the filter hides if all variability is from one beat to the next, that is added to
+a value and is its uncertainty: from a variability that is slow to one that is half as fast."""
 GRID = 200
 """Number of frequencies of the integrals."""
 
@@ -80,8 +83,8 @@ def variability_of_wave(bvp: Array, fps: float, rate_hz: Array) -> tuple[Beats, 
     value is None where its uncertainty is larger, or the noise is above `MOST_NOISE`.
 
     The uncertainty has two parts: one standard deviation of the difference of the two mean squares,
-    which falls with the number of beats, and half of what the filter may hide, which is most where
-    all variability is from one beat to the next, without any rhythm.
+    which falls with the number of beats, and what the filter hides (`HIDDEN`), for which the value
+    is also raised.
 
     Args:
         bvp: `(T,)`, filtered to the pulse's band, up at systole.
@@ -168,8 +171,8 @@ def _value(found: _Filtered, order: int) -> _Value:
     value = float(np.sqrt(rest))
     from_noise = value - np.sqrt(rest - spread) if rest > spread else np.sqrt(max(rest, spread))
     left = np.mean(found.gain**2 * found.step**order) / np.mean(found.step**order)
-    hidden = value * (1 / np.sqrt(min(float(left), 1.0)) - 1)
-    return _Value(value, float(np.hypot(from_noise, hidden / 2)))
+    hidden = HIDDEN * value * (1 / np.sqrt(min(float(left), 1.0)) - 1)
+    return _Value(float(value + hidden), float(np.hypot(from_noise, hidden)))
 
 
 def _mean_squares(found: _Filtered, order: int) -> tuple[float, float, float]:
