@@ -21,7 +21,7 @@ from rppg.estimators.find import find_estimator, load_estimator, reference_estim
 from rppg.estimators.streaming import Estimate, estimate
 from rppg.estimators.stretches import measure_estimate
 from rppg.footage.face_boxes import Box, FaceBoxes
-from rppg.signals import RELIABLE, RateSeries, Variability, resample, variability
+from rppg.signals import RELIABLE, RateSeries, Variability, resample
 from rppg.signals.face_time import TOO_SHORT, is_short, limit_quality, with_reason
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.frame_rate import (
@@ -63,13 +63,13 @@ class Prediction:
         times_s: `(T,)` times of the BVP, seconds from the first frame.
         bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
             (`rppg.signals.refine`).
-        measured: `(T,)` the filtered BVP before refining; all other values are computed from it.
+        measured: `(T,)` the filtered BVP before refining; rates and quality are computed from it.
         rates: heart rate and quality in sliding windows.
         face_share: share of the frames in which the face was in view.
         seconds: wall-clock time by stage.
         frames: number of frames.
         beats_s: `(N,)` times of the systolic peaks where the pulse is reliable.
-        hrv: heart rate variability, or None.
+        hrv: heart rate variability, or None. A value that noise hides is None within it.
         hrv_missing: the reason why `hrv` is None, or None.
         continuous: the windows and quality of `rates`, with the heart rates that are the most
             likely together (`rppg.signals.continuity`); None if they weren't computed.
@@ -312,7 +312,6 @@ def _predict(
     if is_short(estimated.times_s, estimated.valid & _is_measured(estimated)):
         rates, whole = limit_quality(rates), limit_quality(whole)
         reasons, reason = with_reason(reasons, TOO_SHORT), reason or TOO_SHORT
-    hrv = variability(found.beats)
     return Prediction(
         hr_bpm=float(whole.hr_bpm[0]),
         quality=float(whole.quality[0]),
@@ -327,8 +326,8 @@ def _predict(
         },
         frames=len(estimated.times_s),
         beats_s=found.beats.times_s,
-        hrv=None if isinstance(hrv, str) else hrv,
-        hrv_missing=hrv if isinstance(hrv, str) else None,
+        hrv=None if isinstance(found.hrv, str) else found.hrv,
+        hrv_missing=found.hrv if isinstance(found.hrv, str) else None,
         continuous=replace(found.continuous, quality=rates.quality),
         reasons=reasons,
         reason=reason,
@@ -440,8 +439,8 @@ def _normalise(wave: Array) -> Array:
     return wave / deviation if deviation > 0 else wave
 
 
-def _rounded_variability(hrv: Variability) -> dict[str, float | int]:
-    return {name: round(value, 2) for name, value in asdict(hrv).items()}
+def _rounded_variability(hrv: Variability) -> dict[str, float | int | None]:
+    return {name: None if value is None else round(value, 2) for name, value in asdict(hrv).items()}
 
 
 def _rounded_box(box: Iterable[float] | None) -> list[float] | None:

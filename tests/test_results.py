@@ -129,6 +129,24 @@ def test_the_wave() -> None:
         assert share == pytest.approx(100 * row["refined_above_sine"], abs=0.51)
 
 
+def test_heart_rate_variability() -> None:
+    measured = load("variability")["domains"]
+    shown = table("Heart rate variability")
+    keys = ("error_ms", "largest_error_ms", "uncertainty_ms", "raw_error_ms", "true_ms")
+    labels = {"fcus": "FCUS", "pos": "POS"}
+    assert len(shown) == 4 * len(measured)
+    for domain, methods in measured.items():
+        for method, of_method in methods.items():
+            for name, row in of_method.items():
+                known, total, close, covered, *numbers = shown[
+                    f"{domain}, {labels[method]}, {name.upper()}"
+                ]
+                assert total == row["recordings"] == known + row["without_value"]
+                assert (close, covered) == (row["close"], row["covered"])
+                expected = [row[key] for key in keys if row[key] is not None]
+                assert_shown(numbers, expected, 1)
+
+
 def test_a_real_face() -> None:
     measured = load("real_video")["methods"]
     keys = ("error_bpm", "track_mae_bpm", "correlation", "refined_correlation")

@@ -147,9 +147,15 @@ def _print_prediction(video: Path, prediction: "Prediction") -> None:
         print_line(f"  {start:6.1f}–{end:6.1f} s  {rate}  quality {index:.2f}{note}")
     if prediction.hrv is not None:
         hrv = prediction.hrv
-        print_line(
-            f"  heart rate variability: RMSSD {hrv.rmssd_ms:.0f} ms, SDNN {hrv.sdnn_ms:.0f} ms"
-        )
+        rmssd = _describe_variability(hrv.rmssd_ms, hrv.rmssd_uncertainty_ms)
+        sdnn = _describe_variability(hrv.sdnn_ms, hrv.sdnn_uncertainty_ms)
+        print_line(f"  heart rate variability: RMSSD {rmssd}, SDNN {sdnn}")
+
+
+def _describe_variability(value_ms: float | None, uncertainty_ms: float | None) -> str:
+    if value_ms is None:
+        return "lost in noise"
+    return f"{value_ms:.0f} ms" + ("" if uncertainty_ms is None else f" ± {uncertainty_ms:.0f}")
 
 
 def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:

@@ -13,12 +13,13 @@ from rppg.signals import (
     RELIABLE,
     Beats,
     RateSeries,
+    Variability,
     continuous_rate_series,
-    find_beats,
     local_rate_hz,
     rate_series,
     refine,
     valid_share,
+    variability_of_wave,
 )
 from rppg.signals.face_time import Span, least_share, seen_spans
 from rppg.signals.protocol import Measured, Protocol, measure
@@ -52,6 +53,7 @@ class MeasuredEstimate:
         whole_in_view: `(1,)` whether enough of any stretch shows the face.
         whole_objections: the same for the whole.
         beats: where the pulse is reliable.
+        hrv: variability of the stretch with most of them, or the reason why it is undefined.
     """
 
     bvp: Array
@@ -64,6 +66,7 @@ class MeasuredEstimate:
     whole_in_view: Mask
     whole_objections: Objections
     beats: Beats
+    hrv: Variability | str
 
 
 @dataclass(frozen=True)
@@ -104,14 +107,18 @@ def measure_estimate(
     first_s = [float(estimated.grid_s[part.start]) for part in estimated.stretches]
     start_s = [s - float(estimated.times_s[0]) for s in first_s]
     stretches = [_measure(estimated, part, valid, protocol) for part in estimated.stretches]
-    windows, refined, beats = [], [], []
+    windows, refined = [], []
+    beats: list[Beats] = []
+    hrv: list[Variability | str] = []
     objections: list[str | None] = []
     for stretch, s in zip(stretches, first_s, strict=True):
         bvp = stretch.measured.bvp
         against = judge(stretch.measured.windows, bvp, s)
         rates = _lower(stretch.measured.windows, against)
         rate_hz = local_rate_hz(rates, fps, len(bvp), BEAT_QUALITY)
-        beats.append(find_beats(bvp, fps, np.where(stretch.valid, rate_hz, np.nan)))
+        found, own_hrv = variability_of_wave(bvp, fps, np.where(stretch.valid, rate_hz, np.nan))
+        beats.append(found)
+        hrv.append(own_hrv)
         refined.append(refine(bvp, local_rate_hz(rates, fps, len(bvp), RELIABLE), fps))
         windows.append(rates)
         objections += against
@@ -149,6 +156,7 @@ def measure_estimate(
         whole_in_view=np.array([any(seen)]),
         whole_objections=whole_against,
         beats=join_beats(beats, start_s),
+        hrv=hrv[int(np.argmax([part.seconds for part in beats]))],
     )
 
 

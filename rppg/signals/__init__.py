@@ -13,6 +13,7 @@ from rppg.signals.refine import refine
 from rppg.signals.resample import resample, resample_frames, uniform_grid
 from rppg.signals.spectrum import power_spectrum
 from rppg.signals.variability import Variability, variability
+from rppg.signals.wave_variability import variability_of_wave
 from rppg.signals.windows import sliding_windows, valid_share
 
 __all__ = [
@@ -38,6 +39,7 @@ __all__ = [
     "uniform_grid",
     "valid_share",
     "variability",
+    "variability_of_wave",
 ]
 
 if not TYPE_CHECKING:
