@@ -92,9 +92,11 @@ def test_neighbours_that_disagree_lower_it():
     [("light", 0.95), ("motion", 0.95), ("light_line", 0.9), ("motion_line", 0.9)],
 )
 def test_what_explains_the_wave_makes_it_unreliable(name, value):
-    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "score": 0.3}
-    assert quality(WAVES[:1], 30.0, evidence=evidence(**living)) > RELIABLE
-    assert quality(WAVES[:1], 30.0, evidence=evidence(**living | {name: value})) < RELIABLE
+    """The network's score is lower, too, by what is explained."""
+    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "second_bpm": np.nan}
+    explained = living | {name: value, "score": 0.3 * (1 - value)}
+    assert quality(WAVES[:1], 30.0, evidence=evidence(**living, score=0.3)) > RELIABLE
+    assert quality(WAVES[:1], 30.0, evidence=evidence(**explained)) < RELIABLE
 
 
 def test_reasons():
