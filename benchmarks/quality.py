@@ -64,7 +64,7 @@ PLAIN_DEAD_WEIGHT, DEAD_WEIGHT = 0.4, 3.0
 """Weight in the fit of all windows without a pulse of a domain and method, for the index from the
 wave alone and for the one with evidence from the video; that of those with a pulse is 1."""
 KEPT = (0.99, 0.95, 0.9, 0.8, 0.6, 0.4)
-BOUNDS = ((0, None), (None, 0), (None, 0), (None, 0), *[(0, None)] * 4)
+BOUNDS = ((0, None), (None, 0), (None, 0), (None, 0), *[(0, None)] * 5)
 """Of the weights: more evidence never lowers the index. Without them the fit takes a head that
 moves for a sign of life."""
 
@@ -77,7 +77,7 @@ class Windows:
         domain: the domain's key.
         kind: `living`, or one without a pulse.
         method: the method's name.
-        features: `(W, 8)` of the wave and of the evidence from the video.
+        features: `(W, 9)` of the wave and of the evidence from the video.
         plain: `(W,)` quality index of the wave alone.
         quality: `(W,)` quality index with the evidence from the video.
         error_bpm: `(W,)` absolute errors; infinite without a pulse, where any rate is wrong.
@@ -111,7 +111,7 @@ def main() -> None:
         )
         for prefix, count, dead_weight in (
             ("", 4, PLAIN_DEAD_WEIGHT),
-            ("VERIFIED_", 8, DEAD_WEIGHT),
+            ("VERIFIED_", 9, DEAD_WEIGHT),
         ):
             weights, bias = fit(parts, count, dead_weight)
             values = tuple(round(float(w), 2) for w in weights)

@@ -11,6 +11,7 @@ from torch import Tensor
 from rppg.models.fcus import FcusOutput, ModelConfig
 from rppg.models.motion import KINDS
 from rppg.models.patches import background_patches
+from rppg.verification import Evidence
 
 Rows = NDArray[np.float32]
 
@@ -22,8 +23,8 @@ class ReferenceTraces:
     What the network computes once per clip is a trace, too, which changes from clip to clip.
 
     Attributes:
-        rows: `(1 + 2M + 4 + 2R, T)` all traces: a wave, M of the light, 4 of the motion, and R
-            regions.
+        rows: `(2 + 2M + 4 + 2R, T)` all traces: a wave, the score, M of the light, 4 of the motion,
+            and R regions.
         lights: M.
     """
 
@@ -35,6 +36,11 @@ class ReferenceTraces:
         """`(T,)` the BVP by a second method, whose heart rate may agree; NaN if there is none."""
         return self.rows[0]
 
+    @property
+    def score(self) -> Rows:
+        """`(T,)` in 0..1: how sure the network is that there is a pulse (`Evidence.line`)."""
+        return self.rows[1]
+
     def with_second(self, wave: NDArray[np.float64] | float) -> "ReferenceTraces":
         """Return the traces with another wave `(T,)` as the second method's."""
         rows = self.rows.copy()
@@ -44,17 +50,17 @@ class ReferenceTraces:
     @property
     def light(self) -> Rows:
         """`(M, T)` traces of the background, AC/DC units."""
-        return self.rows[1:][: self.lights]
+        return self.rows[2:][: self.lights]
 
     @property
     def motion(self) -> Rows:
         """`(4, T)` traces of the head's motion, as shares of the crop's side."""
-        return self.rows[1 + self.lights :][:KINDS]
+        return self.rows[2 + self.lights :][:KINDS]
 
     @property
     def seen(self) -> Rows:
         """`(M, T)` in 0..1: how much background each light trace is made of."""
-        return self.rows[1 + self.lights + KINDS :][: self.lights]
+        return self.rows[2 + self.lights + KINDS :][: self.lights]
 
     @property
     def regions(self) -> Rows:
@@ -68,7 +74,7 @@ class ReferenceTraces:
 
     @property
     def _of_regions(self) -> Rows:
-        return self.rows[1 + 2 * self.lights + KINDS :]
+        return self.rows[2 + 2 * self.lights + KINDS :]
 
 
 def join_traces(parts: Sequence[ReferenceTraces]) -> ReferenceTraces:
@@ -81,13 +87,20 @@ def cut_traces(traces: ReferenceTraces, part: slice) -> ReferenceTraces:
     return replace(traces, rows=traces.rows[:, part])
 
 
-def stack_traces(output: FcusOutput) -> Tensor:
-    """Return the rows `(B, 2M + 4 + 2R, T)` of clips, as `ReferenceTraces` has after the first."""
+def stack_traces(output: FcusOutput, evidence: Evidence) -> Tensor:
+    """Return the rows `(B, 1 + 2M + 4 + 2R, T)` of clips: those of `ReferenceTraces` but the first.
+
+    Args:
+        output: of the network on B clips.
+        evidence: on their waves `(B, T)`.
+    """
     references, time = output.references, output.regions.shape[-1]
-    seen, attention = (
-        constant[..., None].expand(-1, -1, time) for constant in (references.seen, output.attention)
+    score, seen, attention = (
+        constant[..., None].expand(-1, -1, time)
+        for constant in (evidence.line[:, None], references.seen, output.attention)
     )
-    return torch.cat([references.light, references.motion, seen, output.regions, attention], dim=1)
+    rows = [score, references.light, references.motion, seen, output.regions, attention]
+    return torch.cat(rows, dim=1)
 
 
 def count_lights(config: ModelConfig) -> int:

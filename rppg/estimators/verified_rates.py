@@ -21,6 +21,8 @@ Array = NDArray[np.float64]
 PIECE_S = 10.0
 """Longer windows are judged in pieces of this length, which overlap by half: over a longer time a
 head moves, and light and motion reach the skin otherwise."""
+AROUND_S = 10.0
+"""A window's score is the mean up to this far before and after it: a single clip's is noisy."""
 JUDGED = ("agreement", "light", "motion", "light_line", "motion_line")
 
 
@@ -87,9 +89,19 @@ def find_evidence(
     ).reshape(len(known), len(offset_s), 1 + len(JUDGED))
     power = judged[..., 0] + 1e-30
     values = np.sum(power[..., None] * judged[..., 1:], axis=1) / np.sum(power, axis=1)[:, None]
+    found.score[known] = _scores(rates, traces, fps)[known]
     for name, column in zip(JUDGED, values.T, strict=True):
         getattr(found, name)[known] = column
     return found
+
+
+def _scores(rates: RateSeries, traces: ReferenceTraces, fps: float) -> Array:
+    """Return the mean score `(W,)` in and around windows."""
+    total = np.concatenate([[0.0], np.cumsum(traces.score, dtype=np.float64)])
+    last = len(total) - 1
+    first = np.clip(np.round((rates.start_s - AROUND_S) * fps).astype(int), 0, last - 1)
+    end = np.clip(np.round((rates.end_s + AROUND_S) * fps).astype(int), first + 1, last)
+    return np.asarray((total[end] - total[first]) / (end - first))
 
 
 @torch.inference_mode()

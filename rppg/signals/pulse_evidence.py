@@ -22,6 +22,8 @@ class PulseEvidence:
             wave of a method that cancels light may have lost its coherence with a lamp, but keeps
             the lamp's rate.
         motion_line: the same of the head's motion.
+        score: in 0..1, how sure the reference network is that there is a pulse around the window,
+            at whatever rate.
         second_bpm: distance in bpm of the heart rate from that of a second method; NaN if there is
             none.
     """
@@ -31,9 +33,10 @@ class PulseEvidence:
     motion: Array
     light_line: Array
     motion_line: Array
+    score: Array
     second_bpm: Array
 
 
 def no_evidence(count: int) -> PulseEvidence:
     """Return the evidence on windows of which nothing but the wave is known."""
-    return PulseEvidence(*np.full((6, count), np.nan))
+    return PulseEvidence(*np.full((7, count), np.nan))

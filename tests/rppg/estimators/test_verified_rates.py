@@ -29,14 +29,15 @@ def noise(rows, seed=0):
     return np.fft.irfft(spectrum * ((hz > 0.6) & (hz < 3.3)), len(TIMES))
 
 
-def traces(light=None, motion=None, regions=None, seen=1.0, second=PULSE):
+def traces(light=None, motion=None, regions=None, seen=1.0, second=PULSE, score=0.3):
     """Traces of quiet surroundings and of regions in phase, but for what is given."""
     light = 1e-3 * noise(LIGHTS, 1) if light is None else light
     motion = 1e-3 * noise(4, 2) if motion is None else motion
     regions = 1e-3 * np.tile(PULSE, (REGIONS, 1)) if regions is None else regions
     constant = np.full((LIGHTS, len(TIMES)), seen)
     attention = np.full((REGIONS, len(TIMES)), 1 / REGIONS)
-    rows = np.concatenate([second[None], light, motion, constant, regions, attention])
+    score = np.broadcast_to(score, (1, len(TIMES)))
+    rows = np.concatenate([second[None], score, light, motion, constant, regions, attention])
     return ReferenceTraces(rows.astype(np.float32), LIGHTS)
 
 
@@ -147,6 +148,17 @@ def test_the_whole_is_no_better_than_its_best_window():
     assert len(short.windows.quality) == 0 and short.clip.quality[0] > 0
 
 
+def test_the_score_is_the_mean_in_and_around_a_window():
+    score = np.where(TIMES < 12, 0.4, 0.1)
+    found = evidence(score=score).score
+    np.testing.assert_allclose(found[0], (12 * 0.4 + 8 * 0.1) / 20, rtol=1e-3)
+    short = find_evidence(*windows(PULSE, 1), traces(score=score), FPS)
+    assert short.score[0] == found[0]
+    measured = measure(PULSE + 0.2 * noise(1)[0], Protocol())
+    sure, unsure = (verify(measured, traces(score=s), Protocol()).windows for s in (0.3, 0.01))
+    assert np.all(sure.quality > unsure.quality)
+
+
 def test_a_second_method_of_another_rate():
     measured = measure(PULSE + 0.2 * noise(1)[0], Protocol())
     agrees = verify(measured, traces(), Protocol()).windows
@@ -174,6 +186,7 @@ def test_one_pass_gives_the_wave_and_the_traces(crops):
     np.testing.assert_array_equal(wave, estimator(frames, FPS))
     np.testing.assert_allclose(found.second, find_estimator("pos")(frames, FPS), rtol=1e-5)
     assert found is not None and found.rows.dtype == np.float32
+    assert found.score.shape == (320,) and 0 < found.score.max() <= 1
     shapes = [getattr(found, name).shape for name in ("light", "motion", "seen", "regions")]
     assert shapes == [(9, 320), (4, 320), (9, 320), (36, 320)]
     np.testing.assert_allclose(found.attention.sum(0), 1, rtol=1e-5)

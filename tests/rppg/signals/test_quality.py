@@ -26,8 +26,9 @@ TIMES = np.arange(300) / 30
 WAVES = np.stack([np.sin(2 * np.pi * 1.2 * TIMES), np.random.default_rng(0).normal(size=300)])
 
 
-def evidence(agreement=1.0, light=0.0, motion=0.0, light_line=0.0, motion_line=0.0, second_bpm=0.0):
-    columns = np.broadcast_arrays(agreement, light, motion, light_line, motion_line, second_bpm)
+def evidence(**given):
+    known = {"agreement": 1, "light": 0, "motion": 0, "light_line": 0, "motion_line": 0}
+    columns = np.broadcast_arrays(*(known | {"score": 0.5, "second_bpm": 0} | given).values())
     return PulseEvidence(*(np.atleast_1d(column).astype(float) for column in columns))
 
 
@@ -43,20 +44,24 @@ def test_without_evidence_it_rests_on_the_wave():
 
 
 def test_features_of_the_evidence():
-    given = evidence(0.8, [0.2, 0.1], [0.1, 0.6], [0.0, 0.4], [0.5, 0.0], [5.0, np.nan])
+    given = evidence(
+        agreement=0.8, light=[0.2, 0.1], motion=[0.1, 0.6], light_line=[0.0, 0.4],
+        motion_line=[0.5, 0.0], score=0.1, second_bpm=[5.0, np.nan],
+    )  # fmt: skip
     found = verified_features(given)
     expected = [
         [np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), np.log([0.5, 0.6]), [np.exp(-1), 0.5],
+        np.log([0.101, 0.101]),
     ]  # fmt: skip
     np.testing.assert_allclose(found, np.transpose(expected))
 
 
 def test_with_evidence_it_rests_on_both():
-    given = evidence([0.9, 0.3], 0.1, 0.2, 0.5)
+    given = evidence(agreement=[0.9, 0.3], light=0.1, motion=0.2)
     features = np.concatenate([quality_evidence(WAVES, 30.0), verified_features(given)], axis=1)
     expected = logistic(features @ VERIFIED_WEIGHTS + VERIFIED_BIAS)
     np.testing.assert_allclose(quality(WAVES, 30.0, evidence=given), expected)
-    partly = evidence([0.9, np.nan], 0.1, 0.2, 0.5)
+    partly = evidence(agreement=[0.9, np.nan], light=0.1, motion=0.2)
     np.testing.assert_allclose(
         quality(WAVES, 30.0, evidence=partly), [expected[0], quality(WAVES[1], 30.0)]
     )
@@ -87,9 +92,11 @@ def test_neighbours_that_disagree_lower_it():
     [("light", 0.95), ("motion", 0.95), ("light_line", 0.9), ("motion_line", 0.9)],
 )
 def test_what_explains_the_wave_makes_it_unreliable(name, value):
-    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "light_line": 0.1}
-    assert quality(WAVES[:1], 30.0, evidence=evidence(**living)) > RELIABLE
-    assert quality(WAVES[:1], 30.0, evidence=evidence(**living | {name: value})) < RELIABLE
+    """The network's score is lower, too, by what is explained."""
+    living = {"agreement": 0.7, "light": 0.2, "motion": 0.3, "second_bpm": np.nan}
+    explained = living | {name: value, "score": 0.3 * (1 - value)}
+    assert quality(WAVES[:1], 30.0, evidence=evidence(**living, score=0.3)) > RELIABLE
+    assert quality(WAVES[:1], 30.0, evidence=evidence(**explained)) < RELIABLE
 
 
 def test_reasons():
