@@ -303,8 +303,8 @@ def _predict(
             "so the quality is 0",
             name,
         )
-    protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s))
-    _warn_of_repeats(estimated)
+    protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s, name))
+    _warn_of_repeats(estimated, name)
     found = measure_estimate(estimated, valid, protocol, partial(_objections, estimated, protocol))
     rates, whole = found.windows, found.whole
     reasons = find_reasons(rates, found.in_view, objections=found.objections)
@@ -344,30 +344,30 @@ def _is_measured(estimated: Estimate) -> NDArray[np.bool_]:
     return measured
 
 
-def _upper_limit_hz(times_s: Array) -> float:
+def _upper_limit_hz(times_s: Array, name: str) -> float:
     """Return the upper end of the band of heart rates in Hz, with a warning if it is reduced."""
     fps = frame_rate(times_s)
     limit_hz = upper_limit_hz(fps)
     if limit_hz < HIGH_HZ:
         log.warning(
-            "%.3g frames a second: no heart rate above %.0f bpm can be measured, and one from "
+            "%s: %.3g frames a second: no heart rate above %.0f bpm can be measured, and one from "
             "%.0f bpm on may be a faster one, folded over, so it is not reliable; record 20 a "
             "second or more",
-            fps, 60 * limit_hz, max(60 * LOW_HZ, lowest_folded_bpm(fps)),
+            name, fps, 60 * limit_hz, max(60 * LOW_HZ, lowest_folded_bpm(fps)),
         )  # fmt: skip
     return limit_hz
 
 
-def _warn_of_repeats(estimated: Estimate) -> None:
+def _warn_of_repeats(estimated: Estimate, name: str) -> None:
     """Warn if most frames repeat the one before."""
     share = float(np.mean(estimated.repeats))
     if share > 0.5:
         new = int(np.sum(~estimated.repeats))
         seconds = float(estimated.times_s[-1] - estimated.times_s[0])
         log.warning(
-            "%.0f %% of the frames repeat the one before, pixel by pixel: only %.1f a second are "
+            "%s: %.0f %% of the frames repeat the one before, pixel by pixel: only %.1f a second are "
             "new; a frozen picture has no pulse",
-            100 * share, new / seconds,
+            name, 100 * share, new / seconds,
         )  # fmt: skip
 
 
