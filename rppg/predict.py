@@ -365,8 +365,8 @@ def _warn_of_repeats(estimated: Estimate, name: str) -> None:
         new = int(np.sum(~estimated.repeats))
         seconds = float(estimated.times_s[-1] - estimated.times_s[0])
         log.warning(
-            "%s: %.0f %% of the frames repeat the one before, pixel by pixel: only %.1f a second are "
-            "new; a frozen picture has no pulse",
+            "%s: %.0f %% of the frames repeat the one before, pixel by pixel: only %.1f a second "
+            "are new; a frozen picture has no pulse",
             name, 100 * share, new / seconds,
         )  # fmt: skip
 
