@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from benchmarks.measure_domains import domain_arguments, measure_domains
 from benchmarks.study.output import Claim, print_claims
 from rppg.estimators.find import find_estimators
+from rppg.estimators.stretches import BEAT_QUALITY
 from rppg.evaluation import Protocol, measure
-from rppg.predict import BEAT_QUALITY, Prediction, predict_crops
+from rppg.predict import Prediction, predict_crops
 from rppg.signals import (
     RateSeries,
     Variability,

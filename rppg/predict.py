@@ -2,9 +2,8 @@
 
 import logging
 import time
-import warnings
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,32 +12,29 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from rppg.captured_warnings import collect_warnings
-from rppg.data.stated_rate import StatedRateVideo, check_rate
+from rppg.data.given_video import open_video
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator
 from rppg.estimators.find import find_estimator, load_estimator, reference_estimator
+from rppg.estimators.objections import find_objections
 from rppg.estimators.streaming import Estimate, estimate
 from rppg.estimators.stretches import measure_estimate
-from rppg.footage.face_boxes import Box, FaceBoxes
-from rppg.signals import RELIABLE, RateSeries, Variability, resample
+from rppg.prediction import Prediction
+from rppg.signals import resample
 from rppg.signals.face_time import TOO_SHORT, is_short, limit_quality, with_reason
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.frame_rate import (
     check_frame_rate,
     frame_rate,
-    is_frozen,
     lowest_folded_bpm,
-    may_be_folded,
     upper_limit_hz,
 )
-from rppg.signals.keyframes import is_keyframe_rate
 from rppg.signals.protocol import Protocol
-from rppg.signals.reasons import FOLDED, FROZEN, GREY, KEYFRAMES, find_reasons
-from rppg.types import FaceCrops, Video
+from rppg.signals.reasons import find_reasons
+from rppg.types import FaceCrops
 from rppg.video.crop import crop_pieces
-from rppg.video.sources.frame_stream import FrameStream
-from rppg.video.sources.in_memory import in_memory_video
+from rppg.video.face_boxes import FaceBoxes
 
 __all__ = ["Prediction", "find_estimator", "predict", "predict_crops"]
 
@@ -48,132 +44,6 @@ Array = NDArray[np.float64]
 
 PIECE_S = 5.0
 """Length of the pieces in which a video is read."""
-
-
-@dataclass(frozen=True, repr=False)
-class Prediction:
-    """The pulse of a recording, with its heart rate over time.
-
-    Attributes:
-        hr_bpm: heart rate of the whole recording, where it shows the face; NaN if undefined, as
-            with less than 5 s of the face.
-        quality: quality index of the whole recording, 0..1: how likely it is that its heart rate is
-            within 5 bpm of the truth. Under 0.5 the heart rate is unreliable, as it is with less
-            than 10 s of the face.
-        times_s: `(T,)` times of the BVP, seconds from the first frame.
-        bvp: `(T,)` BVP, up at systole, of standard deviation 1; refined where the pulse is reliable
-            (`rppg.signals.refine`).
-        measured: `(T,)` the filtered BVP before refining; rates and quality are computed from it.
-        rates: heart rate and quality in sliding windows.
-        face_share: share of the frames in which the face was in view.
-        seconds: wall-clock time by stage.
-        frames: number of frames.
-        beats_s: `(N,)` times of the systolic peaks where the pulse is reliable.
-        hrv: heart rate variability, or None. A value that noise hides is None within it.
-        hrv_missing: the reason why `hrv` is None, or None.
-        continuous: the windows and quality of `rates`, with the heart rates that are the most
-            likely together (`rppg.signals.continuity`); None if they weren't computed.
-        reasons: for each window of `rates`, the reason why its heart rate is unreliable; None where
-            it is reliable.
-        reason: the reason why the heart rate of the whole recording is unreliable, or None.
-        warnings: what was noticed while the video was read and measured, in sentences that begin
-            with its name: a second face, a face that was lost, frames left out.
-        box: the face that was measured: the median over the recording of its box in the video, x,
-            y, width, height in pixels; None if the crops have no boxes.
-        window_boxes: `(W, 4)` the same for each window of `rates`, NaN where the face wasn't in
-            view; None if they weren't computed.
-    """
-
-    hr_bpm: float
-    quality: float
-    times_s: Array
-    bvp: Array
-    measured: Array
-    rates: RateSeries
-    face_share: float
-    seconds: dict[str, float]
-    frames: int
-    beats_s: Array = field(default_factory=lambda: np.zeros(0))
-    hrv: Variability | None = None
-    hrv_missing: str | None = None
-    continuous: RateSeries | None = None
-    reasons: tuple[str | None, ...] = ()
-    reason: str | None = None
-    warnings: tuple[str, ...] = ()
-    box: Box | None = None
-    window_boxes: Array | None = None
-
-    def __repr__(self) -> str:
-        """Return the heart rate and how far to trust it, in up to two lines."""
-        values = f"hr_bpm={self.hr_bpm:.1f}, quality={self.quality:.2f}, reliable={self.reliable}"
-        size = f"frames={self.frames}, windows={len(self.rates.hr_bpm)}"
-        noted = f", warnings={len(self.warnings)}" if self.warnings else ""
-        reason = f",\n    reason={self.reason!r}" if self.reason else ""
-        return f"Prediction({values}, {size}{noted}{reason})"
-
-    @property
-    def reliable(self) -> bool:
-        """Return whether the quality index is high enough to rely on the heart rate."""
-        return bool(self.quality >= RELIABLE)
-
-    @property
-    def course(self) -> RateSeries:
-        """The old name of `rates`."""
-        warnings.warn(
-            "Prediction.course is now Prediction.rates; the old name goes in the next version",
-            DeprecationWarning,
-            stacklevel=2,
-        )
-        return self.rates
-
-    def to_json(self, *, bvp: bool = True) -> dict[str, Any]:
-        """Return JSON values; NaN becomes None. `bvp`: include the wave and the beats."""
-        none = np.full(len(self.rates.hr_bpm), np.nan)
-        windows = [
-            {
-                "start_s": round(float(start), 3),
-                "end_s": round(float(end), 3),
-                "hr_bpm": _rounded(hr, 2),
-                "continuous_bpm": _rounded(continuous, 2),
-                "quality": _rounded(index, 3),
-                "reason": reason,
-                "box": _rounded_box(box),
-            }
-            for start, end, hr, continuous, index, reason, box in zip(
-                self.rates.start_s,
-                self.rates.end_s,
-                self.rates.hr_bpm,
-                none if self.continuous is None else self.continuous.hr_bpm,
-                self.rates.quality,
-                self.reasons or [None] * len(self.rates.quality),
-                [None] * len(none) if self.window_boxes is None else self.window_boxes,
-                strict=True,
-            )
-        ]
-        per_frame = {stage: 1000 * s / self.frames for stage, s in self.seconds.items()}
-        values: dict[str, Any] = {
-            "hr_bpm": _rounded(self.hr_bpm, 2),
-            "quality": _rounded(self.quality, 3),
-            "reliable": self.reliable,
-            "reason": self.reason,
-            "warnings": list(self.warnings),
-            "box": _rounded_box(self.box),
-            "face_share": _rounded(self.face_share, 3),
-            "duration_s": _rounded(self.times_s[-1], 3),
-            "frames": self.frames,
-            "windows": windows,
-            "hrv": _rounded_variability(self.hrv) if self.hrv else None,
-            "hrv_missing": self.hrv_missing,
-            "seconds": {stage: round(s, 3) for stage, s in self.seconds.items()},
-            "ms_per_frame": {stage: round(ms, 3) for stage, ms in per_frame.items()},
-        }
-        if bvp:
-            values["bvp"] = {
-                "time_s": [round(float(t), 4) for t in self.times_s],
-                "value": [_rounded(v, 4) for v in self.bvp],
-            }
-            values["beats_s"] = [round(float(t), 4) for t in self.beats_s]
-        return values
 
 
 def predict(
@@ -221,7 +91,7 @@ def predict(
     chosen = _choose_estimator(method, estimator)
     boxes = FaceBoxes(box, full_frame=full_frame)
     with collect_warnings() as warned:
-        source = _video_source(video, timestamps, fps)
+        source = open_video(video, timestamps, fps)
         pieces = crop_pieces(
             source,
             piece_s=PIECE_S,
@@ -305,7 +175,9 @@ def _predict(
         )
     protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s, name))
     _warn_of_repeats(estimated, name)
-    found = measure_estimate(estimated, valid, protocol, partial(_objections, estimated, protocol))
+    found = measure_estimate(
+        estimated, valid, protocol, partial(find_objections, estimated, protocol.fps)
+    )
     rates, whole = found.windows, found.whole
     reasons = find_reasons(rates, found.in_view, objections=found.objections)
     (reason,) = find_reasons(whole, found.whole_in_view, objections=found.whole_objections)
@@ -371,84 +243,7 @@ def _warn_of_repeats(estimated: Estimate, name: str) -> None:
         )  # fmt: skip
 
 
-def _objections(
-    estimated: Estimate, protocol: Protocol, rates: RateSeries, bvp: Array, start_s: float
-) -> tuple[str | None, ...]:
-    """Return what else speaks against the rates of a stretch that starts at `start_s`."""
-    count = len(rates.hr_bpm)
-    if estimated.grey:
-        return (GREY,) * count
-    windows_s = start_s + rates.start_s, start_s + rates.end_s
-    new_s = estimated.times_s[~estimated.repeats]
-    keyframes_s = estimated.times_s[estimated.is_key]
-    if np.mean(estimated.is_key) > 0.5:  # a codec without frames in between
-        keyframes_s = keyframes_s[:0]
-    conditions = (
-        (is_frozen(new_s, *windows_s), FROZEN),
-        (may_be_folded(rates.hr_bpm, new_s, *windows_s), FOLDED),
-        (is_keyframe_rate(rates, bvp, protocol.fps, keyframes_s - start_s), KEYFRAMES),
-    )
-    return tuple(
-        next((reason for holds, reason in conditions if holds[index]), None)
-        for index in range(count)
-    )
-
-
-def _video_source(
-    video: str | Path | NDArray[np.uint8] | Iterable[Any],
-    timestamps: ArrayLike | None,
-    fps: float | None,
-) -> str | Path | Video:
-    if fps is not None:
-        check_rate(fps)
-    if isinstance(video, str | Path):
-        if timestamps is not None:
-            raise InputError(
-                f"{video}: a file has its own clock; leave timestamps out, or give fps if it is "
-                "wrong"
-            )
-        return video if fps is None else StatedRateVideo(Path(video), fps)
-    if not isinstance(video, np.ndarray):
-        return _frame_stream(video, timestamps, fps)
-    if timestamps is not None and fps is not None:
-        raise InputError("both timestamps and fps; give one of them")
-    if fps is not None:
-        timestamps = np.arange(len(video)) / fps
-    if timestamps is None:
-        raise InputError(
-            "frames without timestamps; give the time of each in seconds, such as "
-            "np.arange(len(frames)) / 30 for 30 frames a second, or fps=30"
-        )
-    return in_memory_video(video, timestamps)
-
-
-def _frame_stream(frames: object, timestamps: ArrayLike | None, fps: float | None) -> FrameStream:
-    if not isinstance(frames, Iterable):
-        raise InputError(
-            f"a video of type {type(frames).__name__}; give a path, a NumPy array of frames "
-            "(T, H, W, 3) with timestamps or fps, or an iterable of frames"
-        )
-    if timestamps is not None:
-        raise InputError("an iterable of frames with timestamps; give zip(timestamps, frames)")
-    return FrameStream(frames, fps)
-
-
 def _normalise(wave: Array) -> Array:
     """Scale a wave to standard deviation 1."""
     deviation = float(np.std(wave))
     return wave / deviation if deviation > 0 else wave
-
-
-def _rounded_variability(hrv: Variability) -> dict[str, float | int | None]:
-    return {name: None if value is None else round(value, 2) for name, value in asdict(hrv).items()}
-
-
-def _rounded_box(box: Iterable[float] | None) -> list[float] | None:
-    """Round a box; None if there is none."""
-    sides = [] if box is None else [round(float(side), 1) for side in box]
-    return sides if sides and np.all(np.isfinite(sides)) else None
-
-
-def _rounded(value: float, digits: int) -> float | None:
-    """Round a value; None if it is not finite."""
-    return round(float(value), digits) if np.isfinite(value) else None

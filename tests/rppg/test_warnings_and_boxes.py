@@ -9,10 +9,10 @@ import pytest
 
 from rppg.captured_warnings import collect_warnings
 from rppg.cli import main
-from rppg.footage.face_boxes import FaceBoxes
 from rppg.predict import predict
 from rppg.types import FaceCrops
 from rppg.video import write_video
+from rppg.video.face_boxes import FaceBoxes
 from rppg.video.prefetch import prefetch
 
 BOX = (10.0, 12.0, 20.0, 16.0)
