@@ -72,6 +72,11 @@ def check(
         if pulse:
             without = sum(d["kind"] == "pulse" for entry in entries for d in entry["defects"])
             unjudged = sum(entry["score"] is None for entry in entries)
+            if without:
+                print_line(
+                    "Living people with a weak pulse are listed, too: six in seven of those with "
+                    "under 0.2 % of the light; look before --require-pulse leaves them out"
+                )
             print_line(f"Without a pulse: {without}; can't be judged: {unjudged}")
     if defective:
         raise typer.Exit(2)
