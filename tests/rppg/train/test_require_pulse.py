@@ -255,12 +255,13 @@ def test_check_lists_recordings_without_a_pulse(rppg: Callable[..., tuple[int, s
     assert code == 0 and "pulse" not in out
     code, out, _ = rppg("check", SPEC, "--subjects", "6", "--pulse")
     assert code == 2
-    *lines, counts, last = out.splitlines()
+    *lines, counts, weak, last = out.splitlines()
     found = [line for line in lines if not line.endswith("  ok")]
     assert [line.split("  ")[0] for line in found] == DEAD
     for line in found:
         assert "  pulse  used without --require-pulse  no pulse found: score 0.0" in line
     assert counts == "6 recordings: 4 with defects, 0 of them can't be used"
+    assert weak.startswith("Living people with a weak pulse are listed, too")
     assert last == "Without a pulse: 4; can't be judged: 0"
 
 
