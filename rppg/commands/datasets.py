@@ -30,6 +30,6 @@ def datasets() -> None:
     )
     print_line(
         "NAME:PATH?subject=1,2  people and recordings: subject=NAME, NUMBER, FROM-TO, first:N or "
-        "last:N; recording=NAME; exclude=NAME of a recording; fold=I/N by subject, and fold=not:I/N "
-        "for the others"
+        "last:N; recording=NAME; exclude=NAME of a recording; fold=I/N by subject, and "
+        "fold=not:I/N for the others"
     )
