@@ -90,7 +90,7 @@ def demo(
     evaluation = evaluate(
         recordings,
         {
-            "fcus": FcusEstimator(trained.net, config.clip_s),
+            "fcus": FcusEstimator(trained.net, config.clip_s, provenance=trained.provenance),
             "untrained": untrained(config.model, seed),
             "pos": classical("pos"),
             "pos+skin": classical("pos", skin=True),
@@ -115,6 +115,6 @@ def demo(
         evaluation,
         trained.log,
         title=f"FCUS-rPPG, one epoch on {source}",
-        settings=trained.provenance,
+        settings={k: v for k, v in trained.provenance.items() if k != "fingerprints"},
     )
     return Demo(evaluation, trained, gain, report)

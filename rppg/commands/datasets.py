@@ -28,3 +28,8 @@ def datasets() -> None:
         "NAME:PATH?KEY=VALUE,VALUE&KEY=VALUE  only recordings with these values. Keys: the filters "
         "above; split=train, validation or test, by subject; face=detect, full, or x,y,w,h"
     )
+    print_line(
+        "NAME:PATH?subject=1,2  people and recordings: subject=NAME, NUMBER, FROM-TO, first:N or "
+        "last:N; recording=NAME; exclude=NAME of a recording; fold=I/N by subject, and "
+        "fold=not:I/N for the others"
+    )

@@ -2,9 +2,11 @@
 
 import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -15,7 +17,8 @@ from rppg.commands.terminal import print_line, print_status, progress_bars, stdo
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
-    from rppg.evaluation import Estimator, Evaluation, Failure
+    from rppg.evaluation import Estimator, Evaluation, Failure, Protocol
+    from rppg.signals.protocol import HeartRateSource
 
 MOST_REASONS = 3
 """Reasons in one error message. If there are more, all are printed above it."""
@@ -24,7 +27,8 @@ MOST_REASONS = 3
 def evaluate(
     data: Annotated[list[str], typer.Option(help="SPEC, see `rppg datasets`; repeatable.")],
     checkpoint: Annotated[
-        list[Path] | None, typer.Option(help="A trained network; repeatable.")
+        list[str] | None,
+        typer.Option(help="A trained network, NAME=PATH or PATH; repeatable. NAME is its row."),
     ] = None,
     method: Annotated[
         list[str] | None,
@@ -38,6 +42,13 @@ def evaluate(
     protocol: Annotated[
         str, typer.Option(help="default, or toolbox: that of rPPG-Toolbox.")
     ] = "default",
+    window: Annotated[
+        float | None,
+        typer.Option(help="Length of a window in seconds; by default the protocol's, 10."),
+    ] = None,
+    hr: Annotated[
+        str, typer.Option(help="Heart rates from the spectrum, or from the wave's peaks.")
+    ] = "spectrum",
     continuity: Annotated[
         bool,
         typer.Option(
@@ -47,6 +58,10 @@ def evaluate(
     ] = False,
     out: Annotated[
         Path | None, typer.Option(help="Folder for the report, JSON, CSV and LaTeX.")
+    ] = None,
+    waves: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the waves of each recording, a CSV file each."),
     ] = None,
     resume: Annotated[
         bool,
@@ -60,21 +75,21 @@ def evaluate(
     """Evaluate checkpoints and methods on datasets with ground truth."""
     from rppg.crops.cache import cached
     from rppg.data.specs import open_datasets
-    from rppg.evaluation import TOOLBOX, Journal, Protocol
+    from rppg.estimators.find import label_checkpoints
+    from rppg.evaluation import Journal
     from rppg.evaluation import evaluate as run
     from rppg.evaluation.left_out import leave_out_without_windows
     from rppg.models.checkpoint import digest_of
     from rppg.report import score_table
     from rppg.report.result_files import to_json
     from rppg.report.table import describe_use
+    from rppg.report.waves import write_waves
 
-    protocols = {"default": Protocol(), "toolbox": TOOLBOX}
-    if protocol not in protocols:
-        raise InputError(f"no protocol {protocol!r}; choose one of {', '.join(protocols)}")
-    chosen = replace(protocols[protocol], continuity=continuity)
+    chosen = _protocol(protocol, window, hr, continuity=continuity)
     if resume and out is None:
         raise InputError("--resume without --out; give the folder of the evaluation to resume")
-    estimators = _find_estimators(checkpoint or [], method or [], device)
+    checkpoints = label_checkpoints(checkpoint or [])
+    estimators = _find_estimators(checkpoints, method or [], device)
     if continuity:  # files with scores alone name it, too, and other rows aren't resumed
         estimators = {f"{name}, continuity": estimators[name] for name in estimators}
     journal = None
@@ -85,7 +100,10 @@ def evaluate(
             "subjects": subjects,
             "protocol": protocol,
             "methods": list(estimators),
-            "checkpoints": [digest_of(path) for path in checkpoint or []],
+            "checkpoints": [digest_of(path) for path in checkpoints.values()],
+            **({} if window is None else {"window_s": chosen.window_s}),
+            **({} if hr == "spectrum" else {"hr": hr}),
+            **({} if waves is None else {"waves": str(waves)}),
         }
         journal = Journal(out / "evaluation.jsonl", settings, resume)
     with progress_bars(quiet=as_json) as bars:
@@ -98,6 +116,7 @@ def evaluate(
             chosen,
             progress=bars.counter("evaluation", len(recordings)),
             journal=journal,
+            on_waves=None if waves is None else partial(write_waves, waves),
         )
     result = leave_out_without_windows(result, recordings)
     _refuse_dashes(result, chosen.window_s)
@@ -109,12 +128,32 @@ def evaluate(
         if journal is not None:
             journal.remove()
         print_status(f"Report: {out / 'report.html'}")
+    if waves is not None:
+        print_status(f"Waves: {waves}")
     if as_json:
         sys.stdout.write(to_json(result) + "\n")
     else:
         stdout.print(score_table(result))
         for line in describe_use(result):
             print_line(line)
+
+
+def _protocol(name: str, window_s: float | None, hr: str, *, continuity: bool) -> "Protocol":
+    """Return the protocol with the options.
+
+    Raises:
+        InputError: no such protocol, or options that don't fit it.
+    """
+    from rppg.evaluation import TOOLBOX, Protocol
+
+    protocols = {"default": Protocol(), "toolbox": TOOLBOX}
+    if name not in protocols:
+        raise InputError(f"no protocol {name!r}; choose one of {', '.join(protocols)}")
+    chosen = protocols[name]
+    if window_s is not None:  # windows don't overlap
+        chosen = replace(chosen, window_s=window_s, stride_s=window_s)
+    source = cast("HeartRateSource", hr)  # which the protocol checks
+    return replace(chosen, hr=source, continuity=continuity)
 
 
 def _print_failure(failure: "Failure") -> None:
@@ -146,7 +185,7 @@ def _refuse_dashes(result: "Evaluation", window_s: float) -> None:
 
 
 def _find_estimators(
-    checkpoints: list[Path], methods: list[str], device: str
+    checkpoints: Mapping[str, Path], methods: list[str], device: str
 ) -> "dict[str, Estimator]":
     """Return the estimators by name, with their networks on the device."""
     from rppg.devices import find_device

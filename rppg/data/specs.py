@@ -5,25 +5,35 @@ A SPEC is `synthetic:DOMAIN`, `NAME:PATH?KEY=VALUE`, a folder, or a video. For e
 `motion` is Walking and whose `skin_type` is 5 or 6. A key may be shortened at an underscore. %XX
 encodes a special character (`%2C` a comma, `%26` an &, in a path `%3F` a ?). A path that exists is
 used as it is. Keys of a synthetic domain may also be options, which change the recordings: see
-`rppg.synthetic.variations.variation`.
+`rppg.synthetic.variations.variation`. `subject`, `recording`, `exclude`, `fold` and `split` choose
+people and recordings: see `rppg.data.selection`.
 """
 
 import difflib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import unquote
 
 from rppg.data.datasets import DATASETS
-from rppg.data.split import FRACTIONS, split_subjects
+from rppg.data.selection import (
+    FOLD,
+    KEYS,
+    SPLIT,
+    Query,
+    chosen_split,
+    select_names,
+    select_part,
+    shortened,
+)
 from rppg.errors import InputError
 from rppg.synthetic.cache import Progress, synthetic_recordings
 from rppg.synthetic.variations.variation import OPTION_KEYS, Variation, parse_variation
 from rppg.types import Recording
 from rppg.video.crop import FaceRegion, VideoCrops
 
-SPLIT, FACE = "split", "face"
-"""Keys of a query that aren't metadata."""
+FACE = "face"
+"""Key of a query that is neither metadata nor a selection."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +51,7 @@ class Spec:
     text: str
     dataset: str
     location: str
-    query: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    query: Query = field(default_factory=dict)
     query_text: str = ""
 
 
@@ -128,24 +138,44 @@ def open_dataset(
             no recording that matches.
     """
     parsed = parse_spec(spec)
-    filters = {key: value for key, value in parsed.query.items() if key not in (SPLIT, FACE)}
-    chosen = _chosen_split(parsed)
+    chosen = chosen_split(spec, parsed.query)
     if parsed.dataset == "synthetic":
-        if FACE in parsed.query:
-            raise InputError(f"{spec}: synthetic recordings are crops already; leave out {FACE}")
-        recordings = synthetic_recordings(
-            parsed.location, chosen or split, subjects, variation=_variation(parsed),
-            progress=progress,
-        )  # fmt: skip
-        filters = {key: values for key, values in filters.items() if key not in OPTION_KEYS}
-        return _filter(spec, _with_origin(recordings, spec, chosen or split), filters, OPTION_KEYS)
+        return _open_synthetic(parsed, chosen or split, subjects, progress)
     recordings = _recordings(parsed)
-    if chosen:
-        recordings = _select_split(spec, recordings, chosen)
-    face = _face(parsed)
-    name = _dataset_name(parsed)
-    recordings = [_with_dataset(recording, name, face) for recording in recordings]
-    return _filter(spec, _with_origin(recordings, spec, chosen or "all"), filters)
+    selection, filters = _divide_query(parsed, recordings)
+    face, name = _face(parsed), _dataset_name(parsed)
+    part = chosen or (f"{FOLD} {','.join(selection[FOLD])}" if FOLD in selection else "all")
+    kept = [_with_dataset(r, name, face) for r in select_part(spec, recordings, selection)]
+    kept = select_names(spec, _filter(spec, kept, filters), recordings, selection)
+    return _with_origin(kept, spec, part)
+
+
+def _open_synthetic(
+    spec: Spec, split: str, subjects: int, progress: Progress | None
+) -> list[Recording]:
+    if FACE in spec.query:
+        raise InputError(f"{spec.text}: synthetic recordings are crops already; leave out {FACE}")
+    if FOLD in spec.query:
+        raise InputError(
+            f"{spec.text}: the splits of a synthetic domain have people of their own, so folds of "
+            f"a training and of its test wouldn't fit together; leave {FOLD} out"
+        )
+    recordings = synthetic_recordings(
+        spec.location, split, subjects, variation=_variation(spec), progress=progress
+    )
+    selection, filters = _divide_query(spec, recordings)
+    filters = {key: values for key, values in filters.items() if key not in OPTION_KEYS}
+    kept = _filter(spec.text, recordings, filters, OPTION_KEYS)
+    return _with_origin(select_names(spec.text, kept, recordings, selection), spec.text, split)
+
+
+def _divide_query(spec: Spec, recordings: Sequence[Recording]) -> tuple[Query, Query]:
+    """Return the part of a query that chooses people and recordings, and the filters."""
+    own = {key for recording in recordings for key in recording.metadata}
+    keys = {SPLIT, *(key for key in KEYS if key not in own)}
+    selection = {key: values for key, values in spec.query.items() if key in keys}
+    filters = {k: values for k, values in spec.query.items() if k not in keys and k != FACE}
+    return selection, filters
 
 
 def _variation(spec: Spec) -> Variation:
@@ -223,36 +253,12 @@ def _recordings(spec: Spec) -> list[Recording]:
 
 
 def _dataset_name(spec: Spec) -> str:
-    """Return the name for reports: with the query, and with the path only if there is no name."""
-    name = spec.location if spec.dataset in ("folder", "manifest") else spec.dataset
-    return f"{name}?{spec.query_text}" if spec.query else name
+    """Return the name for reports: with the query, and with the path only if there is no name.
 
-
-def _chosen_split(spec: Spec) -> str | None:
-    values = spec.query.get(SPLIT)
-    if values is None:
-        return None
-    if len(values) != 1 or values[0] not in FRACTIONS:
-        raise InputError(
-            f"{spec.text}: no split {','.join(values)!r}; choose one of {', '.join(FRACTIONS)}"
-        )
-    return values[0]
-
-
-def _select_split(spec: str, recordings: Sequence[Recording], chosen: str) -> list[Recording]:
-    """Return a split's recordings: of the dataset's own split if it has one.
-
-    The subjects are split before any filter, so that filters don't move subjects between splits.
+    Long lists of people and recordings are counted in it.
     """
-    if all(SPLIT in recording.metadata for recording in recordings):
-        kept = [r for r in recordings if r.metadata[SPLIT] == chosen]
-    else:
-        splits = split_subjects(recording.subject for recording in recordings)
-        kept = [r for r in recordings if splits[r.subject] == chosen]
-    if not kept:
-        count = len({recording.subject for recording in recordings})
-        raise InputError(f"{spec}: no subject of {count} is in split {chosen}; leave {SPLIT} out")
-    return kept
+    name = spec.location if spec.dataset in ("folder", "manifest") else spec.dataset
+    return f"{name}?{shortened(spec.query_text)}" if spec.query else name
 
 
 def _face(spec: Spec) -> FaceRegion | None:
@@ -284,7 +290,7 @@ def _with_dataset(recording: Recording, name: str, face: FaceRegion | None) -> R
 def _filter(
     spec: str,
     recordings: list[Recording],
-    filters: Mapping[str, tuple[str, ...]],
+    filters: Query,
     options: Sequence[str] = (),
 ) -> list[Recording]:
     kept = recordings
@@ -319,6 +325,7 @@ def _full_key(
     matching = [key for key in keys if key.partition("_")[0] == short_key]
     if len(matching) == 1:
         return matching[0]
-    known = [*(key for key in keys if key != SPLIT), SPLIT, *(options or [FACE])]
+    selections = [key for key in KEYS if key not in keys and not (options and key == FOLD)]
+    known = [*(k for k in keys if k != SPLIT), SPLIT, *(options or [FACE]), *selections]
     existing = ", ".join(known)
     raise InputError(f"{spec}: no key {short_key!r}; there are {existing}")

@@ -1,8 +1,9 @@
 """FCUS-rPPG's network as an estimator."""
 
 import copy
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -33,11 +34,13 @@ class FcusEstimator:
         net: the network.
         clip_s: length of a clip in seconds.
         batch: number of clips that are computed together.
+        provenance: how the network was trained, as in its checkpoint; empty if that isn't known.
     """
 
     net: FcusNet
     clip_s: float = 10.0
     batch: int = 4
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
         """Return the BVP `(T,)`, in AC/DC units, of frames `(T, S, S, C)`, 0–255, at `net`'s rate.

@@ -63,25 +63,51 @@ def find_estimator(
 
 
 def find_estimators(
-    checkpoints: Sequence[Path] = (), methods: Sequence[str] = ()
+    checkpoints: Sequence[Path] | Mapping[str, Path] = (), methods: Sequence[str] = ()
 ) -> dict[str, Estimator]:
     """Return the estimators of a table, by row name: checkpoints first, then methods.
 
     Args:
-        checkpoints: trained networks; their rows are named by their paths.
+        checkpoints: trained networks, by the names of their rows; those of a list are named by
+            their paths.
         methods: `fcus`, `untrained` or classical methods, perhaps with `+skin`. If both lists are
             empty, the rows of `TABLE`.
 
     Raises:
-        InputError: as `find_estimator`.
+        InputError: as `find_estimator`, or two rows of one name.
     """
+    if not isinstance(checkpoints, Mapping):
+        checkpoints = {str(path): path for path in checkpoints}
     choices = ["fcus", "untrained", *METHODS]
-    estimators = {str(path): find_estimator(checkpoint=path) for path in checkpoints}
+    estimators = {name: find_estimator(checkpoint=path) for name, path in checkpoints.items()}
     for name in methods or ([] if checkpoints else TABLE):
         if name.removesuffix(SKIN) not in choices:
             raise InputError(f"no method {name!r}; choose one of {', '.join(choices)}")
+        if name in checkpoints:
+            raise InputError(f"a checkpoint and a method are both called {name!r}; rename the one")
         estimators[name] = untrained() if name == "untrained" else find_estimator(name)
     return estimators
+
+
+def label_checkpoints(checkpoints: Sequence[str]) -> dict[str, Path]:
+    """Return checkpoints by row name, from `NAME=PATH`, or `PATH` alone, which names itself.
+
+    A path that exists is used as it is, whatever characters it has.
+
+    Raises:
+        InputError: an empty name, or one that two checkpoints have.
+    """
+    labelled: dict[str, Path] = {}
+    for text in checkpoints:
+        name, equals, path = text.partition("=")
+        if not equals or Path(text).exists():
+            name, path = text, text
+        if not (name.strip() and path.strip()):
+            raise InputError(f"checkpoint {text!r}; give NAME=PATH, or PATH alone")
+        if labelled.get(name, Path(path)) != Path(path):
+            raise InputError(f"two checkpoints are called {name!r}; give each its own NAME=PATH")
+        labelled[name] = Path(path)
+    return labelled
 
 
 def load_estimator(checkpoint: Path | None = None) -> FcusEstimator | PeerEstimator:
@@ -91,10 +117,11 @@ def load_estimator(checkpoint: Path | None = None) -> FcusEstimator | PeerEstima
         InputError: as `load_network`, or the provenance has no valid length of a clip.
     """
     net, about = load_network(checkpoint)
-    clip_s = _clip_s(net, about["provenance"], checkpoint)
+    provenance = about["provenance"]
+    clip_s = _clip_s(net, provenance, checkpoint)
     if isinstance(net, FcusNet):
-        return FcusEstimator(net, clip_s=clip_s)
-    return PeerEstimator(net, round(clip_s * net.config.fps))
+        return FcusEstimator(net, clip_s=clip_s, provenance=provenance)
+    return PeerEstimator(net, round(clip_s * net.config.fps), provenance=provenance)
 
 
 @functools.cache

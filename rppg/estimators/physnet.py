@@ -1,7 +1,8 @@
 """PhysNet, the peers' network, as an estimator."""
 
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -28,12 +29,14 @@ class PeerEstimator:
         clip_frames: length of a clip.
         batch: number of clips that are computed together.
         precision: of the convolutions; bfloat16 is three times as fast on processors that have it.
+        provenance: how the network was trained, as in its checkpoint; empty if that isn't known.
     """
 
     net: PhysNet
     clip_frames: int
     batch: int = 4
     precision: Literal["float32", "bfloat16"] = "float32"
+    provenance: Mapping[str, Any] = field(default_factory=dict, compare=False, repr=False)
 
     def __call__(self, frames: NDArray[np.float32], fps: float) -> NDArray[np.float64]:
         """Return the BVP `(T,)`, in arbitrary units, of frames `(T, S, S, C)`, 0–255.

@@ -15,7 +15,9 @@ from rppg.evaluation.results import (
     Row,
     Scope,
     Scores,
+    TrainedOn,
     Waveform,
+    Waves,
     paired_difference,
 )
 from rppg.evaluation.run import evaluate
@@ -38,7 +40,9 @@ __all__ = [
     "Scope",
     "Scores",
     "Statistic",
+    "TrainedOn",
     "Waveform",
+    "Waves",
     "classical",
     "constant_guess",
     "evaluate",

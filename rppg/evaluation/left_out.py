@@ -67,6 +67,7 @@ def _leave_out(
         clips=without(evaluation.clips),
         waveforms=tuple(w for w in evaluation.waveforms if (w.dataset, w.record) not in gone),
         failures=tuple(failures),
+        trained_on=tuple(t for t in evaluation.trained_on if (t.dataset, t.record) not in gone),
         data=data_provenance(recordings, gone | failed),
     )
 

@@ -1,6 +1,6 @@
 """Results of an evaluation: rows, waveforms, failures, and their summary."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -74,6 +74,25 @@ class Waveform:
 
 
 @dataclass(frozen=True)
+class Waves:
+    """The waves of one recording, filtered by the protocol; all arrays `(T,)`.
+
+    Attributes:
+        dataset: name of the dataset.
+        record: name of the recording.
+        times_s: seconds on the video's clock.
+        bvp_true: the ground truth; None if that is heart rates without a wave.
+        bvp_pred: the prediction of each method that has one.
+    """
+
+    dataset: str
+    record: str
+    times_s: Array
+    bvp_true: Array | None
+    bvp_pred: Mapping[str, Array]
+
+
+@dataclass(frozen=True)
 class Failure:
     """A recording, or a method on it, that could not be evaluated, with the reason."""
 
@@ -81,6 +100,15 @@ class Failure:
     record: str
     method: str | None
     reason: str
+
+
+@dataclass(frozen=True)
+class TrainedOn:
+    """A recording that was in the training data of a method that is tested on it."""
+
+    dataset: str
+    record: str
+    method: str
 
 
 @dataclass(frozen=True)
@@ -119,6 +147,8 @@ class Scores:
         macc: mean of the maximum amplitude of cross-correlation.
         beat_error_ms: mean error of the beat-to-beat intervals.
         agreement: Bland and Altman's bias and limits.
+        recordings: number of recordings of the n.
+        trained_on: number of them that were in the method's training data.
     """
 
     dataset: str
@@ -137,6 +167,8 @@ class Scores:
     macc: Statistic
     beat_error_ms: Statistic
     agreement: BlandAltman
+    recordings: int = 0
+    trained_on: int = 0
 
 
 @dataclass(frozen=True)
@@ -165,6 +197,7 @@ class Evaluation:
         failures: recordings and methods that failed. A recording that failed has no rows. A method
             that failed on a recording has rows without a heart rate, which lower its coverage.
         data: the provenance of the recordings, by dataset.
+        trained_on: recordings that were in a method's training data.
     """
 
     settings: Mapping[str, str | float]
@@ -173,6 +206,7 @@ class Evaluation:
     waveforms: tuple[Waveform, ...] = ()
     failures: tuple[Failure, ...] = ()
     data: tuple[DatasetProvenance, ...] = ()
+    trained_on: tuple[TrainedOn, ...] = ()
 
     @property
     def datasets(self) -> tuple[str, ...]:
@@ -203,7 +237,8 @@ class Evaluation:
             groups,
             key=lambda k: (self.datasets.index(k[0]), k[2], self.methods.index(k[1])),
         )
-        table = [_scores(*key, groups[key]) for key in order]
+        trained_on = {(t.dataset, t.record, t.method) for t in self.trained_on}
+        table = [_scores(*key, groups[key], trained_on) for key in order]
         if self.settings.get("name") == "toolbox":
             table = [_as_toolbox(s, groups[key]) for s, key in zip(table, order, strict=True)]
         return table
@@ -242,9 +277,16 @@ def paired_difference(
     return Difference(result.value, result.low, result.high, int(np.sum(keep)), len(subjects))
 
 
-def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Scores:
+def _scores(
+    dataset: str,
+    method: str,
+    group: str,
+    rows: Sequence[Row],
+    trained_on: Collection[tuple[str, str, str]],
+) -> Scores:
     rows = [row for row in rows if np.isfinite(row.hr_true_bpm)]
     subjects = [row.subject for row in rows]
+    recordings = {row.record for row in rows}
     true = np.array([row.hr_true_bpm for row in rows])
     predicted = np.array([row.hr_pred_bpm for row in rows])
     return Scores(
@@ -264,6 +306,8 @@ def _scores(dataset: str, method: str, group: str, rows: Sequence[Row]) -> Score
         macc=metrics.mean([row.macc for row in rows], subjects),
         beat_error_ms=metrics.mean([row.beat_error_ms for row in rows], subjects),
         agreement=metrics.bland_altman(true, predicted),
+        recordings=len(recordings),
+        trained_on=sum((dataset, name, method) in trained_on for name in recordings),
     )
 
 

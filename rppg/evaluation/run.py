@@ -12,19 +12,29 @@ from dataclasses import asdict, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.data.fingerprint import TrainingData
 from rppg.data.frame_clock import with_truth_clock
 from rppg.data.provenance import data_provenance
 from rppg.data.wave_fault import check_wave
 from rppg.errors import InputError
 from rppg.estimators.estimator import ConstantGuess, Estimator
-from rppg.estimators.fcus import wave_and_traces
+from rppg.estimators.fcus import FcusEstimator, wave_and_traces
+from rppg.estimators.physnet import PeerEstimator
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.estimators.verified_rates import verify
 from rppg.evaluation.journal import Journal
 from rppg.evaluation.left_out import leave_out_unmeasured
 from rppg.evaluation.metrics import snr_db
 from rppg.evaluation.prepared_recording import PreparedRecording, prepare
-from rppg.evaluation.results import Evaluation, Failure, Outcome, Row, Waveform
+from rppg.evaluation.results import (
+    Evaluation,
+    Failure,
+    Outcome,
+    Row,
+    TrainedOn,
+    Waveform,
+    Waves,
+)
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
 from rppg.signals import rppg_toolbox
 from rppg.signals.protocol import Measured, Protocol, measure
@@ -40,6 +50,7 @@ def evaluate(
     protocol: Protocol | None = None,
     progress: Callable[[Recording], None] | None = None,
     journal: Journal | None = None,
+    on_waves: Callable[[Waves], object] | None = None,
 ) -> Evaluation:
     """Evaluate every estimator on every recording.
 
@@ -57,6 +68,8 @@ def evaluate(
         protocol: settings; the default protocol if None.
         progress: called with each recording after its evaluation.
         journal: file that keeps the outcome of each recording. Those in it are not evaluated again.
+        on_waves: called with the waves of each recording that could be read, before its outcome is
+            kept in the journal.
 
     Raises:
         InputError: no estimators, or a journal of another evaluation.
@@ -68,18 +81,27 @@ def evaluate(
     outcomes: list[Outcome] = []
     examples: dict[str, int] = {}
     evaluated: list[Recording] = []
+    training = {name: data for name, e in estimators.items() if (data := _training_data(e))}
+    trained_on: list[TrainedOn] = []
     for recording in recordings:
         key = recording.dataset, recording.name
         outcome = known_outcomes.get(key)
         if outcome is None:
             example = examples.get(recording.dataset, 0) < protocol.examples
             outcome = evaluate_recording(
-                _with_checked_truth(recording), estimators, protocol, example=example
+                _with_checked_truth(recording),
+                estimators,
+                protocol,
+                example=example,
+                on_waves=on_waves,
             )
             if journal is not None:
                 journal.add(key, outcome)
         if outcome.readable:
             examples[recording.dataset] = examples.get(recording.dataset, 0) + 1
+            trained_on += [
+                TrainedOn(*key, name) for name, data in training.items() if recording in data
+            ]
         evaluated.append(recording)
         outcomes.append(outcome)
         if progress is not None:
@@ -94,8 +116,16 @@ def evaluate(
         data=data_provenance(
             evaluated, {(f.dataset, f.record) for f in failures if f.method is None}
         ),
+        trained_on=tuple(trained_on),
     )
     return leave_out_unmeasured(evaluation, evaluated)
+
+
+def _training_data(estimator: Estimator | ConstantGuess) -> TrainingData:
+    """Return what an estimator's network was trained on; nothing if that isn't known."""
+    if isinstance(estimator, FcusEstimator | PeerEstimator):
+        return TrainingData(estimator.provenance)
+    return TrainingData({})
 
 
 def _with_checked_truth(recording: Recording) -> Recording:
@@ -120,6 +150,7 @@ def evaluate_recording(
     protocol: Protocol,
     *,
     example: bool,
+    on_waves: Callable[[Waves], object] | None = None,
 ) -> Outcome:
     """Evaluate every estimator on one recording, whether its ground truth is a pulse or not.
 
@@ -128,6 +159,7 @@ def evaluate_recording(
         estimators: estimators by their name in the table.
         protocol: settings.
         example: whether to keep its waveforms, if the true one isn't made up from heart rates.
+        on_waves: called with its waves.
     """
     try:
         prepared = prepare(recording, protocol)
@@ -137,6 +169,7 @@ def evaluate_recording(
     clips: list[Row] = []
     waveforms: list[Waveform] = []
     failures: list[Failure] = []
+    waves: dict[str, Array] = {}
     for name, estimator in estimators.items():
         predicted = None
         if not isinstance(estimator, ConstantGuess):
@@ -150,6 +183,8 @@ def evaluate_recording(
         guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
         windows += _rows(prepared, name, predicted, guess, protocol, whole=False)
         clips += _rows(prepared, name, predicted, guess, protocol, whole=True)
+        if predicted is not None:
+            waves[name] = predicted.bvp
         if predicted is not None and example and not recording.rate_only:
             waveforms.append(
                 Waveform(
@@ -161,6 +196,9 @@ def evaluate_recording(
                     predicted.bvp,
                 )
             )
+    if on_waves is not None:
+        bvp_true = None if recording.rate_only else prepared.truth.bvp
+        on_waves(Waves(recording.dataset, recording.name, prepared.grid_s, bvp_true, waves))
     return Outcome(tuple(windows), tuple(clips), tuple(waveforms), tuple(failures))
 
 

@@ -9,6 +9,7 @@ from rppg.evaluation import Evaluation, Row, Waveform
 from rppg.report import html_elements as html
 from rppg.report.columns import COLUMNS, best
 from rppg.report.table import windows_title
+from rppg.report.trained_on import mark
 
 TrainingLog = Sequence[Mapping[str, float]]
 """One row per step: `step`, `clips_seen` or both, and the quantities that are plotted."""
@@ -93,7 +94,7 @@ def _headlines(evaluation: Evaluation) -> Iterable[str]:
     table = evaluation.summary("windows")
     winners = best(COLUMNS[0], table)
     lines = [
-        f"{scores.dataset}: {scores.method} is best, with a mean absolute error of "
+        f"{scores.dataset}: {scores.method}{mark(scores)} is best, with a mean absolute error of "
         f"{scores.mae_bpm.value:.1f} bpm ({scores.n} windows of {scores.n_subjects} subjects)."
         for scores in table
         if (scores.dataset, scores.group, scores.method) in winners
@@ -119,7 +120,8 @@ def _tables(evaluation: Evaluation) -> str:
         "Scores",
         "Lower errors and higher r and SNR are better; ★ marks the best of each dataset. ± is the "
         "standard error, with a 95 % bootstrap interval over subjects below; – is undefined. "
-        "Coverage is the share of windows for which the method gives a heart rate.",
+        "Coverage is the share of windows for which the method gives a heart rate. † marks a "
+        "method that was trained on some of the recordings that it is tested on.",
         *parts,
     )
 

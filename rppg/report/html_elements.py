@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from rppg.evaluation import Scores
 from rppg.report.columns import COLUMNS, best, coverage, interval, statistic
+from rppg.report.trained_on import MARK, footnotes, mark
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -103,11 +104,12 @@ def score_rows(table: Sequence[Scores]) -> str:
             small = f"<small>{limits}</small>" if limits else ""
             cells += f"{opening}{statistic(column, scores)}{small}</td>"
         body.append(
-            f'<tr><th scope="row">{escape(scores.method)}</th>{cells}'
+            f'<tr><th scope="row">{escape(scores.method + mark(scores))}</th>{cells}'
             f"<td>{coverage(scores)}</td><td>{scores.n} ({scores.n_subjects})</td></tr>"
         )
+    notes = "".join(paragraph(f"{MARK} {note}.") for note in footnotes(table))
     return (
         f'<div class="scroll"><table><thead>{head}</thead><tbody>'
         + "\n".join(body)
-        + "</tbody></table></div>"
+        + f"</tbody></table></div>{notes}"
     )

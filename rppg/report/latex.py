@@ -5,8 +5,10 @@ from collections.abc import Mapping
 
 from rppg.evaluation import Evaluation, Scope, Scores
 from rppg.report.columns import COLUMNS, Column, best
+from rppg.report.trained_on import footnotes
 
 MISSING = "--"
+DAGGER = r"$^\dagger$"
 SPECIAL: Mapping[str, str] = {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -38,7 +40,13 @@ def scores_latex(evaluation: Evaluation, scope: Scope = "windows", *, by: str | 
         key = (row.dataset, row.group, row.method)
         cells = [_cell(column, row, key in marked[column.field]) for column in COLUMNS]
         cells += [_number(100 * row.coverage, 0), str(row.n)]
-        lines.append(" & ".join([escape(row.method), *cells]) + r" \\")
+        name = escape(row.method) + (DAGGER if row.trained_on else "")
+        lines.append(" & ".join([name, *cells]) + r" \\")
+    notes = [
+        rf"\multicolumn{{{len(heads)}}}{{l}}{{\footnotesize {DAGGER} {escape(note)}}} \\"
+        for note in footnotes(scores)
+    ]
+    lines += [r"\midrule", *notes] if notes else []
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}", ""])
 
 

@@ -14,7 +14,8 @@ _MEASURES = [field.name for field in fields(Row) if field.name != "metadata"]
 def to_json(evaluation: Evaluation) -> str:
     """Return a JSON document: settings, data, summaries of windows and clips, rows, failures.
 
-    Waveforms are not included; they are in the report.
+    `trained_on` lists the recordings that were in a method's training data, and the summaries count
+    them. Waveforms are not included; they are in the report.
     """
     document = {
         "settings": dict(evaluation.settings),
@@ -26,6 +27,7 @@ def to_json(evaluation: Evaluation) -> str:
         "windows": [_plain(row) for row in evaluation.windows],
         "clips": [_plain(row) for row in evaluation.clips],
         "failures": [asdict(failure) for failure in evaluation.failures],
+        "trained_on": [asdict(known) for known in evaluation.trained_on],
     }
     return json.dumps(finite_or_null(document), ensure_ascii=False, indent=1, allow_nan=False)
 

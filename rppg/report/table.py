@@ -10,6 +10,7 @@ from rich.text import Text
 
 from rppg.evaluation import Evaluation, Scope
 from rppg.report.columns import COLUMNS, best, coverage, statistic
+from rppg.report.trained_on import MARK, footnotes, mark
 
 
 def score_table(
@@ -40,7 +41,10 @@ def score_table(
             Text(statistic(column, row), style="bold green" if key in marked[column.field] else "")
             for column in columns
         ]
-        table.add_row(Text(f"  {row.method}"), *cells, coverage(row), str(row.n))
+        table.add_row(Text(f"  {row.method}{mark(row)}"), *cells, coverage(row), str(row.n))
+    if notes := footnotes(scores):
+        table.caption = Text("\n".join(f"{MARK} {note}" for note in notes), style="")
+        table.caption_justify = "left"
     return table
 
 
@@ -57,18 +61,23 @@ def describe_use(evaluation: Evaluation) -> list[str]:
 def windows_title(evaluation: Evaluation) -> str:
     """Return the title of the scores of the windows, with the settings that matter most."""
     continuity = ", with continuity" if evaluation.settings.get("continuity") else ""
-    return f"windows of {evaluation.settings.get('window_s', '?')} s{continuity}"
+    peaks = ", heart rates from peaks" if evaluation.settings.get("hr") == "peaks" else ""
+    return f"windows of {evaluation.settings.get('window_s', '?')} s{continuity}{peaks}"
 
 
 def scores_csv(evaluation: Evaluation, scope: Scope = "windows", *, by: str | None = None) -> str:
-    """Return the scores as CSV: each metric with `_se`, `_low` and `_high`; missing is empty."""
+    """Return the scores as CSV: each metric with `_se`, `_low` and `_high`; missing is empty.
+
+    The last columns are the number of recordings, and of those in the method's training data.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     parts = ("", "_se", "_low", "_high")
     metrics = [column.field + part for column in COLUMNS for part in parts]
     limits = ["bias_bpm", "limits_low_bpm", "limits_high_bpm"]
+    counts = ["recordings", "trained_on"]
     head = ["dataset", *([by] if by is not None else []), "method"]
-    writer.writerow([*head, "n", "subjects", "coverage", *metrics, *limits])
+    writer.writerow([*head, "n", "subjects", "coverage", *metrics, *limits, *counts])
     for row in evaluation.summary(scope, by=by):
         statistics = [column.get(row) for column in COLUMNS]
         values = [row.coverage]
@@ -76,5 +85,5 @@ def scores_csv(evaluation: Evaluation, scope: Scope = "windows", *, by: str | No
         values += [row.agreement.bias_bpm, row.agreement.low_bpm, row.agreement.high_bpm]
         names = [row.dataset, *([row.group] if by is not None else []), row.method]
         cells = [f"{value:.6g}" if math.isfinite(value) else "" for value in values]
-        writer.writerow([*names, row.n, row.n_subjects, *cells])
+        writer.writerow([*names, row.n, row.n_subjects, *cells, row.recordings, row.trained_on])
     return out.getvalue()

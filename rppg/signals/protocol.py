@@ -1,9 +1,10 @@
 """The evaluation protocol: one filter, windowing and spectrum for predictions and ground truth."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,8 @@ from rppg.signals import (
 from rppg.signals.rates import limit_by_windows
 
 Array = NDArray[np.float64]
+HeartRateSource = Literal["spectrum", "peaks"]
+HEART_RATES: tuple[str, ...] = get_args(HeartRateSource)
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,8 @@ class Protocol:
         examples: number of recordings of each dataset whose waveforms are kept.
         continuity: the predicted heart rates of a recording's windows are chosen together
             (`rppg.signals.continuity`); those of the ground truth never are. Not for `toolbox`.
+        hr: where heart rates come from, those of the ground truth, too: the highest peak of the
+            `spectrum`, or the mean interval between the wave's `peaks`.
     """
 
     name: Literal["default", "toolbox"] = "default"
@@ -55,6 +60,7 @@ class Protocol:
     max_gap_s: float = 0.5
     examples: int = 2
     continuity: bool = False
+    hr: HeartRateSource = "spectrum"
 
     def __post_init__(self) -> None:
         if not 0 < self.low_hz < self.high_hz < self.fps / 2:
@@ -62,17 +68,26 @@ class Protocol:
                 f"the band {self.low_hz}–{self.high_hz} Hz does not fit below half of "
                 f"{self.fps} Hz; raise fps or narrow the band"
             )
+        if not math.isfinite(self.window_s):
+            raise InputError(f"a window of {self.window_s} s; give a number of seconds, such as 30")
         if self.window_s * self.low_hz < 2:
             raise InputError(
                 f"a window of {self.window_s} s holds fewer than two beats at {self.low_hz} Hz; "
                 f"give at least {2 / self.low_hz:.1f} s"
             )
-        if self.stride_s <= 0:
+        if not (self.stride_s > 0 and math.isfinite(self.stride_s)):
             raise InputError(f"stride_s is {self.stride_s}; give a positive number of seconds")
+        if self.hr not in HEART_RATES:
+            raise InputError(f"hr is {self.hr!r}; choose one of {', '.join(HEART_RATES)}")
         if self.continuity and self.name == "toolbox":
             raise InputError(
                 "continuity with the protocol toolbox, which has a heart rate for each window "
                 "alone; leave continuity out, or choose the protocol default"
+            )
+        if self.continuity and self.hr != "spectrum":
+            raise InputError(
+                "continuity with heart rates from peaks, but it chooses among the peaks of the "
+                "spectrum; leave continuity out, or take heart rates from the spectrum"
             )
 
 
@@ -130,7 +145,9 @@ def _rates(
     continuity: bool = False,
 ) -> RateSeries:
     series: Callable[..., RateSeries] = continuous_rate_series if continuity else rate_series
-    if protocol.name == "toolbox":
+    if protocol.hr == "peaks":
+        series = partial(rate_series, rate=rppg_toolbox.peak_rate_bpm)
+    elif protocol.name == "toolbox":
         series = partial(rate_series, rate=rppg_toolbox.heart_rate_bpm)
     return series(
         clean,

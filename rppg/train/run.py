@@ -13,6 +13,7 @@ import torch
 
 import rppg
 from rppg.atomic import write_text
+from rppg.data.fingerprint import fingerprints
 from rppg.data.provenance import data_provenance
 from rppg.devices import find_device
 from rppg.json_values import finite_or_null
@@ -279,6 +280,7 @@ class TrainingRun:
             "datasets": sorted(part.dataset for part in data if part.recordings),
             "subjects": sum(part.n_subjects for part in data),
             "recordings": sum(part.recordings for part in data),
+            "fingerprints": fingerprints(self.usable),
             "skipped": {f"{dataset}: {name}": why for (dataset, name), why in self.skipped.items()},
         }
 

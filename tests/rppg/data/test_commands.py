@@ -148,3 +148,46 @@ def test_train_with_nothing_left(rppg, study, tmp_path):
     assert (code, out) == (2, "")
     assert "none of the 2 recordings can be used" in err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+def test_what_a_method_was_trained_on_is_marked_everywhere(rppg, write, tmp_path):
+    study = tmp_path / "study"
+    study.mkdir()
+    for name, seconds in (("a", 12), ("b", 14)):
+        write.video(study / f"{name}.avi", seconds)
+        write.truth(study / f"{name}.csv", seconds)
+    rows = ("video,ground_truth,subject", "a.avi,a.csv,a", "b.avi,b.csv,b")
+    (study / "all.csv").write_text("\n".join(rows))
+    config = tmp_path / "small.toml"
+    config.write_text("clip_s = 5.0\nbatch_size = 2\n")
+    run, out = tmp_path / "run", tmp_path / "out"
+    code, _, err = rppg(
+        "train", "--data", f"{study / 'all.csv'}?face=full&subject=a", "--config", config,
+        "--out", run,
+    )  # fmt: skip
+    assert code == 0, err
+    evaluation = (
+        "evaluate", "--data", f"{study / 'all.csv'}?face=full",
+        "--checkpoint", f"mine={run / 'checkpoint.safetensors'}", "--method", "green",
+        "--window", 6, "--hr", "peaks", "--out", out, "--waves", tmp_path / "waves",
+    )  # fmt: skip
+    code, text, err = rppg(*evaluation)
+    assert code == 0, err
+    assert "mine †" in text and "green †" not in text
+    assert "windows of 6.0 s, heart rates from peaks" in text
+    note = "1 of 2 recordings were in its training data"
+    assert f": {note}" in " ".join(text.split())
+    assert (
+        note in (out / "report.html").read_text() and "mine †" in (out / "report.html").read_text()
+    )
+    latex = (out / "scores.tex").read_text()
+    assert r"mine$^\dagger$ & " in latex and note in latex and r"green$" not in latex
+    results = json.loads((out / "metrics.json").read_text())
+    assert [(t["record"], t["method"]) for t in results["trained_on"]] == [("a.avi", "mine")]
+    counted = {s["method"]: (s["trained_on"], s["recordings"]) for s in results["summary"]["clips"]}
+    assert counted == {"mine": (1, 2), "green": (0, 2)}
+    assert {row["end_s"] - row["start_s"] for row in results["windows"]} == {6.0}
+    files = sorted((tmp_path / "waves").rglob("*.csv"))
+    assert [file.name for file in files] == ["a.avi.csv", "b.avi.csv"]
+    head, first, *_ = files[0].read_text().splitlines()
+    assert head == "time_s,true,mine,green" and first.startswith("0.000000,")

@@ -7,7 +7,7 @@ import pytest
 
 from rppg.errors import InputError
 from rppg.estimators import FcusEstimator, find_estimator, find_estimators
-from rppg.estimators.find import SKIN, TABLE
+from rppg.estimators.find import SKIN, TABLE, label_checkpoints
 from rppg.methods import METHODS
 from rppg.models.checkpoint import SHIPPED
 
@@ -36,3 +36,21 @@ def test_checkpoints_come_first_and_alone_unless_methods_are_named() -> None:
     assert list(find_estimators([SHIPPED])) == [str(SHIPPED)]
     with pytest.raises(InputError, match=r"nothing\.safetensors: no such file"):
         find_estimators([Path("nothing.safetensors")])
+
+
+def test_checkpoints_are_named_by_a_label(tmp_path: Path) -> None:
+    odd = tmp_path / "lr=0.1.safetensors"
+    odd.touch()
+    found = label_checkpoints(["mine=runs/a=b.safetensors", str(odd), "plain.safetensors"])
+    assert found == {
+        "mine": Path("runs/a=b.safetensors"),
+        str(odd): odd,
+        "plain.safetensors": Path("plain.safetensors"),
+    }
+    with pytest.raises(InputError, match="two checkpoints are called 'a'"):
+        label_checkpoints(["a=x", "a=y"])
+    for nothing in ("=x", "a="):
+        with pytest.raises(InputError, match="give NAME=PATH"):
+            label_checkpoints([nothing])
+    with pytest.raises(InputError, match="a checkpoint and a method are both called 'pos'"):
+        find_estimators({"pos": SHIPPED}, ["pos"])

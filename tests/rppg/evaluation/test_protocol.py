@@ -10,11 +10,14 @@ import pytest
 
 from rppg.errors import InputError
 from rppg.evaluation import (
+    TOOLBOX,
     Evaluation,
     Protocol,
+    Waves,
     classical,
     constant_guess,
     evaluate,
+    measure,
     paired_difference,
 )
 from rppg.report.result_files import to_csv, to_json
@@ -260,6 +263,38 @@ def test_settings_that_cannot_work_are_refused() -> None:
         Protocol(fps=6.0)
     with pytest.raises(InputError, match="positive"):
         Protocol(stride_s=0.0)
+    with pytest.raises(InputError, match="window of nan s"):
+        Protocol(window_s=float("nan"))
+    with pytest.raises(InputError, match="hr is 'fft'; choose one of spectrum, peaks"):
+        Protocol(hr="fft")
+    with pytest.raises(InputError, match="leave continuity out"):
+        Protocol(hr="peaks", continuity=True)
+
+
+@pytest.mark.parametrize("base", [Protocol(), TOOLBOX])
+def test_rates_from_peaks_for_both_waves(base: Protocol) -> None:
+    """Of a wave with two maxima in each period of its strongest frequency."""
+    times = np.arange(900) / 30
+    wave = np.sin(2 * np.pi * times) + 0.8 * np.sin(4 * np.pi * times)
+    by_peaks, by_spectrum = (
+        measure(wave, replace(base, hr=hr)).windows.hr_bpm for hr in ("peaks", "spectrum")
+    )
+    np.testing.assert_allclose(by_peaks, 120, atol=3)
+    np.testing.assert_allclose(by_spectrum, 60, atol=3)
+
+
+def test_waves_of_every_recording_and_none_that_is_made_up() -> None:
+    kept: list[Waves] = []
+    recordings = [make_recording(f"r{n}") for n in range(3)]
+    recordings[1] = replace(recordings[1], rate_only=True)
+    methods = {"pos": classical("pos"), "guess": constant_guess(80.0)}
+    found = evaluate(recordings, methods, on_waves=kept.append)
+    assert [example.record for example in found.waveforms] == ["r0"]
+    assert [waves.record for waves in kept] == ["r0", "r1", "r2"]
+    assert list(kept[0].bvp_pred) == ["pos"]
+    assert kept[1].bvp_true is None
+    correlation = np.corrcoef(kept[2].bvp_true, kept[2].bvp_pred["pos"])[0, 1]
+    assert correlation > 0.9
     with pytest.raises(InputError, match="choose one of green, ica, chrom, pbv, pos, lgi, omit"):
         classical("magic")
     with pytest.raises(InputError, match="positive heart rate"):

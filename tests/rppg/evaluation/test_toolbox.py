@@ -49,6 +49,15 @@ def test_its_standard_errors_divide_by_n_and_take_a_fourth_root() -> None:
     assert all(np.isnan(value) for value in nothing.values())
 
 
+def test_rates_from_peaks_are_the_toolbox_s() -> None:
+    rng = np.random.default_rng(0)
+    raw = np.sin(2 * np.pi * 1.23 * np.arange(900) / 30) + rng.standard_normal((3, 900))
+    waves = rppg_toolbox.clean(raw, 30.0, 0.6, 3.3, 1)
+    expected = [60 / (np.mean(np.diff(signal.find_peaks(wave)[0])) / 30) for wave in waves]
+    np.testing.assert_allclose(rppg_toolbox.peak_rate_bpm(waves, 30.0, 0.6, 3.3), expected)
+    assert np.isnan(rppg_toolbox.peak_rate_bpm(np.zeros(300), 30.0, 0.6, 3.3))
+
+
 def test_silence_has_no_rate() -> None:
     assert np.isnan(rppg_toolbox.heart_rate_bpm(np.zeros(300), 30.0, 0.6, 3.3))
     assert np.isnan(rppg_toolbox.snr_db(np.zeros(300), 30.0, 72.0, 0.6, 3.3))
