@@ -82,7 +82,7 @@ class FcusEstimator:
         self,
         frames: NDArray[np.float32],
         fps: float,
-        traces_of: Callable[[FcusOutput, Evidence], Tensor] | None = None,
+        traces_of: Callable[[FcusOutput, Tensor], Tensor] | None = None,
     ) -> NDArray[np.float64]:
         """Return rows `(1 + N, T)`: the BVP, and the N traces of the network's outputs."""
         patches = self._patches(frames, fps)
@@ -98,7 +98,7 @@ class FcusEstimator:
                 waves.append(self.net.fuse(output))
                 evidence.append(self.net.verify(output, waves[-1]))
                 if traces_of is not None:
-                    traces.append(traces_of(output, evidence[-1]).cpu())
+                    traces.append(traces_of(output, self.net.line(output)).cpu())
             near = torch.from_numpy(np.abs(starts[:, None] - starts) <= length).to(waves[0])
             averaged = average_evidence(join_evidence(evidence), near)
             rows = apply_gain(torch.cat(waves), averaged, fps)[:, None].cpu()

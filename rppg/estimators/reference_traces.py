@@ -11,7 +11,6 @@ from torch import Tensor
 from rppg.models.fcus import FcusOutput, ModelConfig
 from rppg.models.motion import KINDS
 from rppg.models.patches import background_patches
-from rppg.verification import Evidence
 
 Rows = NDArray[np.float32]
 
@@ -38,7 +37,7 @@ class ReferenceTraces:
 
     @property
     def score(self) -> Rows:
-        """`(T,)` in 0..1: how sure the network is that there is a pulse (`Evidence.line`)."""
+        """`(T,)` in 0..1: how sure the network is that there is a pulse (`FcusNet.line`)."""
         return self.rows[1]
 
     def with_second(self, wave: NDArray[np.float64] | float) -> "ReferenceTraces":
@@ -87,17 +86,17 @@ def cut_traces(traces: ReferenceTraces, part: slice) -> ReferenceTraces:
     return replace(traces, rows=traces.rows[:, part])
 
 
-def stack_traces(output: FcusOutput, evidence: Evidence) -> Tensor:
+def stack_traces(output: FcusOutput, line: Tensor) -> Tensor:
     """Return the rows `(B, 1 + 2M + 4 + 2R, T)` of clips: those of `ReferenceTraces` but the first.
 
     Args:
         output: of the network on B clips.
-        evidence: on their waves `(B, T)`.
+        line: `(B,)` the clips' scores.
     """
     references, time = output.references, output.regions.shape[-1]
     score, seen, attention = (
         constant[..., None].expand(-1, -1, time)
-        for constant in (evidence.line[:, None], references.seen, output.attention)
+        for constant in (line[:, None], references.seen, output.attention)
     )
     rows = [score, references.light, references.motion, seen, output.regions, attention]
     return torch.cat(rows, dim=1)
