@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from rppg.commands.benchmark import benchmark
 from rppg.commands.cache import cache
 from rppg.commands.check import check
 from rppg.commands.datasets import datasets
@@ -35,6 +36,7 @@ for command in (
     demo,
     train,
     evaluate,
+    benchmark,
     predict,
     export,
     synthesize,
