@@ -144,8 +144,12 @@ def _print_plan(prepared: "Prepared", store: "Store", shard: "Shard", jobs: int)
 def _print_tables(found: "Tables", store: "Store") -> None:
     for mean in found.means:
         print_line(_in_words(mean))
-    for left_out in found.left_out:
-        print_status(f"left out: {left_out.kind} {left_out.what}: {left_out.reason}")
+    recordings = [out for out in found.left_out if out.kind not in ("part", "trial", "test")]
+    for out in found.left_out:
+        if out not in recordings:
+            print_status(f"left out: {out.kind} {out.what}: {out.reason}")
+    if recordings:
+        print_status(f"{len({out.what for out in recordings})} recordings left out, see study.json")
     if found.missing:
         print_status(f"{len(found.missing)} of {found.trials} trials haven't been run yet")
     print_line(f"Tables: {store.folder / 'study.json'}, {store.folder / 'study.csv'}")

@@ -96,9 +96,10 @@ def _is_dead(path: Path) -> bool:
     except FileNotFoundError:  # it has just ended
         return True
     about = _read(path)
-    if about.get("machine") == machine() and isinstance(pid := about.get("pid"), int):
+    here = os.name == "posix" and about.get("machine") == machine()
+    if here and isinstance(pid := about.get("pid"), int):
         try:
-            os.kill(pid, 0)
+            os.kill(pid, 0)  # no signal: asks whether there is such a process
         except ProcessLookupError:
             return True
         except PermissionError:

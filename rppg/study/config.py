@@ -112,7 +112,12 @@ class StudyConfig(FrozenConfig):
                 raise InputError(
                     f"settings of {method!r}, which isn't trained; expected {', '.join(LEARNERS)}"
                 )
-            learner_config(self, method)
+            try:
+                learner_config(self, method)
+            except ValidationError as error:  # on several lines otherwise
+                problem = error.errors()[0]
+                location = ".".join(map(str, ("settings", method, *problem["loc"])))
+                raise InputError(f"{location}: {problem['msg']}") from error
         if self.protocol == "leave-one-out" and len(self.data) < 2:
             raise InputError("leave-one-out with one dataset; give two or more")
         self.evaluation.build()

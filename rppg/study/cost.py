@@ -4,7 +4,6 @@ Costs are kept in OUT/costs.json, by method. They are of one machine, and no res
 """
 
 import json
-import resource
 import sys
 import tempfile
 import time
@@ -29,6 +28,9 @@ from rppg.train.config import TrainConfig
 from rppg.train.run import train
 from rppg.types import Recording
 from rppg.video.crop import VideoCrops
+
+if sys.platform != "win32":
+    import resource
 
 MEASURED = 4
 """Recordings on which an epoch is measured."""
@@ -135,7 +137,9 @@ def measure(job: Job, study: StudyConfig) -> Cost:
 
 
 def peak_memory_mb() -> float:
-    """Return the peak memory of this process so far in MB."""
+    """Return the peak memory of this process so far in MB; 0 where the system doesn't say."""
+    if sys.platform == "win32":
+        return 0.0
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak / (1e6 if sys.platform == "darwin" else 1e3)
 

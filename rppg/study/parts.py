@@ -1,8 +1,8 @@
 """The parts of a dataset that a study trains on and tests on, and the recordings in them."""
 
 import hashlib
-from collections.abc import Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from rppg.data.specs import SPLIT, open_dataset, parse_spec
@@ -67,6 +67,19 @@ def open_part(part: Part, study: StudyConfig) -> list[Recording]:
             )
     recordings = open_dataset(part.spec, split="test", subjects=1)
     return _of_fold(part, study, recordings)
+
+
+def open_parts(parts: Sequence[Part], study: StudyConfig) -> list[Recording]:
+    """List the recordings of several parts, each with its dataset's name in the study.
+
+    Raises:
+        InputError: as `open_part`.
+    """
+    return [
+        replace(recording, dataset=part.dataset)  # two folders of one layout may share names
+        for part in parts
+        for recording in open_part(part, study)
+    ]
 
 
 def folds_of(subjects: Iterable[str], folds: int) -> dict[str, int]:

@@ -85,8 +85,8 @@ def _of_method(study: StudyConfig, method: str) -> Iterator[Trial]:
             yield Trial(method, training, tests)
     elif method == UNTRAINED:
         for seed in range(study.seeds):
-            tests = chain.from_iterable(_tests_of(study, dataset) for dataset in study.data)
-            yield Trial(method, (), tuple(tests), seed)
+            parts = chain.from_iterable(_tests_of(study, dataset) for dataset in study.data)
+            yield Trial(method, (), tuple(parts), seed)
     elif method not in LEARNERS:
         for dataset in study.data:
             yield Trial(method, (), tuple(_tests_of(study, dataset)))

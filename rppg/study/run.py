@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from rppg.crops.cache import store as store_crops
@@ -89,10 +89,7 @@ def prepare(study: StudyConfig, report: Report) -> Prepared:
         elif not tests:
             prepared.skipped[trial] = "none of the parts it is tested on can be used"
         else:
-            whole = Trial(
-                trial.method, trial.training, tests, trial.seed, trial.levels, trial.each_epoch
-            )
-            prepared.jobs[trial] = job_of(whole, study, parts)
+            prepared.jobs[trial] = job_of(replace(trial, tests=tests), study, parts)
     return prepared
 
 

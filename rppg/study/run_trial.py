@@ -22,7 +22,7 @@ from rppg.evaluation import Evaluation, Journal, evaluate
 from rppg.evaluation.left_out import leave_out_without_windows
 from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig
 from rppg.study.key import Job
-from rppg.study.parts import Part, open_part
+from rppg.study.parts import Part, open_parts
 from rppg.study.plan import Trial
 from rppg.study.store import Result, Store
 from rppg.study.train_trial import Trained, train_trial
@@ -131,7 +131,7 @@ def _estimators(
     if trial.method == UNTRAINED:
         return {0: untrained(seed=trial.seed)}, {}, {}
     if trial.method == CONSTANT:
-        recordings = [r for part in trial.training for r in _open(part, study, means)]
+        recordings = _open(trial.training, study, means)
         bpm, windows = mean_rate(recordings, study)
         return {0: constant_guess(bpm)}, {"bpm": bpm, "windows": windows}, {}
     return {0: find_estimator(trial.method)}, {}, {}
@@ -165,8 +165,8 @@ def _seconds(trained: Trained) -> dict[str, float]:
     return {str(epoch): round(seconds, 3) for epoch, seconds in trained.seconds.items()}
 
 
-def _open(part: Part, study: StudyConfig, means: Means) -> list[Recording]:
-    recordings = open_part(part, study)
+def _open(parts: Sequence[Part], study: StudyConfig, means: Means) -> list[Recording]:
+    recordings = open_parts(parts, study)
     return cached(recordings, workers=means.workers) if means.cache else recordings
 
 
@@ -179,7 +179,7 @@ def _test(
     means: Means,
 ) -> dict[str, Any]:
     """Evaluate estimators on a part; each recording's outcome is kept until the trial is stored."""
-    recordings = _open(part, study, means)
+    recordings = _open((part,), study, means)
     journal = Journal(folder / f"test-{key}.jsonl", {"key": key}, resume=True)
     named = {str(epoch): method for epoch, method in methods.items()}
     evaluation = evaluate(recordings, named, study.evaluation.build(), journal=journal)

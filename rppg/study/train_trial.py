@@ -13,7 +13,7 @@ from rppg.models.physnet import PhysNet
 from rppg.peers.train import train_peer
 from rppg.peers.trainer import EpochState
 from rppg.study.config import LearnerConfig, StudyConfig, learner_config
-from rppg.study.parts import open_part
+from rppg.study.parts import open_parts
 from rppg.study.plan import Trial
 from rppg.train.clips import batch_sizes, cut_clips
 from rppg.train.config import TrainConfig
@@ -67,7 +67,7 @@ def train_trial(
     config = learner_config(study, trial.method, data=specs, seed=trial.seed, levels=trial.levels)
     points = epochs_tested(config.epochs) if trial.each_epoch else []
     if not _has_finished(folder):
-        recordings = [r for part in trial.training for r in open_part(part, study)]
+        recordings = open_parts(trial.training, study)
         if cache:
             recordings = cached(recordings, workers=workers)
         _train(config, points, folder, recordings, device)
