@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.study.parts import Part
-from rppg.study.plan import Trial
+from rppg.study.plan import Trial, plan_trials
 from rppg.study.run import Prepared
 from rppg.study.statistics import bootstrap
 from rppg.study.store import Result, Store
@@ -409,30 +409,32 @@ def _joined(entries: Sequence[Entry]) -> Windows:
 
 
 def _left_out(prepared: Prepared, results: Mapping[Trial, Result]) -> list[LeftOut]:
-    counts: dict[tuple[str, str, str], int] = {}
+    concerned: dict[tuple[str, str, str], set[Trial]] = {}
 
-    def add(kind: str, what: str, reason: str) -> None:
-        counts[kind, what, reason] = counts.get((kind, what, reason), 0) + 1
+    def add(kind: str, what: str, reason: str, trial: Trial) -> None:
+        concerned.setdefault((kind, what, reason), set()).add(trial)
 
-    for part, found in prepared.parts.items():
-        if found.reason:
-            add("part", part.title, found.reason)
+    for trial in plan_trials(prepared.study):
+        for part in (*trial.training, *trial.tests):
+            if prepared.parts[part].reason:
+                add("part", part.title, prepared.parts[part].reason, trial)
     for trial, reason in prepared.skipped.items():
-        add("trial", trial.title, reason)
+        add("trial", trial.title, reason, trial)
     for trial, result in results.items():
         if "failed" in result:
-            add("trial", trial.title, result["failed"]["reason"])
+            add("trial", trial.title, result["failed"]["reason"], trial)
         for name, reason in result["training"].get("skipped", {}).items():
-            add("training recording", name, reason)
+            add("training recording", name, reason, trial)
         job = prepared.jobs[trial]
         for part, key in zip(job.trial.tests, job.tests, strict=True):
             test = result["tests"].get(key, {})
             if "failed" in test:
-                add("test", f"{trial.title}: {part.title}", test["failed"]["reason"])
+                what = f"{trial.title}: {part.title}"
+                add("test", what, test["failed"]["reason"], trial)
             for out in test.get("left_out", ()):
                 kind = "estimate" if out["method"] else "recording"
-                add(kind, f"{part.dataset}: {out['recording']}", out["reason"])
-    return [LeftOut(*what, trials) for what, trials in counts.items()]
+                add(kind, f"{part.dataset}: {out['recording']}", out["reason"], trial)
+    return [LeftOut(*what, len(trials)) for what, trials in concerned.items()]
 
 
 def _levels(trial: Trial) -> str:

@@ -114,16 +114,33 @@ def test_what_is_stored_is_not_run_again(benchmark, study_file, tmp_path):
 
 def test_a_training_that_fails_takes_no_other_along(benchmark, study_file, tmp_path):
     out = tmp_path / "out"
-    file = study_file("one", settings='methods=["sinc", "pos"]\nseeds=1\n[settings.sinc]\nlr=1e30\n'
-                      "epochs=1\nclip_frames=90\n[settings.sinc.model]\nwidth=2\n")  # fmt: skip
+    settings = 'methods = ["fcus", "pos"]\nseeds = 1\n[settings.fcus]\nclip_s = 15.0\n'
+    file = study_file("one", settings=settings)  # its videos last 12 s
     code, _, err = benchmark("--config", file, "--out", out)
-    assert code == 0 and "sinc; on one, training; seed 0: failed: the " in err
+    assert code == 0 and "fcus; on one, training; seed 0: failed: none of the 3 recordings" in err
     document = json.loads((out / "study.json").read_text())
     (failed,) = document["left_out"]
-    assert failed["kind"] == "trial" and "finite" in failed["reason"]
+    assert failed["kind"] == "trial" and "shorter than a clip of 15 s" in failed["reason"]
     assert {cell["method"] for cell in document["cells"]} == {"pos"}
     code, _, err = benchmark("--config", file, "--out", out)
     assert "2 of 2 trials are finished already" in err  # it would fail again
+
+
+def test_a_failure_by_circumstance_is_tried_again(benchmark, study_file, tmp_path, monkeypatch):
+    out = tmp_path / "out"
+    file = study_file("one", settings='methods = ["pos"]\nseeds = 1\n')
+
+    def full(*_, **__):
+        raise MemoryError
+
+    with monkeypatch.context() as patched:
+        patched.setattr("rppg.study.run_trial.evaluate", full)
+        assert benchmark("--config", file, "--out", out)[0] == 0
+    document = json.loads((out / "study.json").read_text())
+    assert {entry["reason"] for entry in document["left_out"]} == {"MemoryError: MemoryError"}
+    assert benchmark("--config", file, "--out", out)[0] == 0
+    document = json.loads((out / "study.json").read_text())
+    assert not document["left_out"] and len(document["cells"]) == 2
 
 
 def test_the_plan_is_measured(benchmark, study_file, tmp_path):
