@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.study.config import LEARNERS, UNTRAINED
 from rppg.study.parts import Part
 from rppg.study.plan import Trial, plan_trials
 from rppg.study.run import Prepared
@@ -146,6 +147,11 @@ class Mean:
     n_subjects: int
     n_seeds: int
     n_training_sets: int
+
+    @property
+    def seeded(self) -> bool:
+        """Whether anything about the method is random."""
+        return self.method in (*LEARNERS, UNTRAINED)
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,6 @@
 """One trial: trained, then tested on each of its parts; a failure is a result with its reason."""
 
+import contextlib
 import logging
 import math
 import time
@@ -98,6 +99,8 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
     for journal in folder.glob("*.jsonl"):
         if journal.stem.startswith("test-"):
             journal.unlink()
+    with contextlib.suppress(OSError):  # what isn't trained leaves nothing in it
+        folder.rmdir()
     return result
 
 
