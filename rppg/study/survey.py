@@ -3,8 +3,9 @@
 import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rppg.crops.crop_key import content_digest, files_stamp, store_digest, stored_digest
 from rppg.errors import InputError, WriteError
@@ -67,20 +68,26 @@ def recording_digest(recording: Recording) -> str:
                                 *recording.files]))  # fmt: skip
     if recording.rate_file is not None and recording.rate_file not in files:
         files.append(recording.rate_file)
-    content = ""
-    if files:
-        try:
-            stamp = files_stamp(files)
-            content = stored_digest(stamp) or content_digest(files)
-        except InputError:
-            content = "unreadable"
-        else:
-            with contextlib.suppress(WriteError):  # without a cache, they are read again
-                store_digest(files, stamp, content)
+    content = _content(files) if files else ""
     dataset = "" if files else recording.dataset  # a file's dataset may be named by its path
     reading = recording.video.reading if recording.video else ""
     about = [dataset, recording.name, recording.subject, reading, content]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
+
+
+def _content(files: Sequence[Path]) -> str:
+    """Return the digest of the files' content, which is read if its digest isn't known."""
+    try:
+        stamp = files_stamp(files)
+        content = stored_digest(stamp)
+        if content is not None:
+            return content
+        content = content_digest(files)
+    except InputError:
+        return "unreadable"
+    with contextlib.suppress(WriteError):  # without a cache, they are read again
+        store_digest(files, stamp, content)
+    return content
 
 
 def _survey_part(part: Part, study: StudyConfig) -> PartSurvey:

@@ -1,6 +1,8 @@
 """A study as one file: what it says, what it refuses, and that it comes back as it was."""
 
+import re
 import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -22,6 +24,16 @@ def test_a_study_comes_back_from_its_file(tmp_path):
     path.write_text(study.to_toml(), encoding="utf-8")
     assert read_study(path, {}) == study
     assert [d.name for d in study.data] == ['a "quoted" name', "webcam"]
+
+
+def test_the_file_in_the_how_to_is_a_study(tmp_path):
+    page = Path(__file__).parents[3] / "docs/how-to/benchmark.md"
+    (block,) = re.findall(r"```toml title=\"study.toml\"\n(.*?)```", page.read_text(), re.DOTALL)
+    (tmp_path / "study.toml").write_text(block)
+    study = read_study(tmp_path / "study.toml", {})
+    assert [dataset.name for dataset in study.data] == ["UBFC", "PURE", "walking"]
+    assert learner_config(study, "fcus").smooth is None
+    assert learner_config(study, "contrast-phys").epochs == 30
 
 
 def test_options_win_over_the_file(tmp_path):
