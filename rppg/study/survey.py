@@ -64,14 +64,15 @@ def recording_digest(recording: Recording) -> str:
     of the files doesn't matter. A file that is missing or unreadable counts as such: the
     evaluation names it.
     """
-    files = list(dict.fromkeys([*(recording.video.files if recording.video else ()),
-                                *recording.files]))  # fmt: skip
-    if recording.rate_file is not None and recording.rate_file not in files:
-        files.append(recording.rate_file)
-    content = _content(files) if files else ""
-    dataset = "" if files else recording.dataset  # a file's dataset may be named by its path
+    video = recording.video.files if recording.video else ()
+    others = [file for file in recording.files if file not in video]
+    if recording.rate_file is not None and recording.rate_file not in (*video, *others):
+        others.append(recording.rate_file)
+    # a video's digest is that of the cache of crops: it is read once for both
+    contents = [_content(files) for files in (video, others) if files]
+    dataset = "" if contents else recording.dataset  # a file's dataset may be named by its path
     reading = recording.video.reading if recording.video else ""
-    about = [dataset, recording.name, recording.subject, reading, content]
+    about = [dataset, recording.name, recording.subject, reading, contents]
     return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
