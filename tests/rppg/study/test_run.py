@@ -3,6 +3,7 @@ shards nor SIGKILL change the result."""
 
 import csv
 import json
+import signal
 from pathlib import Path
 
 import pytest
@@ -186,19 +187,16 @@ def test_shards_end_in_the_same_result(benchmark, study_file, tmp_path):
 
 @pytest.mark.slow
 def test_killed_and_continued(start, study_file, tmp_path):
-    file, whole = study_file("one", "two"), tmp_path / "whole"
+    file, whole, out = study_file("one", "two"), tmp_path / "whole", tmp_path / "out"
     ends(start("--config", file, "--out", whole))
-    killed, number = 0, 1
-    out = tmp_path / "out"
-    while True:  # ever later: at the 4th rename, then at the 4th after that, ...
-        process = start("--config", file, "--out", out, program=("-c", AT_A_WRITE, "5"))
+    codes = []
+    for renamed in range(5, 60, 3):  # ever later: a training begins anew within its first minute
+        process = start("--config", file, "--out", out, program=("-c", AT_A_WRITE, str(renamed)))
         process.communicate(timeout=300)
-        if process.returncode == 0:
+        codes.append(process.returncode)
+        if codes[-1] == 0:
             break
-        killed += 1
-        number += 1
-        assert number < 40
-    assert killed >= 2
+    assert codes == [-signal.SIGKILL] * (len(codes) - 1) + [0] and len(codes) >= 3
     assert written(out) == written(whole)
     assert not list((out / "claims").iterdir())
 
