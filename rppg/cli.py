@@ -14,6 +14,7 @@ from typing import Annotated, Any, NoReturn
 
 import typer
 
+from rppg.commands.benchmark import benchmark
 from rppg.commands.cache import cache
 from rppg.commands.check import check
 from rppg.commands.dashed_file import hint_at_dashed_file
@@ -36,6 +37,7 @@ for command in (
     demo,
     train,
     evaluate,
+    benchmark,
     predict,
     export,
     synthesize,

@@ -1,17 +1,42 @@
-"""Errors by subject, paired differences with intervals, Holm's correction, level effects."""
+"""Errors by subject of the benchmarks' trials, and paired differences with intervals.
+
+What holds for any study is `rppg.study.statistics`, whose names are here, too.
+"""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from itertools import chain, combinations
-from math import isfinite, nan
-from statistics import fmean, stdev
+from statistics import fmean
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
-from scipy.stats import ttest_1samp
+from numpy.typing import NDArray
 
 from rppg.evaluation import metrics
+from rppg.study.statistics import (
+    Interval,
+    bootstrap,
+    holm,
+    level_effect,
+    settings_of,
+    student,
+)
+
+__all__ = [
+    "Interval",
+    "bootstrap",
+    "by_subject",
+    "coverage",
+    "guess_mae",
+    "holm",
+    "level_effect",
+    "mae",
+    "mean_mae",
+    "paired_difference",
+    "pearson",
+    "settings_of",
+    "stack",
+    "student",
+    "subject_means",
+]
 
 Array = NDArray[np.float64]
 Point = Mapping[str, Any]
@@ -19,21 +44,6 @@ Point = Mapping[str, Any]
 
 Subject = tuple[str, str]
 """Domain and name."""
-
-RESAMPLES = 10_000
-
-
-@dataclass(frozen=True)
-class Interval:
-    """A mean with its 95 % interval, and the p-value of its being zero (two-sided)."""
-
-    mean: float
-    low: float
-    high: float
-    p: float
-
-    def __str__(self) -> str:
-        return f"{self.mean:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
 
 
 def mae(
@@ -109,43 +119,6 @@ def stack(trials: Sequence[Mapping[Subject, float]]) -> tuple[Array, list[str]]:
     return errors, [domain for domain, _ in shared]
 
 
-def bootstrap(differences: ArrayLike, groups: Sequence[str], *, seed: int = 0) -> Interval:
-    """Return the mean difference over trials and groups, with its bootstrap interval.
-
-    Trials (rows) and, within each group, subjects (columns) are resampled with replacement; a
-    single row is not resampled. Groups have equal weights. NaN is left out.
-
-    Args:
-        differences: `(trials, N)`.
-        groups: `(N,)`, such as each subject's domain.
-        seed: of the resampling.
-    """
-    d = np.atleast_2d(np.asarray(differences, dtype=np.float64))
-    finite = np.isfinite(d)
-    value = np.where(finite, d, 0.0)
-    names = sorted(set(groups))
-    member = np.array([[group == name for name in names] for group in groups], dtype=np.float64)
-    rng = np.random.default_rng(seed)
-    rows = rng.multinomial(len(d), np.full(len(d), 1 / len(d)), size=RESAMPLES)
-    columns = np.zeros((RESAMPLES, d.shape[1]))
-    for column in member.T:
-        inside = np.flatnonzero(column)
-        share = np.full(len(inside), 1 / len(inside))
-        columns[:, inside] = rng.multinomial(len(inside), share, size=RESAMPLES)
-
-    def mean(row_weight: Array, weight: Array) -> Array:
-        total = ((row_weight @ value) * weight) @ member
-        count = ((row_weight @ finite) * weight) @ member
-        return np.mean(total / np.where(count > 0, count, np.nan), axis=-1)
-
-    observed = float(mean(np.ones((1, len(d))), np.ones((1, d.shape[1])))[0])
-    drawn = mean(rows.astype(np.float64), columns)
-    drawn = drawn[np.isfinite(drawn)]
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    return Interval(observed, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
-
-
 def paired_difference(
     pairs: Sequence[tuple[Mapping[Subject, float] | None, Mapping[Subject, float] | None]],
     above: float = 0.0,
@@ -162,57 +135,6 @@ def paired_difference(
     values, groups = stack(whole)
     found = bootstrap(values[0::2] - values[1::2] - above, groups)
     return Interval(found.mean + above, found.low + above, found.high + above, found.p)
-
-
-def student(differences: Sequence[float]) -> Interval:
-    """Return the mean of two or more differences, with Student's interval and p-value.
-
-    Those that aren't finite are left out. If fewer than two are left, the mean is NaN.
-    """
-    if len(differences) < 2:
-        raise ValueError(f"expected two or more differences, found {len(differences)}")
-    finite = [value for value in differences if isfinite(value)]
-    if len(finite) < 2:
-        return Interval(nan, nan, nan, 1.0)
-    mean = fmean(finite)
-    if stdev(finite) == 0:
-        return Interval(mean, mean, mean, 0.0 if mean else 1.0)
-    test = ttest_1samp(finite, 0.0)
-    low, high = test.confidence_interval(0.95)
-    return Interval(mean, float(low), float(high), float(test.pvalue))
-
-
-def holm(p_values: Sequence[float]) -> list[float]:
-    """Return p-values corrected for their number, in their order.
-
-    Reference: Holm, "A simple sequentially rejective multiple test procedure", Scandinavian
-    Journal of Statistics 6, 1979.
-    """
-    order = np.argsort(p_values, kind="stable")
-    corrected = np.zeros(len(p_values))
-    least = 0.0
-    for rank, index in enumerate(order):
-        least = max(least, min(1.0, (len(p_values) - rank) * p_values[index]))
-        corrected[index] = least
-    return [float(p) for p in corrected]
-
-
-def settings_of(levels: Sequence[str]) -> list[tuple[str, ...]]:
-    """Return every on/off setting of the levels, each as the levels that are on."""
-    sizes = range(len(levels) + 1)
-    return list(chain.from_iterable(combinations(levels, size) for size in sizes))
-
-
-def level_effect(values: Mapping[tuple[str, ...], Array], level: str) -> Array:
-    """Return on minus off, pair by pair, averaged over the settings of the other levels.
-
-    Args:
-        values: for each setting (the levels that are on, in a fixed order), an array whose first
-            axis is the seed.
-        level: the one that is switched.
-    """
-    pairs = [(on, tuple(name for name in on if name != level)) for on in values if level in on]
-    return np.mean([values[on] - values[off] for on, off in pairs], axis=0)
 
 
 def _columns(

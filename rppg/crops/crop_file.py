@@ -1,7 +1,7 @@
 """Face crops in a file, memory-mapped and verified when opened.
 
-The file is in safetensors format. Its metadata holds the format's version, the key, the warnings
-logged while the video was read, and a SHA-256 of all of these and the arrays.
+The file is in safetensors format. Its metadata holds the format's version, the key, the times of
+cuts, the warnings logged while the video was read, and a SHA-256 of all of these and the arrays.
 """
 
 import hashlib
@@ -19,14 +19,23 @@ from rppg.atomic import atomic_path
 from rppg.errors import one_line
 from rppg.types import FaceCrops
 
-FORMAT = "1"
-TYPES = {"times_s": "F64", "boxes": "F64", "frames": "U8", "valid": "BOOL"}
+FORMAT = "2"
+TYPES = {
+    "times_s": "F64",
+    "boxes": "F64",
+    "frames": "U8",
+    "valid": "BOOL",
+    "is_key": "BOOL",
+    "repeats": "BOOL",
+}
 """Types by array, in the order of the file, in which every array is aligned."""
 SHAPES: Mapping[str, tuple[type, tuple[int | None, ...]]] = {
     "times_s": (np.float64, ()),
     "boxes": (np.float64, (4,)),
     "frames": (np.uint8, (None, None, None)),
     "valid": (np.bool_, ()),
+    "is_key": (np.bool_, ()),
+    "repeats": (np.bool_, ()),
 }
 """Type of each array, and its shape after the number of frames; None for any size."""
 
@@ -46,7 +55,12 @@ def write_crops(path: Path, key: str, crops: FaceCrops, warnings: Sequence[str] 
         for name in TYPES
         if (value := getattr(crops, name)) is not None
     }
-    metadata = {"format": FORMAT, "key": key, "warnings": json.dumps(list(warnings))}
+    metadata = {
+        "format": FORMAT,
+        "key": key,
+        "cuts_s": json.dumps(list(crops.cuts_s)),
+        "warnings": json.dumps(list(warnings)),
+    }
     header: dict[str, Any] = {"__metadata__": {**metadata, "sha256": _digest(metadata, arrays)}}
     end = 0
     for name, value in arrays.items():
@@ -76,11 +90,16 @@ def open_crops(path: Path, key: str, *, check: bool = True) -> tuple[FaceCrops, 
     stored_digest = metadata.pop("sha256", None)
     if check and stored_digest != _digest(metadata, arrays):
         raise UnusableError("its content is not what was written")
-    crops = FaceCrops(arrays["frames"], arrays["times_s"], arrays["valid"], arrays.get("boxes"))
     try:
-        return crops, [str(line) for line in json.loads(metadata["warnings"])]
+        warnings = [str(line) for line in json.loads(metadata["warnings"])]
+        cuts_s = tuple(float(time_s) for time_s in json.loads(metadata["cuts_s"]))
     except (KeyError, ValueError, TypeError, RecursionError) as error:
-        raise UnusableError("its warnings can't be read") from error
+        raise UnusableError("its warnings or cuts can't be read") from error
+    per_frame = {name: arrays.get(name) for name in ("boxes", "is_key", "repeats")}
+    crops = FaceCrops(
+        arrays["frames"], arrays["times_s"], arrays["valid"], **per_frame, cuts_s=cuts_s
+    )
+    return crops, warnings
 
 
 def check_header(path: Path, key: str) -> None:

@@ -316,7 +316,7 @@ def test_the_real_clip(rppg, real_face, method):
     assert found["windows"]
     for window in found["windows"]:
         assert set(window) == {
-            "start_s", "end_s", "hr_bpm", "continuous_bpm", "quality", "reason"
+            "start_s", "end_s", "hr_bpm", "continuous_bpm", "quality", "reason", "box"
         }  # fmt: skip
     assert set(found["ms_per_frame"]) == {"video", "pulse"}
     assert all(ms > 0 for ms in found["ms_per_frame"].values())

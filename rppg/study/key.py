@@ -1,0 +1,118 @@
+"""What identifies a trial's result: its settings, its data, and the code that computes it.
+
+The training and each test have keys of their own: a dataset that is added to a study is tested
+with the networks that are there, and code of the evaluation that changes trains nothing anew.
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import gradreg
+import rppg
+from rppg.code_digest import digest_code
+from rppg.study.config import CONSTANT, LEARNERS, UNTRAINED, StudyConfig, learner_config
+from rppg.study.parts import Part
+from rppg.study.plan import Trial
+from rppg.study.survey import PartSurvey
+
+DATA = ("data", "crops", "video", "types.py", "study/parts.py")
+EVALUATION = (*DATA, "evaluation", "signals", "study/run_trial.py", "study/train_trial.py")
+NETWORKS = ("estimators", "models", "verification")
+CODE: Mapping[str, tuple[str, ...]] = {
+    "test": (*EVALUATION, *NETWORKS, "methods"),
+    "fcus": (*DATA, *NETWORKS, "signals", "train", "study/train_trial.py"),
+    "peer": (*DATA, *NETWORKS, "signals", "train", "peers", "study/train_trial.py"),
+    UNTRAINED: ("models",),
+    CONSTANT: EVALUATION,
+    "classical": ("methods", "estimators/classical.py", "estimators/find.py"),
+}
+"""The files and folders of `rppg` that trainings by kind, and tests, depend on. The synthetic
+domains aren't among them: a domain has a version of its own."""
+NOT_IN_TRAINING = ("diagnostics", "integrations", "testing")
+"""Folders of `gradreg` on which no result depends."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """A trial with what identifies its results.
+
+    Attributes:
+        trial: the trial, with the tests that can be run.
+        key: of its training.
+        tests: the key of each test, in the order of the trial's.
+        recordings: number of recordings in all training parts, and in each test.
+        code: digest of all code behind it, to recognise a process that loaded other code.
+    """
+
+    trial: Trial
+    key: str
+    tests: tuple[str, ...]
+    recordings: tuple[int, tuple[int, ...]]
+    code: str
+
+    @property
+    def name(self) -> str:
+        """The name of its files."""
+        return f"{self.trial.file_name}-{self.key}"
+
+
+def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -> Job:
+    """Return the trial with its keys."""
+    parts: dict[str, Any] = {
+        "method": trial.method,
+        "training": [[part.kind, found[part].digest] for part in trial.training],
+        "each_epoch": trial.each_epoch,
+        "code": CODE_DIGESTS[_kind(trial.method)],
+    }
+    if trial.learned:
+        config = learner_config(study, trial.method, seed=trial.seed, levels=trial.levels)
+        parts["config"] = config.model_dump(mode="json", exclude={"data", "subjects"})
+    elif trial.method == UNTRAINED:
+        parts["seed"] = trial.seed
+    elif trial.method != CONSTANT:  # one trial a dataset
+        parts["tests"] = [found[part].digest for part in trial.tests]
+    evaluation = {
+        "protocol": study.evaluation.model_dump(mode="json"),
+        "code": CODE_DIGESTS["test"],
+    }
+    if trial.method == CONSTANT:  # the mean rate is that of the evaluation's windows
+        parts["evaluation"] = evaluation
+    key = _digest(parts)
+    tests = tuple(_digest([key, evaluation, found[part].digest]) for part in trial.tests)
+    counts = tuple(found[part].recordings for part in trial.tests)
+    trained = sum(found[part].recordings for part in trial.training)
+    return Job(trial, key, tests, (trained, counts), CODE_DIGEST)
+
+
+def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
+    """Return letters that change with code of the packages, but not with its comments."""
+    package = Path(rppg.__file__).parent
+    digests = [digest_code((package / name for name in names), root=package)]
+    if with_gradreg:
+        levels = Path(gradreg.__file__).parent
+        digests.append(digest_code([levels], root=levels, without=NOT_IN_TRAINING))
+    return _digest(digests)
+
+
+def _kind(method: str) -> str:
+    if method in LEARNERS:
+        return "fcus" if method == "fcus" else "peer"
+    return method if method in (UNTRAINED, CONSTANT) else "classical"
+
+
+def _digest(value: Any) -> str:
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+CODE_DIGESTS = {
+    kind: digest_of_code(names, with_gradreg=kind in ("fcus", "peer"))
+    for kind, names in CODE.items()
+}
+"""Of the code that this process loaded: files edited later change nothing here."""
+CODE_DIGEST = _digest(CODE_DIGESTS)
+"""Of all of it."""

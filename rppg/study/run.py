@@ -1,0 +1,216 @@
+"""The missing trials of a study, run in one process or several, on one machine or many."""
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Literal
+
+from rppg.crops.cache import store as store_crops
+from rppg.errors import InputError
+from rppg.processes import work_through
+from rppg.study.claims import claim, owner
+from rppg.study.config import StudyConfig
+from rppg.study.cost import Costs
+from rppg.study.key import CODE_DIGEST, Job, job_of
+from rppg.study.parts import Part, open_part
+from rppg.study.plan import Trial, plan_trials
+from rppg.study.run_trial import Means, died, run_trial
+from rppg.study.store import Store
+from rppg.study.survey import PartSurvey, survey
+from rppg.types import Recording
+
+Report = Callable[[str], None]
+WAIT_S = 2.0
+
+
+@dataclass(frozen=True)
+class Shard:
+    """One of `count` shards, from 1: every so many-th trial of the plan."""
+
+    number: int = 1
+    count: int = 1
+
+    @classmethod
+    def parse(cls, text: str) -> "Shard":
+        """Parse `1/3`.
+
+        Raises:
+            InputError: it isn't I/N with 1 ≤ I ≤ N.
+        """
+        try:
+            number, count = (int(part) for part in text.split("/"))
+        except ValueError:
+            number = count = 0
+        if not 1 <= number <= count:
+            raise InputError(f"--shard {text}: give I/N, such as 1/3, 2/3 and 3/3")
+        return cls(number, count)
+
+    def of(self, trials: Sequence[Trial]) -> list[Trial]:
+        """Return this shard's trials."""
+        return list(trials[self.number - 1 :: self.count])
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A study whose data has been opened.
+
+    Attributes:
+        study: its configuration.
+        parts: what is in each part.
+        jobs: the trials that can be run, by the trial as planned.
+        skipped: why the others can't.
+    """
+
+    study: StudyConfig
+    parts: dict[Part, PartSurvey]
+    jobs: dict[Trial, Job]
+    skipped: dict[Trial, str] = field(default_factory=dict)
+
+    def of_shard(self, shard: Shard) -> list[Job]:
+        """Return the shard's trials that can be run."""
+        return [self.jobs[t] for t in shard.of(plan_trials(self.study)) if t in self.jobs]
+
+
+def prepare(study: StudyConfig, report: Report) -> Prepared:
+    """Open all parts, and find which trials can be run, on what, and their keys.
+
+    Args:
+        report: called with a line of text for each part that can't be used.
+    """
+    trials = plan_trials(study)
+    used = [part for trial in trials for part in (*trial.training, *trial.tests)]
+    parts = survey(used, study, report)
+    prepared = Prepared(study, parts, {})
+    for trial in trials:
+        bad = [part for part in trial.training if parts[part].reason]
+        tests = tuple(part for part in trial.tests if not parts[part].reason)
+        if bad:
+            prepared.skipped[trial] = f"{bad[0].title}: {parts[bad[0]].reason}"
+        elif not tests:
+            prepared.skipped[trial] = "none of the parts it is tested on can be used"
+        else:
+            prepared.jobs[trial] = job_of(replace(trial, tests=tests), study, parts)
+    return prepared
+
+
+def fill_cache(prepared: Prepared, shard: Shard, *, workers: int) -> None:
+    """Read a shard's share of all videos into the cache, in several processes.
+
+    Trials read what is still missing then. A video that can't be read is named by those.
+    """
+    recordings: dict[str, Recording] = {}
+    for part, found in prepared.parts.items():
+        if not found.reason:
+            opened = open_part(part, prepared.study)
+            recordings |= dict(zip(found.digests, opened, strict=False))
+    share = [recordings[digest] for digest in sorted(recordings)][shard.number - 1 :: shard.count]
+    store_crops(share, workers=workers)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process needs to run one trial."""
+
+    job: Job
+    study: StudyConfig
+    store: Store
+    means: Means
+
+
+def run_missing(
+    prepared: Prepared,
+    store: Store,
+    *,
+    shard: Shard | None = None,
+    jobs: int = 1,
+    means: Means | None = None,
+    report: Report,
+) -> None:
+    """Run the trials of a shard that aren't stored yet; return when all of them are.
+
+    Trials on which other processes work are waited for, and taken over if these die.
+
+    Args:
+        jobs: number of processes.
+        means: device, threads and cache.
+        report: called with a line of text after each trial.
+
+    Raises:
+        InputError: a result can't be stored, or the code changed while processes were starting.
+    """
+    means = means or Means()
+    own = prepared.of_shard(shard or Shard())
+    store.forget_circumstances(job for job in own if not owner(store.claims, job.key))
+    waiting = [job for job in own if not store.complete(job)]
+    if len(waiting) < len(own):
+        report(f"{len(own) - len(waiting)} of {len(own)} trials are finished already")
+    announced: set[str] = set()
+    while waiting:
+        costs = Costs.of(store, prepared.jobs.values())
+        counter = _Counter(waiting, costs, jobs, store, report)
+        work = [Work(job, prepared.study, store, means) for job in waiting]
+        work_through(work_on, work, jobs, counter.done)
+        waiting = [job for job in waiting if not store.complete(job)]
+        for job in waiting:
+            if (who := owner(store.claims, job.key)) and job.key not in announced:
+                announced.add(job.key)
+                report(f"{job.trial.title}: waiting for {who}")
+        if waiting:
+            time.sleep(WAIT_S)
+
+
+Outcome = Literal["done", "busy"]
+
+
+def work_on(work: Work) -> Outcome:
+    """Run a trial, unless another process does or has."""
+    job, store = work.job, work.store
+    if job.code != CODE_DIGEST:
+        raise InputError("the code changed while processes were starting; start again")
+    with claim(store.claims, job.key) as mine:
+        if not mine:
+            return "busy"
+        if not store.complete(job):
+            run_trial(job, work.study, store, work.means)
+        return "done"
+
+
+class _Counter:
+    """Counts the trials as they end, and reports each with the time left."""
+
+    def __init__(
+        self, waiting: Sequence[Job], costs: Costs, jobs: int, store: Store, report: Report
+    ) -> None:
+        self.waiting, self.costs, self.jobs = waiting, costs, jobs
+        self.store, self.report = store, report
+        self.open = set(range(len(waiting)))
+
+    def done(self, index: int, outcome: Outcome | None) -> None:
+        job = self.waiting[index]
+        self.open.discard(index)
+        if outcome == "busy":
+            return
+        result = died(job, self.store) if outcome is None else self.store.load(job)
+        if result is None:
+            return
+        self.costs.add(job, result)
+        left_s = [self.costs.seconds(self.waiting[i]) for i in self.open]
+        known = [s for s in left_s if s is not None]
+        left = ""
+        if self.open:
+            unknown = len(left_s) - len(known)
+            left = f"; {_duration(sum(known) / self.jobs)} left"
+            left += f" and {unknown} trials of unknown cost" if unknown else ""
+        number = len(self.waiting) - len(self.open)
+        words = f"{result['timing'].get('spent_s', 0):.0f} s"
+        if "failed" in result:
+            words = f"failed: {result['failed']['reason']}"
+        self.report(f"[{number}/{len(self.waiting)}] {job.trial.title}: {words}{left}")
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    if seconds < 7200:
+        return f"{seconds / 60:.0f} min"
+    return f"{seconds / 3600:.1f} h"

@@ -1,0 +1,94 @@
+"""Finished trials on disk, one file each, and the folders in which trials work."""
+
+import json
+import logging
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rppg.atomic import write_text
+from rppg.json_values import finite_or_null
+from rppg.study.key import Job
+
+logger = logging.getLogger(__name__)
+
+Result = dict[str, Any]
+"""A stored trial: `key`, `trial`, `training` (what was trained on, and what came of it), `tests`
+(by key: the windows, and what was left out), `timing`; and `failed`, with the reason, if its
+training failed. A test that failed as a whole has `failed`, too."""
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Store:
+    """The folder of a study.
+
+    Attributes:
+        folder: OUT: `trials/` has one file per finished trial, `runs/` its checkpoint, log and the
+            state to resume from, `claims/` says which process works on which trial.
+    """
+
+    folder: Path
+
+    def path(self, job: Job) -> Path:
+        """Return the file of a trial's result."""
+        return self.folder / "trials" / f"{job.name}.json"
+
+    def run_folder(self, job: Job) -> Path:
+        """Return the folder in which a trial works and keeps its checkpoint."""
+        return self.folder / "runs" / job.name
+
+    @property
+    def claims(self) -> Path:
+        """The folder of the claims."""
+        return self.folder / "claims"
+
+    def load(self, job: Job) -> Result | None:
+        """Return what is stored of a trial; None if there is nothing that can be read."""
+        path = self.path(job)
+        try:
+            result: Result = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            logger.warning("%s: can't be read (%s); the trial is run again", path, error)
+            return None
+        if not isinstance(result, dict) or result.get("format") != FORMAT:
+            logger.warning("%s: of another version; the trial is run again", path)
+            return None
+        return result
+
+    def save(self, job: Job, result: Result) -> None:
+        """Write a trial's file, whole or not at all.
+
+        Raises:
+            WriteError: the disk is full, or the folder can't be written to.
+        """
+        document = {"format": FORMAT, "key": job.key, "trial": job.trial.to_json(), **result}
+        write_text(self.path(job), json.dumps(finite_or_null(document)) + "\n")
+
+    def complete(self, job: Job) -> bool:
+        """Return whether nothing is left to do for a trial."""
+        result = self.load(job)
+        return result is not None and is_complete(job, result)
+
+    def forget_circumstances(self, jobs: Iterable[Job]) -> None:
+        """Forget failures that another try may not have: a full disk, too little memory."""
+        for job in jobs:
+            result = self.load(job)
+            if result is None:
+                continue
+            if result.get("failed", {}).get("again"):
+                self.path(job).unlink(missing_ok=True)
+                continue
+            tests = result["tests"]
+            kept = {k: t for k, t in tests.items() if not t.get("failed", {}).get("again")}
+            if len(kept) < len(tests):
+                self.save(job, {**result, "tests": kept})
+
+
+def is_complete(job: Job, result: Result) -> bool:
+    """Return whether a stored result has all of a trial's tests, or why it has none."""
+    return "failed" in result or all(key in result["tests"] for key in job.tests)

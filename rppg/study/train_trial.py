@@ -1,0 +1,177 @@
+"""The training of a trial's learner, as `rppg train` does it, resumed where it was killed."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rppg.crops.cache import cached
+from rppg.models.checkpoint import Network, save_checkpoint
+from rppg.models.fcus import FcusNet
+from rppg.models.physnet import PhysNet
+from rppg.peers.train import train_peer
+from rppg.peers.trainer import EpochState
+from rppg.study.config import LearnerConfig, StudyConfig, learner_config
+from rppg.study.parts import open_parts
+from rppg.study.plan import Trial
+from rppg.train.clips import batch_sizes, cut_clips
+from rppg.train.config import TrainConfig
+from rppg.train.fcus import fit_fcus
+from rppg.train.loop import LogRow
+from rppg.train.resume import STATE_FILE, settings_of
+from rppg.train.run import TrainingRun, train
+from rppg.types import Recording
+
+CHECKPOINT = "checkpoint.safetensors"
+EVERY_EPOCH_UP_TO = 10
+BETWEEN_EPOCHS = 1.25
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A training that has finished.
+
+    Attributes:
+        checkpoints: by the epoch after which they were saved; the last one is the network that the
+            method keeps, and has the number of epochs trained.
+        about: what was trained on and what came of it, the same for every run.
+        seconds: of training until each of these epochs.
+    """
+
+    checkpoints: Mapping[int, Path]
+    about: Mapping[str, Any]
+    seconds: Mapping[int, float]
+
+
+def train_trial(
+    trial: Trial,
+    study: StudyConfig,
+    folder: Path,
+    *,
+    device: str = "cpu",
+    workers: int = 1,
+    cache: bool = True,
+) -> Trained:
+    """Train a trial's learner in `folder`; a training that has finished there isn't repeated.
+
+    Args:
+        device: where the network is trained.
+        workers: processes that read videos.
+        cache: whether crops are kept in the cache.
+
+    Raises:
+        InputError: a part can't be opened, or the training fails; see `rppg.train.train`.
+    """
+    specs = tuple(dict.fromkeys(part.spec for part in trial.training))
+    config = learner_config(study, trial.method, data=specs, seed=trial.seed, levels=trial.levels)
+    points = epochs_tested(config.epochs) if trial.each_epoch else []
+    if not _has_finished(folder):
+        recordings = open_parts(trial.training, study)
+        if cache:
+            recordings = cached(recordings, workers=workers)
+        _train(config, points, folder, recordings, device)
+    return _read(folder, points)
+
+
+def epochs_tested(epochs: int) -> list[int]:
+    """Return the epochs after which a curve of convergence has a point: fewer and fewer, and all
+    of the first."""
+    points, last = list(range(1, min(epochs, EVERY_EPOCH_UP_TO) + 1)), EVERY_EPOCH_UP_TO
+    while last < epochs:
+        last = min(epochs, round(last * BETWEEN_EPOCHS))
+        points.append(last)
+    return points
+
+
+def _has_finished(folder: Path) -> bool:
+    description = (folder / CHECKPOINT).with_suffix(".json")
+    return description.exists() and not (folder / STATE_FILE).exists()
+
+
+def _train(
+    config: LearnerConfig,
+    points: Sequence[int],
+    folder: Path,
+    recordings: list[Recording],
+    device: str,
+) -> None:
+    if isinstance(config, TrainConfig):
+        if points:
+            _train_fcus_by_epochs(config, points, folder, recordings, device)
+        else:
+            train(config, out=folder, recordings=recordings, resume=True, device=device)
+        return
+
+    def on_epoch(net: PhysNet, state: EpochState) -> None:
+        if state.epoch in points:
+            _save_epoch(folder, state.epoch, net, config)
+
+    train_peer(
+        config, out=folder, recordings=recordings, on_epoch=on_epoch, resume=True, device=device
+    )
+
+
+def _train_fcus_by_epochs(
+    config: TrainConfig,
+    points: Sequence[int],
+    folder: Path,
+    recordings: list[Recording],
+    device: str,
+) -> None:
+    """Train as `rppg.train.train` does, and save the network after some epochs.
+
+    A step's network is saved before the state from which a killed run would resume after it.
+    """
+    run = TrainingRun.open(
+        settings_of("fcus", config), config, recordings, out=folder, progress=None, loading=None,
+        cache=False, workers=1, resume=True, save_every_s=60.0, device=device,
+    )  # fmt: skip
+    clip_set = cut_clips(run.crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
+    steps = len(batch_sizes(len(clip_set.clips), config.batch_size))
+    with run.seeded():
+        net = FcusNet(config.model).to(run.device)
+
+        def on_step(row: LogRow) -> None:
+            if row["step"] % steps == 0 and row["epoch"] in points:
+                _save_epoch(folder, int(row["epoch"]), net, config)
+
+        log = fit_fcus(net, clip_set, config, on_step, run.state(clip_set.clips))
+    counts = {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
+    run.save(net.cpu(), {**run.provenance(), **counts, "run": run.digest}, log)
+
+
+def _save_epoch(folder: Path, epoch: int, net: Network, config: LearnerConfig) -> None:
+    device = next(net.parameters()).device
+    save_checkpoint(
+        _epoch_file(folder, epoch), net.cpu(), {"config": config.model_dump(mode="json")}
+    )
+    net.to(device)
+
+
+def _epoch_file(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch:04d}.safetensors"
+
+
+def _read(folder: Path, points: Sequence[int]) -> Trained:
+    """Read what a finished training left."""
+    text = (folder / CHECKPOINT).with_suffix(".json").read_text(encoding="utf-8")
+    provenance = json.loads(text)["provenance"]
+    rows = [json.loads(line) for line in (folder / "log.jsonl").read_text("utf-8").splitlines()]
+    seconds = {int(row["epoch"]): float(row["seconds"]) for row in rows}  # the last of each
+    epochs = max(seconds)
+    checkpoints = {e: _epoch_file(folder, e) for e in points if _epoch_file(folder, e).exists()}
+    names = (
+        "recordings",
+        "subjects",
+        "clips_per_epoch",
+        "steps",
+        "skipped",
+        "best_epoch",
+        "held_out",
+    )
+    about = {name: provenance[name] for name in names if name in provenance}
+    about |= {"epochs": epochs, "config": provenance["config"]}
+    if not points:
+        checkpoints = {epochs: folder / CHECKPOINT}
+    return Trained(checkpoints, about, {epoch: seconds[epoch] for epoch in checkpoints})

@@ -1,0 +1,54 @@
+"""A trial's key changes with what its result depends on, and with nothing else."""
+
+import shutil
+
+import pytest
+
+from rppg.study import key
+from rppg.study.config import StudyConfig
+from rppg.study.key import Job
+from rppg.study.plan import plan_trials
+from rppg.study.run import prepare
+
+
+@pytest.fixture
+def job(tmp_path, monkeypatch, datasets):
+    """`job(changes, method)`: the first trial of a study on a copy of a dataset."""
+    monkeypatch.setenv("RPPG_CACHE", str(tmp_path / "cache"))
+    root = tmp_path / "here"
+    shutil.copytree(datasets, root)
+
+    def of(method="fcus", root=root, **changes) -> Job:
+        study = StudyConfig(data=[f"one={root / 'one.csv'}"], methods=[method], **changes)
+        prepared = prepare(study, print)
+        return prepared.jobs[plan_trials(study)[0]]
+
+    of.root = root
+    return of
+
+
+def test_place_names_and_times_of_files_do_not_matter(job, tmp_path):
+    there = tmp_path / "there"
+    shutil.copytree(job.root, there, copy_function=shutil.copy)
+    moved = job(root=there)
+    assert (moved.key, moved.tests) == (job().key, job().tests)
+
+
+def test_settings_data_and_evaluation_matter_where_they_act(job, monkeypatch):
+    before = job()
+    evaluated = job(evaluation={"window_s": 5.0})
+    assert evaluated.key == before.key and evaluated.tests != before.tests
+    assert job(settings={"fcus": {"epochs": 2}}).key != before.key
+    assert job("pos").key == job("pos", settings={"fcus": {"epochs": 2}}).key
+    assert job(seeds=2, subjects=7, test_subjects=3).key == before.key  # no synthetic people
+    monkeypatch.setitem(key.CODE_DIGESTS, "test", "edited")
+    assert job().key == before.key and job().tests != before.tests
+    monkeypatch.setitem(key.CODE_DIGESTS, "fcus", "edited")
+    assert job().key != before.key
+
+
+def test_a_changed_file_matters(job):
+    before = job("pos")
+    truth = job.root / "one0.csv"
+    truth.write_text(truth.read_text().replace("0.0", "0.1", 1))
+    assert job("pos").key != before.key
