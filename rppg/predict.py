@@ -183,7 +183,9 @@ def _predict(
     (reason,) = find_reasons(whole, found.whole_in_view, objections=found.whole_objections)
     if is_short(estimated.times_s, estimated.valid & _is_measured(estimated)):
         rates, whole = limit_quality(rates), limit_quality(whole)
-        reasons, reason = with_reason(reasons, TOO_SHORT), reason or TOO_SHORT
+        reasons = with_reason(reasons, TOO_SHORT)
+        if found.whole_objections == (None,) and np.isfinite(whole.hr_bpm[0]):
+            reason = TOO_SHORT  # in so short a time, light or motion agree with it by chance
     return Prediction(
         hr_bpm=float(whole.hr_bpm[0]),
         quality=float(whole.quality[0]),

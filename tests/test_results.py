@@ -103,19 +103,24 @@ def test_epochs() -> None:
 
 
 def test_quality() -> None:
-    found = load("quality")
-    rows = {
-        "with a pulse": [found["groups"][f"{d}@1/fcus"]["reliable"] for d in DOMAINS],
-        "rendered without a pulse": [
-            found["reliable_without_a_pulse"][f"{d}@1/fcus"] for d in DOMAINS
-        ],
+    found = load("quality_tuned")
+    rows = {"with a pulse": [found["groups"][f"{d}@1/fcus"]["reliable"] for d in DOMAINS]}
+    kinds = found["settings"]["kinds"]
+    rows |= {
+        kind: [found["reliable_without_a_pulse"][f"{d}@1/fcus/{kind}"] for d in DOMAINS]
+        for kind in kinds
     }
     shown = table("Does low quality mean a large error?")
     assert shown.keys() == rows.keys()
     for name, row in rows.items():
         assert_shown(shown[name], row, 3)
-    share = f"{100 * found['reliable_without_a_pulse']['wild@1/fcus']:.0f} %"
-    for page in ("results.md", "limits.md", "how-to/predict.md"):
+    rules = found["trade_off"]["fcus"]
+    shown_rules = table("Does low quality mean a large error?", 1).values()
+    measured = [*(rules["quality"][i] for i in (0, 4)), rules["quality of the wave alone"][0]]
+    for shown_row, row in zip(shown_rules, [*measured, rules["POS agrees"][0]], strict=True):
+        assert_shown(shown_row, [row["kept"], row["dead"], row["worst"]], 3)
+    share = f"{100 * rules['quality'][0]['dead']:.1f} %"
+    for page in ("results.md", "how-to/predict.md"):
         assert share in (DOCS / page).read_text(encoding="utf-8"), page
 
 

@@ -5,7 +5,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rppg.data.specs import SPLIT, open_dataset, parse_spec
+from rppg.data.selection import SPLIT
+from rppg.data.specs import open_dataset, parse_spec
 from rppg.errors import InputError
 from rppg.study.config import StudyConfig
 from rppg.types import Recording

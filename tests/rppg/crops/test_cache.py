@@ -69,7 +69,7 @@ def opened(spec, query="?face=full"):
 
 def same(one: FaceCrops, other: FaceCrops) -> bool:
     return all(
-        np.array_equal(a, b) and a.dtype == b.dtype
+        np.array_equal(a, b) and np.asarray(a).dtype == np.asarray(b).dtype
         for a, b in ((getattr(one, n), getattr(other, n)) for n in vars(one))
     )
 
