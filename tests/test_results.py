@@ -20,6 +20,8 @@ METHODS = {
     "the same network, untrained": "untrained",
     "the same, continuity": "fcus, continuity",
     "constant guess": "constant",
+    "POS, skin mask": "pos+skin",
+    "CHROM, skin mask": "chrom+skin",
 }
 
 SHOWN_METHODS = ("green", "chrom", "chrom+skin", "pos", "pos+skin", "untrained", "fcus")
