@@ -43,9 +43,14 @@ def claim(folder: Path, key: str) -> Iterator[bool]:
     finally:
         ended.set()
         thread.join()
-        for number, old in _claims(folder, key):  # also those of the dead before it
-            if number <= int(path.suffix[1:]):
-                old.unlink(missing_ok=True)
+        _remove(folder, key, int(path.suffix[1:]))  # also those of the dead before it
+
+
+def forget_dead(folder: Path, key: str) -> None:
+    """Remove the claims on a finished trial, if the last one is of a process that was killed."""
+    claims = _claims(folder, key)
+    if claims and _is_dead(claims[-1][1]):
+        _remove(folder, key, claims[-1][0])
 
 
 def owner(folder: Path, key: str) -> str:
@@ -82,6 +87,13 @@ def _create(folder: Path, key: str) -> Path | None:
     except OSError as error:
         raise WriteError(path, error.strerror or str(error)) from error
     return path
+
+
+def _remove(folder: Path, key: str, last: int) -> None:
+    """Remove a trial's claims up to a number."""
+    for number, path in _claims(folder, key):
+        if number <= last:
+            path.unlink(missing_ok=True)
 
 
 def _claims(folder: Path, key: str) -> list[tuple[int, Path]]:

@@ -8,7 +8,7 @@ from typing import Literal
 from rppg.crops.cache import store as store_crops
 from rppg.errors import InputError
 from rppg.processes import work_through
-from rppg.study.claims import claim, owner
+from rppg.study.claims import claim, forget_dead, owner
 from rppg.study.config import StudyConfig
 from rppg.study.cost import Costs
 from rppg.study.key import CODE_DIGEST, Job, job_of
@@ -157,6 +157,8 @@ def run_missing(
                 report(f"{job.trial.title}: waiting for {who}")
         if waiting:
             time.sleep(WAIT_S)
+    for job in own:  # a process may be killed between a trial's end and that of its claim
+        forget_dead(store.claims, job.key)
 
 
 Outcome = Literal["done", "busy"]

@@ -8,7 +8,7 @@ import threading
 from pathlib import Path
 
 from rppg.study import claims
-from rppg.study.claims import claim, owner
+from rppg.study.claims import claim, forget_dead, owner
 
 DEAD = subprocess.Popen([sys.executable, "-c", ""])
 
@@ -78,3 +78,15 @@ def test_a_claim_is_renewed_while_its_block_runs(tmp_path, monkeypatch):
                 return
             threading.Event().wait(0.01)
     raise AssertionError("its time stood still")
+
+
+def test_a_dead_claim_on_a_finished_trial_is_removed_and_a_living_one_is_not(tmp_path):
+    DEAD.wait()
+    forget_dead(tmp_path, "k")
+    write(tmp_path, 0, pid=1, machine="elsewhere", age_s=claims.DEAD_AFTER_S + 60)
+    write(tmp_path, 1, pid=os.getpid())
+    forget_dead(tmp_path, "k")
+    assert len(list(tmp_path.iterdir())) == 2
+    write(tmp_path, 2, pid=DEAD.pid)
+    forget_dead(tmp_path, "k")
+    assert not list(tmp_path.iterdir())
