@@ -88,24 +88,20 @@ def _is_first_part(folder: Path) -> bool:
 
 def _recording(folder: Path) -> Recording:
     inner = unnested(folder)
-    video, truth = find_video(inner, "vid"), find_entry(inner, "ground_truth.txt")
-    return video_recording(
-        name=folder.name,
-        subject=folder.name,
-        video=VideoFile(video),
-        truth=partial(read_truth, truth),
-        rate=partial(read_rate, truth),
-        files=(video, truth),
-        per_frame=True,
-    )
+    files = find_video(inner, "vid"), find_entry(inner, "ground_truth.txt")
+    return _recording_of(folder, *files, per_frame=True)
 
 
 def _recording_with_dump(folder: Path) -> Recording:
     inner = unnested(folder)
-    video, truth = find_video(inner, "vid"), find_entry(inner, DUMP)
+    video = find_video(inner, "vid")
     if not video.exists():
         suffixes = "|".join(suffix[1:] for suffix in VIDEO_SUFFIXES)
         video = next((path for path, _ in list_files(inner, rf"vid.*\.(?:{suffixes})")), video)
+    return _recording_of(folder, video, find_entry(inner, DUMP), per_frame=False)
+
+
+def _recording_of(folder: Path, video: Path, truth: Path, *, per_frame: bool) -> Recording:
     return video_recording(
         name=folder.name,
         subject=folder.name,
@@ -113,6 +109,7 @@ def _recording_with_dump(folder: Path) -> Recording:
         truth=partial(read_truth, truth),
         rate=partial(read_rate, truth),
         files=(video, truth),
+        per_frame=per_frame,
     )
 
 
