@@ -190,7 +190,7 @@ def test_which_level_helps_where() -> None:
         for line in re.findall(r"^\| \d+ % \|.*$", page, re.MULTILINE)
     }
     arms = {"no mask": "none", "mask": "new", "oracle mask": "oracle", "cleaned first": "cleaned"}
-    assert len(numbers) == 7
+    assert len(numbers) == 11
     means = found["means"]["epoch 1"]
     for (share, arm), shown in numbers.items():
         dead = f"{int(share.split()[0]) / 100:g}"
