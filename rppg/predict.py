@@ -181,7 +181,7 @@ def _predict(
     rates, whole = found.windows, found.whole
     reasons = find_reasons(rates, found.in_view, objections=found.objections)
     (reason,) = find_reasons(whole, found.whole_in_view, objections=found.whole_objections)
-    if is_short(estimated.times_s, estimated.valid & _is_measured(estimated)):
+    if is_short(estimated.times_s, estimated.valid & _is_measured(estimated, protocol.fps)):
         rates, whole = limit_quality(rates), limit_quality(whole)
         reasons = with_reason(reasons, TOO_SHORT)
         if found.whole_objections == (None,) and np.isfinite(whole.hr_bpm[0]):
@@ -208,12 +208,12 @@ def _predict(
     )
 
 
-def _is_measured(estimated: Estimate) -> NDArray[np.bool_]:
+def _is_measured(estimated: Estimate, fps: float) -> NDArray[np.bool_]:
     """Return whether each frame `(T,)` lies in a stretch that was measured."""
     times_s, grid_s = estimated.times_s, estimated.grid_s
     measured = np.zeros(len(times_s), dtype=np.bool_)
     for part in estimated.stretches:
-        end_s = grid_s[part.stop - 1] + 1 / Protocol().fps
+        end_s = grid_s[part.stop - 1] + 1 / fps
         measured |= (times_s >= grid_s[part.start]) & (times_s < end_s)
     return measured
 

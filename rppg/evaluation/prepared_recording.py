@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.data.frame_clock import end_s
 from rppg.data.wave_fault import usable_samples
 from rppg.errors import InputError
 from rppg.estimators.fcus import find_traces
@@ -59,7 +60,7 @@ def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
     truth = _finite_part(recording.load_truth(), recording)
     crops = recording.load_crops()
     start = max(truth.times_s[0], crops.times_s[0])
-    end = min(_end_s(truth.times_s), _end_s(crops.times_s))
+    end = min(end_s(truth.times_s), end_s(crops.times_s))
     if end - start < 2 / protocol.low_hz:
         raise InputError(
             f"{recording.name}: video ({crops.times_s[0]:.1f}–{crops.times_s[-1]:.1f} s) and "
@@ -90,11 +91,6 @@ def _finite_part(truth: Pulse, recording: Recording) -> Pulse:
             f"{len(truth.bvp)}; check its file"
         )
     return usable
-
-
-def _end_s(times_s: Array) -> float:
-    """Return the end of the last sample's interval: 400 frames at 20 fps last 20 s, not 19.95 s."""
-    return float(times_s[-1] + np.median(np.diff(times_s)))
 
 
 def _covered(times_s: Array, grid_s: Array, max_gap_s: float) -> NDArray[np.bool_]:

@@ -1,12 +1,13 @@
 """The parts of a dataset that a study trains on and tests on, and the recordings in them."""
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from rppg.crops.cache import cached
 from rppg.data.selection import SPLIT
 from rppg.data.specs import open_dataset, parse_spec
+from rppg.data.split import fold_subjects
 from rppg.errors import InputError
 from rppg.study.config import StudyConfig
 from rppg.types import Recording
@@ -70,31 +71,36 @@ def open_part(part: Part, study: StudyConfig) -> list[Recording]:
     return _of_fold(part, study, recordings)
 
 
-def open_parts(parts: Sequence[Part], study: StudyConfig) -> list[Recording]:
+def open_parts(
+    parts: Sequence[Part], study: StudyConfig, *, cache: bool, workers: int
+) -> list[Recording]:
     """List the recordings of several parts, each with its dataset's name in the study.
+
+    Args:
+        cache: whether their crops are read from the cache, and stored there.
+        workers: processes that read videos into the cache.
 
     Raises:
         InputError: as `open_part`.
     """
-    return [
+    recordings = [
         replace(recording, dataset=part.dataset)  # two folders of one layout may share names
         for part in parts
         for recording in open_part(part, study)
     ]
+    return cached(recordings, workers=workers) if cache else recordings
 
 
 def folds_of(subjects: Iterable[str], folds: int) -> dict[str, int]:
-    """Return each subject's fold, from 1; the same on every machine.
-
-    Subjects are sorted by a hash of their names and dealt out in turn.
+    """Return each subject's fold as `fold_subjects` does.
 
     Raises:
         InputError: fewer subjects than folds.
     """
-    order = sorted(set(subjects), key=lambda name: hashlib.sha256(name.encode()).digest())
-    if len(order) < folds:
-        raise InputError(f"{len(order)} subjects for {folds} folds; choose fewer folds")
-    return {name: index % folds + 1 for index, name in enumerate(order)}
+    names = set(subjects)
+    if len(names) < folds:
+        raise InputError(f"{len(names)} subjects for {folds} folds; choose fewer folds")
+    return fold_subjects(names, folds)
 
 
 def _of_fold(part: Part, study: StudyConfig, recordings: list[Recording]) -> list[Recording]:

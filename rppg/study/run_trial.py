@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 
-from rppg.crops.cache import cached
 from rppg.devices import find_device
 from rppg.errors import InputError, WriteError, one_line
 from rppg.estimators import FcusEstimator, PeerEstimator
@@ -134,7 +133,7 @@ def _estimators(
     if trial.method == UNTRAINED:
         return {0: untrained(seed=trial.seed)}, {}, {}
     if trial.method == CONSTANT:
-        recordings = _open(trial.training, study, means)
+        recordings = open_parts(trial.training, study, cache=means.cache, workers=means.workers)
         bpm, windows = mean_rate(recordings, study)
         return {0: constant_guess(bpm)}, {"bpm": bpm, "windows": windows}, {}
     return {0: find_estimator(trial.method)}, {}, {}
@@ -168,11 +167,6 @@ def _seconds(trained: Trained) -> dict[str, float]:
     return {str(epoch): round(seconds, 3) for epoch, seconds in trained.seconds.items()}
 
 
-def _open(parts: Sequence[Part], study: StudyConfig, means: Means) -> list[Recording]:
-    recordings = open_parts(parts, study)
-    return cached(recordings, workers=means.workers) if means.cache else recordings
-
-
 def _test(
     part: Part,
     key: str,
@@ -182,7 +176,7 @@ def _test(
     means: Means,
 ) -> dict[str, Any]:
     """Evaluate estimators on a part; each recording's outcome is kept until the trial is stored."""
-    recordings = _open((part,), study, means)
+    recordings = open_parts((part,), study, cache=means.cache, workers=means.workers)
     journal = Journal(folder / f"test-{key}.jsonl", {"key": key}, resume=True)
     named = {str(epoch): method for epoch, method in methods.items()}
     evaluation = evaluate(recordings, named, study.evaluation.build(), journal=journal)

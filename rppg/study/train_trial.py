@@ -6,21 +6,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rppg.crops.cache import cached
 from rppg.models.checkpoint import Network, save_checkpoint
-from rppg.models.fcus import FcusNet
 from rppg.models.physnet import PhysNet
 from rppg.peers.train import train_peer
 from rppg.peers.trainer import EpochState
 from rppg.study.config import LearnerConfig, StudyConfig, learner_config
 from rppg.study.parts import open_parts
 from rppg.study.plan import Trial
-from rppg.train.clips import batch_sizes, cut_clips
 from rppg.train.config import TrainConfig
-from rppg.train.fcus import fit_fcus
-from rppg.train.loop import LogRow
-from rppg.train.resume import STATE_FILE, settings_of
-from rppg.train.run import TrainingRun, train
+from rppg.train.resume import STATE_FILE
+from rppg.train.run import train
 from rppg.types import Recording
 
 CHECKPOINT = "checkpoint.safetensors"
@@ -67,9 +62,7 @@ def train_trial(
     config = learner_config(study, trial.method, data=specs, seed=trial.seed, levels=trial.levels)
     points = epochs_tested(config.epochs) if trial.each_epoch else []
     if not _has_finished(folder):
-        recordings = open_parts(trial.training, study)
-        if cache:
-            recordings = cached(recordings, workers=workers)
+        recordings = open_parts(trial.training, study, cache=cache, workers=workers)
         _train(config, points, folder, recordings, device)
     return _read(folder, points)
 
@@ -96,49 +89,20 @@ def _train(
     recordings: list[Recording],
     device: str,
 ) -> None:
+    def save(net: Network, epoch: int) -> None:
+        if epoch in points:
+            _save_epoch(folder, epoch, net, config)
+
     if isinstance(config, TrainConfig):
-        if points:
-            _train_fcus_by_epochs(config, points, folder, recordings, device)
-        else:
-            train(config, out=folder, recordings=recordings, resume=True, device=device)
+        train(config, out=folder, recordings=recordings, on_epoch=save, resume=True, device=device)
         return
 
     def on_epoch(net: PhysNet, state: EpochState) -> None:
-        if state.epoch in points:
-            _save_epoch(folder, state.epoch, net, config)
+        save(net, state.epoch)
 
     train_peer(
         config, out=folder, recordings=recordings, on_epoch=on_epoch, resume=True, device=device
     )
-
-
-def _train_fcus_by_epochs(
-    config: TrainConfig,
-    points: Sequence[int],
-    folder: Path,
-    recordings: list[Recording],
-    device: str,
-) -> None:
-    """Train as `rppg.train.train` does, and save the network after some epochs.
-
-    A step's network is saved before the state from which a killed run would resume after it.
-    """
-    run = TrainingRun.open(
-        settings_of("fcus", config), config, recordings, out=folder, progress=None, loading=None,
-        cache=False, workers=1, resume=True, save_every_s=60.0, device=device,
-    )  # fmt: skip
-    clip_set = cut_clips(run.crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
-    steps = len(batch_sizes(len(clip_set.clips), config.batch_size))
-    with run.seeded():
-        net = FcusNet(config.model).to(run.device)
-
-        def on_step(row: LogRow) -> None:
-            if row["step"] % steps == 0 and row["epoch"] in points:
-                _save_epoch(folder, int(row["epoch"]), net, config)
-
-        log = fit_fcus(net, clip_set, config, on_step, run.state(clip_set.clips))
-    counts = {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
-    run.save(net.cpu(), {**run.provenance(), **counts, "run": run.digest}, log)
 
 
 def _save_epoch(folder: Path, epoch: int, net: Network, config: LearnerConfig) -> None:

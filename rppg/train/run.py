@@ -70,6 +70,7 @@ def train(
     out: Path | None = None,
     recordings: list[Recording] | None = None,
     progress: Callable[[TrainProgress], None] | None = None,
+    on_epoch: Callable[[FcusNet, int], None] | None = None,
     loading: Loading | None = None,
     cache: bool = True,
     workers: int | None = 1,
@@ -86,6 +87,8 @@ def train(
         recordings: recordings to train on, instead of `config.data`. Their ground truth is not
             read.
         progress: called after each step.
+        on_epoch: called with the network and the number of epochs after each of them, before the
+            state is saved from which a killed run would resume.
         loading: called with the number of recordings that are ready, and their total.
         cache: read the crops of `config.data`'s videos from the cache, and store them there.
         workers: processes that read videos into the cache, see `rppg.crops.cache.store`.
@@ -118,10 +121,18 @@ def train(
         device=device,
     )
     clip_set = cut_clips(run.crops, config.model, clip_s=config.clip_s, stride_s=config.stride_s)
-    steps = len(batch_sizes(len(clip_set.clips), config.batch_size)) * config.epochs
+    each = len(batch_sizes(len(clip_set.clips), config.batch_size))
     with run.seeded():
         net = FcusNet(config.model).to(run.device)
-        log = fit_fcus(net, clip_set, config, run.on_step(steps), run.state(clip_set.clips))
+        on_step = run.on_step(each * config.epochs)
+
+        def on_row(row: LogRow) -> None:
+            if on_step is not None:
+                on_step(row)
+            if on_epoch is not None and row["step"] % each == 0:
+                on_epoch(net, int(row["epoch"]))
+
+        log = fit_fcus(net, clip_set, config, on_row, run.state(clip_set.clips))
     counts = {"clips_per_epoch": len(clip_set.clips), "steps": len(log)}
     provenance = {**run.provenance(), **counts, "run": run.digest}
     checkpoint = run.save(net.cpu(), provenance, log)
