@@ -26,11 +26,23 @@ AROUND_S = 10.0
 JUDGED = ("agreement", "light", "motion", "light_line", "motion_line")
 
 
-def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protocol) -> Measured:
-    """Return the measurement with the quality of its windows, and of the whole, by the traces."""
+def verify(
+    measured: Measured,
+    traces: ReferenceTraces | None,
+    protocol: Protocol,
+    second: Measured | None = None,
+) -> Measured:
+    """Return the measurement with the quality of its windows, and of the whole, by the traces.
+
+    Args:
+        measured: a method's wave.
+        traces: of the recording; None if there are none.
+        protocol: of the measurement.
+        second: the second method's wave in the traces, if it has been measured.
+    """
     if traces is None:
         return measured
-    second = measure_second(traces, protocol)
+    second = second or measure_second(traces, protocol)
     whole = measured.bvp[None]
     windows = verify_rates(
         measured.windows, measured.parts, traces, protocol.fps, second.windows.hr_bpm
