@@ -167,7 +167,7 @@ def _predict(
     valid = resample(estimated.valid, estimated.times_s, grid_s) > 0.5
     if not valid.any():
         raise InputError("no frame shows a face; nothing to measure")
-    if estimated.grey:
+    if estimated.kinds.grey:
         log.warning(
             "%s: the frames have no colour: a pulse can't be distinguished from light and motion, "
             "so the quality is 0",
@@ -176,7 +176,7 @@ def _predict(
     protocol = replace(protocol, high_hz=_upper_limit_hz(estimated.times_s, name))
     _warn_of_repeats(estimated, name)
     found = measure_estimate(
-        estimated, valid, protocol, partial(find_objections, estimated, protocol.fps)
+        estimated, valid, protocol, partial(find_objections, estimated.kinds, protocol.fps)
     )
     rates, whole = found.windows, found.whole
     reasons = find_reasons(rates, found.in_view, objections=found.objections)
@@ -234,9 +234,9 @@ def _upper_limit_hz(times_s: Array, name: str) -> float:
 
 def _warn_of_repeats(estimated: Estimate, name: str) -> None:
     """Warn if most frames repeat the one before."""
-    share = float(np.mean(estimated.repeats))
+    share = float(np.mean(estimated.kinds.repeats))
     if share > 0.5:
-        new = int(np.sum(~estimated.repeats))
+        new = int(np.sum(~estimated.kinds.repeats))
         seconds = float(estimated.times_s[-1] - estimated.times_s[0])
         log.warning(
             "%s: %.0f %% of the frames repeat the one before, pixel by pixel: only %.1f a second "

@@ -71,7 +71,8 @@ def _on_truth_clock(crops: FaceCrops, truth: Pulse, name: str) -> FaceCrops:
         )
         return crops
     log.warning("%s, for as many frames; the ground truth's times of the frames are used", found)
-    return replace(crops, times_s=values_s)
+    cuts = np.searchsorted(frames_s, crops.cuts_s)
+    return replace(crops, times_s=values_s, cuts_s=tuple(map(float, values_s[cuts])))
 
 
 def _clocks_differ(frames_s: Array, values_s: Array) -> bool:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator, wave_and_traces
+from rppg.estimators.objections import FrameKinds, is_grey
 from rppg.estimators.reference_traces import ReferenceTraces, join_traces
 from rppg.signals import resample_frames, uniform_grid
 from rppg.signals.frame_rate import check_frame_rate
@@ -46,10 +47,8 @@ class Estimate:
         scenes: for each stretch, the number of cuts before it.
         bvp: `(N,)` the estimator's output on the grid.
         traces: by which the BVP is verified, on the grid; None if there is no network for them.
-        grey: whether all frames are grey, as those of a monochrome camera stored as RGB.
+        kinds: what is known of the frames; no stretch lies on both sides of a cut.
         video_s, pulse_s: wall-clock time of reading the crops and of the estimator.
-        is_key: `(T,)` whether the codec stored a frame whole; False where it is unknown.
-        repeats: `(T,)` whether a frame repeats the one before; False where it is unknown.
     """
 
     times_s: Array
@@ -59,11 +58,9 @@ class Estimate:
     scenes: tuple[int, ...]
     bvp: Array
     traces: ReferenceTraces | None
-    grey: bool
+    kinds: FrameKinds
     video_s: float
     pulse_s: float
-    is_key: NDArray[np.bool_]
-    repeats: NDArray[np.bool_]
 
 
 def estimate(
@@ -96,7 +93,7 @@ def estimate(
     current = _Stretch(estimator, fps, reference)
     splits, scene, pulse_s, grey = 0, 0, 0.0, True
     for crops in pieces:
-        grey = grey and _is_grey(crops.frames)
+        grey = grey and is_grey(crops.frames)
         times.append(crops.times_s)
         valid.append(crops.valid)
         unknown = np.zeros(len(crops.times_s), np.bool_)
@@ -129,11 +126,9 @@ def estimate(
         scenes=tuple(stretch.scene for stretch in done),
         bvp=np.concatenate([stretch.bvp for stretch in done]),
         traces=join_traces(traces) if traces else None,
-        grey=grey,
+        kinds=FrameKinds(times_s, np.concatenate(is_key), np.concatenate(repeats), grey),
         video_s=ended - started - pulse_s,
         pulse_s=pulse_s,
-        is_key=np.concatenate(is_key),
-        repeats=np.concatenate(repeats),
     )
 
 
@@ -237,13 +232,6 @@ def _refuse(times_s: Array, cuts: int) -> NoReturn:
         f"{max(last - first):.1f} s without one; a pulse needs at least {LEAST_S:g} s, record "
         "without interruption"
     )
-
-
-def _is_grey(frames: NDArray[np.uint8]) -> bool:
-    """Return whether the three channels are equal, up to rounding."""
-    if frames.shape[-1] != 3:
-        return False
-    return bool(np.all(frames.max(axis=-1) - frames.min(axis=-1) <= 1))
 
 
 def _grid_length(times: list[Array], fps: float) -> int:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from rppg.estimators.objections import Objections, lower_quality
 from rppg.estimators.reference_traces import ReferenceTraces, cut_traces
 from rppg.estimators.streaming import Estimate
 from rppg.estimators.verified_rates import find_evidence, measure_second, verify, verify_rates
@@ -27,13 +28,11 @@ from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
 from rppg.signals.quality import quality_of_features
 from rppg.signals.rates import limit_by_windows
 from rppg.signals.reasons import CUT
-from rppg.signals.stretches import average_evidence, join_beats, join_rates, pooled_rate
+from rppg.signals.stretches import join_beats, join_rates, pool_evidence, pooled_rate
 
 Array = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
-Objections = tuple[str | None, ...]
-"""For each window, the reason why its rate isn't that of a pulse, None if there is none."""
 BEAT_QUALITY = 0.8
 """Minimum quality of windows that are searched for beats: variability needs more than a rate."""
 
@@ -114,7 +113,7 @@ def measure_estimate(
     for stretch, s in zip(stretches, first_s, strict=True):
         bvp = stretch.measured.bvp
         against = judge(stretch.measured.windows, bvp, s)
-        rates = _lower(stretch.measured.windows, against)
+        rates = lower_quality(stretch.measured.windows, against)
         rate_hz = local_rate_hz(rates, fps, len(bvp), BEAT_QUALITY)
         found, own_hrv = variability_of_wave(bvp, fps, np.where(stretch.valid, rate_hz, np.nan))
         beats.append(found)
@@ -152,7 +151,7 @@ def measure_estimate(
             [share >= s.protocol.min_valid for share, s in zip(shares, stretches, strict=True)]
         ),
         objections=tuple(objections),
-        whole=_lower(limit_by_windows(whole, joined), whole_against),
+        whole=lower_quality(limit_by_windows(whole, joined), whole_against),
         whole_in_view=np.array([any(seen)]),
         whole_objections=whole_against,
         beats=join_beats(beats, start_s),
@@ -192,7 +191,7 @@ def _measure_whole(
         objections += judge(rates, part.wave, part.start_s)
     seconds = [len(wave) / fps for wave in waves]
     evidence = replace(
-        average_evidence(found, seconds),
+        pool_evidence(found, seconds),
         second_bpm=np.array([abs(bpm - _second_bpm(parts, protocol))]),
     )
     whole = RateSeries(
@@ -235,14 +234,6 @@ def _measure_part(
         second = measure_second(part.traces, protocol).clip
         rates = verify_rates(rates, part.wave[None], part.traces, fps, second.hr_bpm)
     return rates, judge(rates, part.wave, part.start_s)
-
-
-def _lower(rates: RateSeries, objections: Objections) -> RateSeries:
-    """Return the rates with quality 0 where there is an objection."""
-    if not any(objections):
-        return rates
-    held = np.array([objection is None for objection in objections])
-    return replace(rates, quality=np.where(held, rates.quality, 0.0))
 
 
 def _measure(estimated: Estimate, part: slice, valid: Mask, protocol: Protocol) -> _Stretch:

@@ -14,7 +14,7 @@ from rppg.signals.pulse_evidence import PulseEvidence, no_evidence
 from rppg.signals.quality import quality_of_features
 from rppg.signals.rates import limit_by_windows
 from rppg.signals.windows import batches_of_windows
-from rppg.verification import References, judge
+from rppg.verification import References, judge, side_difference
 
 Array = NDArray[np.float64]
 
@@ -22,15 +22,30 @@ PIECE_S = 10.0
 """Longer windows are judged in pieces of this length, which overlap by half: over a longer time a
 head moves, and light and motion reach the skin otherwise."""
 AROUND_S = 10.0
-"""A window's score is the mean up to this far before and after it: a single clip's is noisy."""
-JUDGED = ("agreement", "light", "motion", "light_line", "motion_line")
+"""A window's score, and the side on which its wave is stronger, are means up to this far before and
+after it: those of a single one are noisy."""
+SPECTRA = ("agreement", "light", "motion", "light_line", "motion_line")
+"""Evidence that is read at the heart rate."""
+JUDGED = (*SPECTRA, "side")
 
 
-def verify(measured: Measured, traces: ReferenceTraces | None, protocol: Protocol) -> Measured:
-    """Return the measurement with the quality of its windows, and of the whole, by the traces."""
+def verify(
+    measured: Measured,
+    traces: ReferenceTraces | None,
+    protocol: Protocol,
+    second: Measured | None = None,
+) -> Measured:
+    """Return the measurement with the quality of its windows, and of the whole, by the traces.
+
+    Args:
+        measured: a method's wave.
+        traces: of the recording; None if there are none.
+        protocol: of the measurement.
+        second: the second method's wave in the traces, if it has been measured.
+    """
     if traces is None:
         return measured
-    second = measure_second(traces, protocol)
+    second = second or measure_second(traces, protocol)
     whole = measured.bvp[None]
     windows = verify_rates(
         measured.windows, measured.parts, traces, protocol.fps, second.windows.hr_bpm
@@ -89,9 +104,10 @@ def find_evidence(
     ).reshape(len(known), len(offset_s), 1 + len(JUDGED))
     power = judged[..., 0] + 1e-30
     values = np.sum(power[..., None] * judged[..., 1:], axis=1) / np.sum(power, axis=1)[:, None]
-    found.score[known] = _scores(rates, traces, fps)[known]
     for name, column in zip(JUDGED, values.T, strict=True):
         getattr(found, name)[known] = column
+    found.score[known] = _scores(rates, traces, fps)[known]
+    found.side[known] = _mean_around(found.side[known], rates.start_s[known])
     return found
 
 
@@ -104,26 +120,38 @@ def _scores(rates: RateSeries, traces: ReferenceTraces, fps: float) -> Array:
     return np.asarray((total[end] - total[first]) / (end - first))
 
 
+def _mean_around(values: Array, start_s: Array) -> Array:
+    """Return the mean `(W,)` of the values of windows that start near each of them."""
+    total = np.concatenate([[0.0], np.cumsum(values)])
+    first = np.searchsorted(start_s, start_s - AROUND_S)
+    end = np.searchsorted(start_s, start_s + AROUND_S, side="right")
+    return np.asarray((total[end] - total[first]) / (end - first))
+
+
 @torch.inference_mode()
 def _judge(
     waves: Array, starts: NDArray[np.intp], rate_hz: Array, traces: ReferenceTraces, fps: float
 ) -> Array:
-    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 6)`."""
+    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 7)`."""
     index = starts[:, None] + np.arange(waves.shape[-1])
 
     def cut(rows: NDArray[np.float32]) -> Tensor:  # (W, rows, L)
         return torch.from_numpy(np.ascontiguousarray(rows[:, index].swapaxes(0, 1)))
 
     scale = np.maximum(np.std(waves, axis=-1, keepdims=True), 1e-30)
+    wave, rate = (torch.from_numpy(x.astype(np.float32)) for x in (waves / scale, rate_hz))
+    regions, attention = cut(traces.regions), cut(traces.attention).mean(-1)
     evidence = judge(
-        torch.from_numpy((waves / scale).astype(np.float32)),
+        wave,
         References(cut(traces.light), cut(traces.motion), cut(traces.seen).mean(-1)),
         fps,
-        regions=cut(traces.regions),
-        attention=cut(traces.attention).mean(-1),
+        regions=regions,
+        attention=attention,
     )
-    distance = (evidence.hz - torch.from_numpy(rate_hz.astype(np.float32))[:, None]).abs()
-    columns = torch.stack([getattr(evidence, name) for name in ("power", *JUDGED)], -1)
-    at_rate = columns.take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0].double().numpy()
-    at_rate[:, 0] *= scale[:, 0] ** 2
-    return np.asarray(at_rate)
+    at_rate = (evidence.hz - rate[:, None]).abs().argmin(-1)[:, None, None]
+    columns = torch.stack([getattr(evidence, name) for name in ("power", *SPECTRA)], -1)
+    side = side_difference(wave, regions, attention, rate, fps)
+    judged = torch.cat([columns.take_along_dim(at_rate, 1)[:, 0], side[:, None]], 1)
+    judged = judged.double().numpy()
+    judged[:, 0] *= scale[:, 0] ** 2
+    return np.asarray(judged)

@@ -11,7 +11,7 @@ import numpy as np
 from rppg.errors import InputError
 from rppg.evaluation.results import Failure, Outcome, Row, Waveform
 
-FORMAT = 1
+FORMAT = 2
 
 Key = tuple[str, str]
 """Dataset and name of a recording."""

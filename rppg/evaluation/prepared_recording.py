@@ -11,7 +11,9 @@ from rppg.data.wave_fault import usable_samples
 from rppg.errors import InputError
 from rppg.estimators.fcus import find_traces
 from rppg.estimators.find import reference_estimator
+from rppg.estimators.objections import FrameKinds, frame_kinds
 from rppg.estimators.reference_traces import ReferenceTraces
+from rppg.estimators.verified_rates import measure_second
 from rppg.signals import resample, resample_frames, uniform_grid
 from rppg.signals.protocol import Measured, Protocol, measure
 from rppg.types import Pulse, Recording
@@ -29,22 +31,29 @@ class PreparedRecording:
         grid_s: `(T,)` the uniform grid of both frames and ground truth.
         frames: `(T, S, S, C)` crops on the grid, 0–255.
         in_view: `(T,)` whether the face is in view.
+        kinds: what is known of the frames.
         truth: the measured ground truth.
-        fps: rate of the grid in Hz.
+        protocol: what it was prepared for.
     """
 
     recording: Recording
     grid_s: Array
     frames: NDArray[np.float32]
     in_view: NDArray[np.bool_]
+    kinds: FrameKinds
     truth: Measured
-    fps: float
+    protocol: Protocol
 
     @functools.cached_property
     def traces(self) -> ReferenceTraces | None:
         """The traces by which waves are verified, for methods that have none of their own."""
         with one_thread():
-            return find_traces(reference_estimator(), self.frames, self.fps)
+            return find_traces(reference_estimator(), self.frames, self.protocol.fps)
+
+    @functools.cached_property
+    def second(self) -> Measured | None:
+        """The second method's wave in `traces`, measured once for all methods."""
+        return None if self.traces is None else measure_second(self.traces, self.protocol)
 
 
 def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
@@ -77,8 +86,9 @@ def prepare(recording: Recording, protocol: Protocol) -> PreparedRecording:
         grid_s=grid,
         frames=resample_frames(crops.frames, crops.times_s, grid),
         in_view=in_view,
+        kinds=frame_kinds(crops),
         truth=measure(label, replace(protocol, min_valid=0.9, continuity=False), valid=labelled),
-        fps=protocol.fps,
+        protocol=protocol,
     )
 
 

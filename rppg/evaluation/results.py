@@ -37,6 +37,8 @@ class Row:
         sine_correlation: correlation of the true BVP with the best sine of constant rate.
         macc: maximum amplitude of cross-correlation over all lags.
         beat_error_ms: mean absolute error of the beat-to-beat intervals.
+        objection: the reason, beside the evidence from the pixels, why the prediction isn't
+            reliable (`rppg.estimators.objections`); its quality is then 0. Empty if there is none.
     """
 
     dataset: str
@@ -54,6 +56,7 @@ class Row:
     sine_correlation: float = float("nan")
     macc: float = float("nan")
     beat_error_ms: float = float("nan")
+    objection: str = ""
 
     @property
     def error_bpm(self) -> float:

@@ -7,7 +7,7 @@ that have given no true heart rate are left out at the end (`rppg.evaluation.lef
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +19,7 @@ from rppg.data.wave_fault import check_wave
 from rppg.errors import InputError
 from rppg.estimators.estimator import ConstantGuess, Estimator
 from rppg.estimators.fcus import FcusEstimator, wave_and_traces
+from rppg.estimators.objections import Objections, find_objections, lower_quality
 from rppg.estimators.physnet import PeerEstimator
 from rppg.estimators.reference_traces import ReferenceTraces
 from rppg.estimators.verified_rates import verify
@@ -38,6 +39,7 @@ from rppg.evaluation.results import (
 from rppg.evaluation.waveform import beat_error_ms, lagged_correlation, macc, sine_correlation
 from rppg.signals import rppg_toolbox
 from rppg.signals.protocol import Measured, Protocol, measure
+from rppg.signals.rates import limit_by_windows
 from rppg.types import Pulse, Recording
 from rppg.video.threads import one_thread
 
@@ -171,7 +173,7 @@ def evaluate_recording(
     failures: list[Failure] = []
     waves: dict[str, Array] = {}
     for name, estimator in estimators.items():
-        predicted = None
+        predicted = judged = None
         if not isinstance(estimator, ConstantGuess):
             try:
                 bvp, own_traces = _estimate(name, estimator, prepared, protocol)
@@ -179,10 +181,14 @@ def evaluate_recording(
                 failures.append(Failure(recording.dataset, recording.name, name, str(error)))
                 bvp, own_traces = np.full(len(prepared.grid_s), np.nan), None
             predicted = measure(bvp, protocol, valid=prepared.in_view)
-            predicted = verify(predicted, own_traces or prepared.traces, protocol)
+            if own_traces is None:
+                predicted = verify(predicted, prepared.traces, protocol, prepared.second)
+            else:
+                predicted = verify(predicted, own_traces, protocol)
+            judged = _judge(predicted, prepared, protocol.fps)
         guess = estimator.bpm if isinstance(estimator, ConstantGuess) else math.nan
-        windows += _rows(prepared, name, predicted, guess, protocol, whole=False)
-        clips += _rows(prepared, name, predicted, guess, protocol, whole=True)
+        windows += _rows(prepared, name, judged, guess, protocol, whole=False)
+        clips += _rows(prepared, name, judged, guess, protocol, whole=True)
         if predicted is not None:
             waves[name] = predicted.bvp
         if predicted is not None and example and not recording.rate_only:
@@ -215,6 +221,30 @@ def _estimate(
     return bvp, traces
 
 
+@dataclass(frozen=True)
+class _Judged:
+    """A prediction, and what speaks against its windows and against the whole of it."""
+
+    measured: Measured
+    windows: Objections
+    clip: Objections
+
+
+def _judge(measured: Measured, prepared: PreparedRecording, fps: float) -> _Judged:
+    """Return a prediction with the objections and the quality that `rppg predict` would give.
+
+    Its waves and heart rates stay: a table compares the methods on all windows.
+    """
+    start_s = float(prepared.grid_s[0])
+    of_windows, of_clip = (
+        find_objections(prepared.kinds, fps, rates, measured.bvp, start_s)
+        for rates in (measured.windows, measured.clip)
+    )
+    windows = lower_quality(measured.windows, of_windows)
+    clip = lower_quality(limit_by_windows(measured.clip, windows), of_clip)
+    return _Judged(replace(measured, windows=windows, clip=clip), of_windows, of_clip)
+
+
 def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
     if protocol.name == "toolbox":
         band = (protocol.low_hz, protocol.high_hz)
@@ -225,16 +255,15 @@ def _snr_db(bvp: Array, hr_true_bpm: float, protocol: Protocol) -> float:
 def _rows(
     prepared: PreparedRecording,
     method: str,
-    predicted: Measured | None,
+    judged: _Judged | None,
     guess_bpm: float,
     protocol: Protocol,
     *,
     whole: bool,
 ) -> list[Row]:
-    """Return a row for each window (or one for the clip); without `predicted`, of `guess_bpm`."""
+    """Return a row for each window (or one for the clip); without `judged`, of `guess_bpm`."""
     recording = prepared.recording
     truth = prepared.truth.clip if whole else prepared.truth.windows
-    rates = None if predicted is None else (predicted.clip if whole else predicted.windows)
     rows = []
     for k, (start, end) in enumerate(zip(truth.start_s, truth.end_s, strict=True)):
         row = Row(
@@ -248,12 +277,15 @@ def _rows(
             hr_true_bpm=float(truth.hr_bpm[k]),
             hr_pred_bpm=guess_bpm,
         )
-        if predicted is not None and rates is not None:
+        if judged is not None:
+            predicted = judged.measured
+            rates = predicted.clip if whole else predicted.windows
             bvp = predicted.bvp if whole else predicted.parts[k]
             row = replace(
                 row,
                 hr_pred_bpm=float(rates.hr_bpm[k]),
                 quality=float(rates.quality[k]),
+                objection=(judged.clip if whole else judged.windows)[k] or "",
                 snr_db=_snr_db(bvp, row.hr_true_bpm, protocol),
             )
             if not recording.rate_only:  # else there is no true wave to compare with

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from rppg.atomic import write_text
 from rppg.evaluation import Evaluation, Row, Waveform
+from rppg.evaluation.objected import list_objected
 from rppg.report import html_elements as html
 from rppg.report.columns import COLUMNS, best
 from rppg.report.table import windows_title
@@ -66,6 +67,13 @@ def _sections(
         ]
         yield html.section(
             "Not evaluated", "Not included in any number above.", html.bullets(items)
+        )
+    if objected := list_objected(evaluation):
+        yield html.section(
+            "Not to be relied on",
+            "Their frames speak against a pulse. They are included in every number above, with "
+            "quality 0 in these windows.",
+            html.bullets([f"{found.dataset} / {found.text}" for found in objected]),
         )
     yield html.section(
         "Settings",

@@ -5,6 +5,7 @@ import io
 import json
 from dataclasses import asdict, fields
 
+from rppg.evaluation.objected import list_objected
 from rppg.evaluation.results import Evaluation, Row
 from rppg.json_values import finite_or_null
 
@@ -15,7 +16,8 @@ def to_json(evaluation: Evaluation) -> str:
     """Return a JSON document: settings, data, summaries of windows and clips, rows, failures.
 
     `trained_on` lists the recordings that were in a method's training data, and the summaries count
-    them. Waveforms are not included; they are in the report.
+    them. `objections` lists the recordings with windows that `rppg predict` would call unreliable.
+    Waveforms are not included; they are in the report.
     """
     document = {
         "settings": dict(evaluation.settings),
@@ -28,6 +30,7 @@ def to_json(evaluation: Evaluation) -> str:
         "clips": [_plain(row) for row in evaluation.clips],
         "failures": [asdict(failure) for failure in evaluation.failures],
         "trained_on": [asdict(known) for known in evaluation.trained_on],
+        "objections": [asdict(objected) for objected in list_objected(evaluation)],
     }
     return json.dumps(finite_or_null(document), ensure_ascii=False, indent=1, allow_nan=False)
 

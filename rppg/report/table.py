@@ -9,6 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from rppg.evaluation import Evaluation, Scope
+from rppg.evaluation.objected import list_objected
 from rppg.report.columns import COLUMNS, best, coverage, statistic
 from rppg.report.trained_on import MARK, footnotes, mark
 
@@ -49,13 +50,22 @@ def score_table(
 
 
 def describe_use(evaluation: Evaluation) -> list[str]:
-    """Return lines for below the table: how many recordings are used, and why others aren't."""
+    """Return lines for below the table: which recordings are used, and what speaks against them.
+
+    How many recordings are used, why others aren't, and in which of those used the frames speak
+    against heart rates.
+    """
     used = sum(part.recordings for part in evaluation.data)
     left_out = [failure for failure in evaluation.failures if failure.method is None]
     lines = [f"{used} of {used + len(left_out)} recordings are used"]
     if left_out:
         lines[0] += f"; {len(left_out)} left out:"
-    return [*lines, *(f"  {failure.record}: {failure.reason}" for failure in left_out)]
+    lines += [f"  {failure.record}: {failure.reason}" for failure in left_out]
+    if objected := list_objected(evaluation):
+        records = len({(found.dataset, found.record) for found in objected})
+        lines.append(f"{records} of those used have windows that can't be relied on:")
+        lines += [f"  {found.text}" for found in objected]
+    return lines
 
 
 def windows_title(evaluation: Evaluation) -> str:

@@ -24,6 +24,8 @@ class PulseEvidence:
         motion_line: the same of the head's motion.
         score: in 0..1, how sure the reference network is that there is a pulse around the window,
             at whatever rate.
+        side: in −1..1, how much stronger the wave is in the left half of the face (1: only there)
+            than in the right, in and around the window.
         second_bpm: distance in bpm of the heart rate from that of a second method; NaN if there is
             none.
     """
@@ -34,9 +36,10 @@ class PulseEvidence:
     light_line: Array
     motion_line: Array
     score: Array
+    side: Array
     second_bpm: Array
 
 
 def no_evidence(count: int) -> PulseEvidence:
     """Return the evidence on windows of which nothing but the wave is known."""
-    return PulseEvidence(*np.full((7, count), np.nan))
+    return PulseEvidence(*np.full((8, count), np.nan))

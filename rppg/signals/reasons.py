@@ -13,6 +13,9 @@ GREY = "the frames have no colour: a pulse can't be told from light and motion"
 NO_FACE = "the face is out of view"
 LIGHT = "the same rate is in the background: flickering light"
 MOTION = "the same rate is in the head's motion"
+ONE_SIDE = (
+    "the wave is stronger on one side of the face: a lamp from the side, or the head's motion"
+)
 REGIONS = "the face's regions don't agree: no common pulse"
 NO_RATE = "no clear rate"
 CUT = "a cut to another picture or person: its parts are not joined"
@@ -24,6 +27,8 @@ EXPLAINED = 0.5
 """Light or motion that explains this much of the wave is the reason."""
 STRONG_LINE = 0.5
 """Light or motion that has so much of a line at the rate is the reason, too."""
+ONE_SIDED = 0.25
+"""Difference between the sides of the face (`PulseEvidence.side`) that is the reason."""
 AGREED = 0.5
 """Agreement under which the regions have no common pulse."""
 
@@ -57,6 +62,7 @@ def find_reasons(
         (motion >= EXPLAINED, MOTION),
         (evidence.light_line >= STRONG_LINE, LIGHT),
         (evidence.motion_line >= STRONG_LINE, MOTION),
+        (np.abs(evidence.side) >= ONE_SIDED, ONE_SIDE),
         (agreement < AGREED, REGIONS),
     ]
     if objections is not None:

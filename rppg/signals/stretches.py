@@ -60,7 +60,7 @@ def join_rates(series: Sequence[RateSeries], start_s: Sequence[float]) -> RateSe
     )
 
 
-def average_evidence(evidence: Sequence[PulseEvidence], seconds: Sequence[float]) -> PulseEvidence:
+def pool_evidence(evidence: Sequence[PulseEvidence], seconds: Sequence[float]) -> PulseEvidence:
     """Average the evidence `(W,)` on the same rates in several stretches, weighted by length."""
     total = sum(seconds)
     return PulseEvidence(

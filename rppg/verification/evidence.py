@@ -164,15 +164,20 @@ def power_of(wave: Tensor, fps: float, low_hz: float, high_hz: float) -> tuple[T
     return hz, spectrum_at(wave, hz, fps).square().sum(-1)
 
 
-def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float) -> Tensor:
-    """Return the power of the regions' mean as a share of their mean power, `(..., F)`.
+def region_weights(regions: Tensor, attention: Tensor | None) -> Tensor:
+    """Return the weights `(B, ..., R)` of regions `(B, ..., R, T)`, which sum to 1.
 
-    Regions count by their attention and inversely by their power: a loud one is noisy.
+    They grow with the attention `(B, R)` and fall with the power: a loud region is noisy.
     """
     weight = 1 / (regions.square().mean(-1) + 1e-14)
     if attention is not None:
         weight = weight * _between(attention, weight.ndim)
-    weight = (weight / weight.sum(-1, keepdim=True))[..., None]
+    return weight / weight.sum(-1, keepdim=True)
+
+
+def _agreement(regions: Tensor, attention: Tensor | None, hz: Tensor, fps: float) -> Tensor:
+    """Return the power of the regions' mean as a share of their mean power, `(..., F)`."""
+    weight = region_weights(regions, attention)[..., None]
 
     def power(x: Tensor) -> Tensor:
         return short_time_spectrum(x, hz, fps, SHORT_S).square().sum((-1, -2))  # (..., F)

@@ -41,6 +41,15 @@ def test_the_times_of_the_ground_truth_are_those_of_the_frames(root, spec, caplo
     assert message.endswith("the ground truth's times of the frames are used")
 
 
+def test_the_times_of_cuts_are_on_the_clock_of_the_frames(caplog):
+    frames = np.zeros((len(TIMES), 2, 2, 3), np.uint8)
+    header_s = TIMES * FPS / HEADER_FPS
+    crops = FaceCrops(frames, header_s, TIMES >= 0, cuts_s=(float(header_s[300]),))
+    pulse = Pulse(TIMES, np.sin(7.5 * TIMES))
+    recording = Recording("a", "set", "a", lambda: crops, lambda: pulse, per_frame=True)
+    assert with_truth_clock(recording).load_crops().cuts_s == (TIMES[300],)
+
+
 def with_times(root: Path, to: Path, times: np.ndarray) -> Recording:
     shutil.copytree(root / "subject1", to / "subject1")
     path = to / "subject1" / "ground_truth.txt"

@@ -28,7 +28,8 @@ WAVES = np.stack([np.sin(2 * np.pi * 1.2 * TIMES), np.random.default_rng(0).norm
 
 def evidence(**given):
     known = {"agreement": 1, "light": 0, "motion": 0, "light_line": 0, "motion_line": 0}
-    columns = np.broadcast_arrays(*(known | {"score": 0.5, "second_bpm": 0} | given).values())
+    rest = {"score": 0.5, "side": 0, "second_bpm": 0}
+    columns = np.broadcast_arrays(*(known | rest | given).values())
     return PulseEvidence(*(np.atleast_1d(column).astype(float) for column in columns))
 
 
@@ -46,12 +47,12 @@ def test_without_evidence_it_rests_on_the_wave():
 def test_features_of_the_evidence():
     given = evidence(
         agreement=0.8, light=[0.2, 0.1], motion=[0.1, 0.6], light_line=[0.0, 0.4],
-        motion_line=[0.5, 0.0], score=0.1, second_bpm=[5.0, np.nan],
+        motion_line=[0.5, 0.0], score=0.1, side=[-0.15, 0.6], second_bpm=[5.0, np.nan],
     )  # fmt: skip
     found = verified_features(given)
     expected = [
         [np.log(0.81 / 0.21)] * 2, np.log([0.5, 0.4]), np.log([0.5, 0.6]), [np.exp(-1), 0.5],
-        np.log([0.101, 0.101]),
+        np.log([0.101, 0.101]), [-1, -4],
     ]  # fmt: skip
     np.testing.assert_allclose(found, np.transpose(expected))
 
@@ -89,7 +90,7 @@ def test_neighbours_that_disagree_lower_it():
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("light", 0.95), ("motion", 0.95), ("light_line", 0.9), ("motion_line", 0.9)],
+    [("light", 0.95), ("motion", 0.95), ("light_line", 0.9), ("motion_line", 0.9), ("side", 0.3)],
 )
 def test_what_explains_the_wave_makes_it_unreliable(name, value):
     """The network's score is lower, too, by what is explained."""
