@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ttest_1samp
 
+from rppg.evaluation.resampling import draw_counts, percentile_interval
+
 Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
@@ -58,10 +60,11 @@ def bootstrap(
         weight = np.where(finite, np.atleast_2d(np.asarray(weights, dtype=np.float64)), 0.0)
     value = np.where(finite, d, 0.0) * weight
     member = _members(groups)
-    row_member = _members(row_groups if row_groups is not None else [""] * len(d))
+    own = row_groups if row_groups is not None else [""] * len(d)
+    row_member = _members(own)
     rng = np.random.default_rng(seed)
-    rows = _draw(rng, row_member, resamples)
-    columns = _draw(rng, member, resamples)
+    rows = draw_counts(rng, own, resamples)
+    columns = draw_counts(rng, groups, resamples)
 
     def mean(row_weight: Array, column_weight: Array) -> Array:
         cells = []
@@ -76,11 +79,9 @@ def bootstrap(
     observed = float(mean(np.ones((1, len(d))), np.ones((1, d.shape[1])))[0])
     drawn = mean(rows, columns)
     drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) == 0:
-        return Interval(observed, nan, nan, 1.0)
-    low, high = np.percentile(drawn, [2.5, 97.5])
     tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    return Interval(observed, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
+    p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+    return Interval(observed, *percentile_interval(drawn), p)
 
 
 def student(differences: Sequence[float]) -> Interval:
@@ -138,16 +139,6 @@ def _members(groups: Sequence[str]) -> Array:
     """Return which group each element is in, `(N, groups)`, ones and zeros."""
     names = sorted(set(groups))
     return np.array([[group == name for name in names] for group in groups], dtype=np.float64)
-
-
-def _draw(rng: np.random.Generator, member: Array, resamples: int) -> Array:
-    """Return how often each element is drawn within its group, `(resamples, N)`."""
-    counts = np.zeros((resamples, len(member)))
-    for column in member.T:
-        inside = np.flatnonzero(column)
-        share = np.full(len(inside), 1 / len(inside))
-        counts[:, inside] = rng.multinomial(len(inside), share, size=resamples)
-    return counts
 
 
 def _mean_of_cells(cells: Array, present: NDArray[np.bool_]) -> Array:

@@ -26,7 +26,9 @@ def found(tmp_path) -> Tables:
     study = StudyConfig(data=["a=pure:/x", "b=pure:/y"], methods=["fcus", "pos"], seeds=2)
     trials, store = plan_trials(study), Store(tmp_path)
     used = dict.fromkeys(p for t in trials for p in (*t.training, *t.tests))
-    parts = {part: PartSurvey((part.title, "shared"), 1) for part in used}
+    parts = {
+        part: PartSurvey((part.title,), 1, fingerprints=(part.title, "shared")) for part in used
+    }
     jobs = {trial: job_of(trial, study, parts) for trial in trials}
     for trial, job in list(jobs.items())[:-1]:
         tests = {}
