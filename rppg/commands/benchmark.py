@@ -156,11 +156,10 @@ def _print_tables(found: "Tables", store: "Store") -> None:
 
 
 def _in_words(mean: "Mean") -> str:
-    label = f"{mean.method}{f', {mean.levels}' if mean.levels else ''}"
     trained = f", {mean.n_training_sets} training sets" if mean.n_training_sets else ""
     seeds = f", {mean.n_seeds} seed{'s' if mean.n_seeds > 1 else ''}" if mean.seeded else ""
     interval = "" if mean.low != mean.low else f" ({mean.low:.2f} to {mean.high:.2f})"
     return (
-        f"{label} on {mean.test or 'all'}: MAE {mean.mae_bpm:.2f} bpm{interval}; "
+        f"{mean.label} on {mean.test or 'all'}: MAE {mean.mae_bpm:.2f} bpm{interval}; "
         f"n = {mean.n_windows} windows, {mean.n_subjects} subjects{seeds}{trained}"
     )

@@ -42,9 +42,11 @@ class Statistic:
 class BlandAltman:
     """Agreement of single measurements, in bpm: bias, and bias ± 1.96 standard deviations.
 
-    Reference:
+    References:
         Bland, Altman, "Statistical methods for assessing agreement between two methods of clinical
-        measurement", Lancet 327, 1986.
+        measurement", Lancet 327, 1986; and, with several measurements of each subject, "Agreement
+        between methods of measurement with multiple observations per individual", Journal of
+        Biopharmaceutical Statistics 17, 2007, section 3.
     """
 
     bias_bpm: float
@@ -150,12 +152,24 @@ def mean(
     return Statistic(value, se, low, high)
 
 
-def bland_altman(true: ArrayLike, predicted: ArrayLike) -> BlandAltman:
-    """Compute bias and limits of agreement of `predicted − true`, both `(n,)` in bpm."""
+def bland_altman(
+    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None
+) -> BlandAltman:
+    """Compute bias and limits of agreement of `predicted − true`, both `(n,)` in bpm.
+
+    Args:
+        true: `(n,)`.
+        predicted: `(n,)`.
+        subjects: `(n,)`, the subject of each sample, for limits that are corrected for repeated
+            measurements: their variance is that between subjects plus that within, by one-way
+            analysis of variance, so that a subject's many samples don't count as so many people's.
+            Undefined for a single subject. None if each sample is another subject.
+    """
     error = _array(predicted) - _array(true)
-    error = error[np.isfinite(error)]
+    keep = np.isfinite(error)
+    subject, error = _subject_indices(subjects, keep), error[keep]
     bias = float(np.mean(error)) if len(error) else np.nan
-    spread = 1.96 * float(np.std(error, ddof=1)) if len(error) > 1 else np.nan
+    spread = 1.96 * float(np.sqrt(_variance(error, subject)))
     return BlandAltman(bias, bias - spread, bias + spread)
 
 
@@ -186,6 +200,21 @@ def _subject_indices(subjects: Sequence[str] | None, keep: NDArray[np.bool_]) ->
         return np.arange(int(np.sum(keep)))
     _, code = np.unique(np.asarray(subjects, dtype=np.str_)[keep], return_inverse=True)
     return np.asarray(code, dtype=np.intp)
+
+
+def _variance(x: Array, subject: NDArray[np.intp]) -> float:
+    """Return the variance of one sample of another subject; NaN for less than two subjects."""
+    counts = np.bincount(subject)
+    n, groups = len(x), len(counts)
+    if groups < 2:
+        return np.nan
+    means = np.bincount(subject, weights=x) / counts
+    between = float(np.sum(counts * (means - np.mean(x)) ** 2)) / (groups - 1)
+    if n == groups:
+        return between
+    within = float(np.sum((x - means[subject]) ** 2)) / (n - groups)
+    size = (n - float(np.sum(counts**2)) / n) / (groups - 1)
+    return max(0.0, (between - within) / size) + within
 
 
 def _interval(

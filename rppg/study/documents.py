@@ -62,7 +62,17 @@ def to_json(prepared: Prepared, found: Tables) -> str:
         "trials": {"planned": found.trials, "missing": list(found.missing)},
         "cells": [asdict(cell) for cell in found.cells],
         "means": [asdict(mean) for mean in found.means],
+        "ranks": [asdict(rank) for rank in found.ranks],
+        "agreement": [asdict(agreement) for agreement in found.agreement],
+        "breakdown": [
+            {"key": group.key, "value": group.value, **asdict(group.mean)}
+            for group in found.breakdown
+        ],
         "curves": [asdict(cell) for cell in found.curves],
+        "curve_points": [
+            {"epoch": point.epoch, "clips": point.clips, **asdict(point.mean)}
+            for point in found.curve_points
+        ],
         "left_out": [asdict(left_out) for left_out in found.left_out],
         "timing": {
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -94,9 +104,8 @@ def _row(entry: Entry) -> list[object]:
     scores = finite_or_null(asdict(entry.scores))
     assert isinstance(scores, dict)
     trial = entry.trial
-    levels = "" if trial.levels is None else "+".join(trial.levels) or "none"
     return [
-        trial.method, levels, trial.trained_on, entry.part.dataset, entry.column[1],
+        trial.method, entry.levels, trial.trained_on, entry.part.dataset, entry.column[1],
         entry.part.fold or "", trial.seed, entry.epoch, entry.clips,
         *(scores[name] for name in SCORES), entry.seen,
     ]  # fmt: skip

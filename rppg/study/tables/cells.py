@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
-
-from rppg.study.tables.entries import Entry, by_seed, grouped, joined
-from rppg.study.tables.scores import score
+from rppg.study.tables.entries import Entry, by_seed, grouped, joined, label_of
+from rppg.study.tables.scores import mean_of_finite, score
 from rppg.study.tables.subject_errors import errors_by_subject, interval_of
 
 
@@ -50,6 +48,11 @@ class Cell:
     n_seeds: int
     seen: int
 
+    @property
+    def label(self) -> str:
+        """The method's name in tables."""
+        return label_of(self.method, self.levels)
+
 
 def cells_of(entries: Sequence[Entry]) -> tuple[Cell, ...]:
     """Return the cells with the network that each training ends with."""
@@ -84,18 +87,13 @@ def _cell(entries: Sequence[Entry]) -> Cell:
         low=low,
         high=high,
         mae_by_seed=tuple(s.mae_bpm for s in scores),
-        rmse_bpm=_nanmean([s.rmse_bpm for s in scores]),
-        pearson_r=_nanmean([s.pearson_r for s in scores]),
-        snr_db=_nanmean([s.snr_db for s in scores]),
-        coverage=_nanmean([s.coverage for s in scores]),
+        rmse_bpm=mean_of_finite([s.rmse_bpm for s in scores]),
+        pearson_r=mean_of_finite([s.pearson_r for s in scores]),
+        snr_db=mean_of_finite([s.snr_db for s in scores]),
+        coverage=mean_of_finite([s.coverage for s in scores]),
         n_windows=max(s.n_windows for s in scores),
         n_subjects=max(s.n_subjects for s in scores),
         n_recordings=max(s.n_recordings for s in scores),
         n_seeds=len(seeds),
         seen=sum(entry.seen for entry in next(iter(seeds.values()))),
     )
-
-
-def _nanmean(values: Sequence[float]) -> float:
-    finite = [value for value in values if np.isfinite(value)]
-    return float(np.mean(finite)) if finite else np.nan

@@ -1,7 +1,7 @@
 """The entries of a study's long table: one trial on one test part, after one epoch."""
 
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from rppg.study.config import UNTRAINED
@@ -12,6 +12,7 @@ from rppg.study.store import Result
 from rppg.study.tables.scores import Scores, Windows, score
 
 Key = TypeVar("Key", bound=Hashable)
+Metadata = Mapping[str, Mapping[str, str]]
 NO_LEVEL = "none"
 """The levels of an ablation, if all are off."""
 
@@ -28,6 +29,7 @@ class Entry:
         windows: columns of the windows; empty without a result.
         seen: number of the tested recordings that are also trained on.
         clips: trained on until then.
+        metadata: properties of each tested recording, such as the skin type, by its name.
     """
 
     trial: Trial
@@ -37,6 +39,7 @@ class Entry:
     windows: Windows
     seen: int = 0
     clips: int = 0
+    metadata: Metadata = field(default_factory=dict)
 
     @property
     def scores(self) -> Scores:
@@ -47,6 +50,11 @@ class Entry:
     def column(self) -> tuple[str, str]:
         """The dataset, and `test` (the training dataset's own test split), `whole` or `folds`."""
         return self.part.dataset, "folds" if self.part.kind == "fold" else self.part.kind
+
+    @property
+    def on_own_split(self) -> bool:
+        """Whether it is on the test split of a dataset, which doesn't count in means."""
+        return self.part.kind == "test"
 
     @property
     def levels(self) -> str:
@@ -60,18 +68,27 @@ class Entry:
         return self.trial.learned or self.trial.method == UNTRAINED
 
 
+def label_of(method: str, levels: str) -> str:
+    """Return a method's name in tables, as `Trial.label`."""
+    return f"{method}, {'no level' if levels == NO_LEVEL else levels}" if levels else method
+
+
 def entries_of(prepared: Prepared, trial: Trial, result: Result) -> Iterator[Entry]:
     """Yield the entries of a stored trial."""
     job = prepared.jobs[trial]
     trained = {f for part in trial.training for f in prepared.parts[part].fingerprints}
     clips = result["training"].get("clips_per_epoch", 0)
     for part, key in zip(job.trial.tests, job.tests, strict=True):
-        windows: Mapping[str, Any] = result["tests"].get(key, {}).get("windows", {})
+        test = result["tests"].get(key, {})
+        windows: Mapping[str, Any] = test.get("windows", {})
+        metadata = {name: r["metadata"] for name, r in test.get("recordings", {}).items()}
         seen = sum(known in trained for known in prepared.parts[part].fingerprints)
         last = max(map(int, windows), default=0)
         for epoch, columns in windows.items():
             number = int(epoch)
-            yield Entry(trial, part, number, number == last, columns, seen, clips * number)
+            yield Entry(
+                trial, part, number, number == last, columns, seen, clips * number, metadata
+            )
 
 
 def grouped(keys: Iterable[Key], entries: Iterable[Entry]) -> dict[Key, list[Entry]]:

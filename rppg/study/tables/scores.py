@@ -62,3 +62,9 @@ def score(windows: Windows) -> Scores:
 def column(windows: Windows, name: str) -> Array:
     """Return a column as numbers `(n,)`; NaN where one is missing."""
     return np.array([np.nan if v is None else v for v in windows[name]], dtype=np.float64)
+
+
+def mean_of_finite(values: Sequence[float]) -> float:
+    """Return the mean of the values that are defined; NaN if none is."""
+    finite = [value for value in values if np.isfinite(value)]
+    return float(np.mean(finite)) if finite else np.nan

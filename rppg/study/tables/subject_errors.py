@@ -6,7 +6,7 @@ import numpy as np
 
 from rppg.study.statistics import bootstrap
 from rppg.study.tables.entries import Entry, by_dataset, joined
-from rppg.study.tables.scores import Windows, column
+from rppg.study.tables.scores import Array, Windows, column
 
 RESAMPLES = 2000
 
@@ -45,9 +45,7 @@ def interval_of(rows: Sequence[Errors], row_groups: Sequence[str]) -> tuple[floa
     subjects = sorted({key for row in rows for key in row})
     if not subjects:
         return np.nan, np.nan, np.nan
-    nothing = (np.nan, 0)
-    values = np.array([[row.get(s, nothing)[0] for s in subjects] for row in rows])
-    weights = np.array([[row.get(s, nothing)[1] for s in subjects] for row in rows], np.float64)
+    values, weights = error_table(rows, subjects)
     if not np.isfinite(values).any():
         return np.nan, np.nan, np.nan
     found = bootstrap(
@@ -60,3 +58,11 @@ def interval_of(rows: Sequence[Errors], row_groups: Sequence[str]) -> tuple[floa
     if values.size == 1:
         return found.mean, np.nan, np.nan
     return found.mean, found.low, found.high
+
+
+def error_table(rows: Sequence[Errors], subjects: Sequence[tuple[str, str]]) -> tuple[Array, Array]:
+    """Return errors and numbers of windows, `(trials, subjects)`; NaN and 0 without any."""
+    nothing = (np.nan, 0)
+    values = np.array([[row.get(s, nothing)[0] for s in subjects] for row in rows])
+    weights = np.array([[row.get(s, nothing)[1] for s in subjects] for row in rows], np.float64)
+    return values, weights
