@@ -97,7 +97,7 @@ def benchmark(
         raise InputError(f"none of {len(prepared.skipped)} trials can be run: {reason}")
     from rppg.study.documents import write_documents
 
-    write_documents(prepared, store)
+    write_documents(prepared, store, report=False)
     if not no_cache:
         fill_cache(prepared, chosen, workers=jobs)
     means = Means(device=device, threads=threads, cache=not no_cache)
@@ -152,7 +152,8 @@ def _print_tables(found: "Tables", store: "Store") -> None:
         print_status(f"{len({out.what for out in recordings})} recordings left out, see study.json")
     if found.missing:
         print_status(f"{len(found.missing)} of {found.trials} trials haven't been run yet")
-    print_line(f"Tables: {store.folder / 'study.json'}, {store.folder / 'study.csv'}")
+    print_line(f"Report: {store.folder / 'study.html'}")
+    print_line(f"Tables: {store.folder / 'study'}.json, .csv and .tex")
 
 
 def _in_words(mean: "Mean") -> str:

@@ -25,6 +25,7 @@ class Cell:
         n_windows, n_subjects, n_recordings: of one seed.
         n_seeds: number of seeds.
         seen: number of the tested recordings that are also trained on.
+        seeded: whether anything about the method is random.
     """
 
     method: str
@@ -47,6 +48,7 @@ class Cell:
     n_recordings: int
     n_seeds: int
     seen: int
+    seeded: bool = False
 
     @property
     def label(self) -> str:
@@ -96,4 +98,5 @@ def _cell(entries: Sequence[Entry]) -> Cell:
         n_recordings=max(s.n_recordings for s in scores),
         n_seeds=len(seeds),
         seen=sum(entry.seen for entry in next(iter(seeds.values()))),
+        seeded=first.seeded,
     )
