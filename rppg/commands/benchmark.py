@@ -97,7 +97,7 @@ def benchmark(
         raise InputError(f"none of {len(prepared.skipped)} trials can be run: {reason}")
     from rppg.study.documents import write_documents
 
-    write_documents(prepared, store)
+    write_documents(prepared, store, report=False)
     if not no_cache:
         fill_cache(prepared, chosen, workers=jobs)
     means = Means(device=device, threads=threads, cache=not no_cache)
@@ -152,15 +152,15 @@ def _print_tables(found: "Tables", store: "Store") -> None:
         print_status(f"{len({out.what for out in recordings})} recordings left out, see study.json")
     if found.missing:
         print_status(f"{len(found.missing)} of {found.trials} trials haven't been run yet")
-    print_line(f"Tables: {store.folder / 'study.json'}, {store.folder / 'study.csv'}")
+    print_line(f"Report: {store.folder / 'study.html'}")
+    print_line(f"Tables: {store.folder / 'study'}.json, .csv and .tex")
 
 
 def _in_words(mean: "Mean") -> str:
-    label = f"{mean.method}{f', {mean.levels}' if mean.levels else ''}"
     trained = f", {mean.n_training_sets} training sets" if mean.n_training_sets else ""
     seeds = f", {mean.n_seeds} seed{'s' if mean.n_seeds > 1 else ''}" if mean.seeded else ""
     interval = "" if mean.low != mean.low else f" ({mean.low:.2f} to {mean.high:.2f})"
     return (
-        f"{label} on {mean.test or 'all'}: MAE {mean.mae_bpm:.2f} bpm{interval}; "
+        f"{mean.label} on {mean.test or 'all'}: MAE {mean.mae_bpm:.2f} bpm{interval}; "
         f"n = {mean.n_windows} windows, {mean.n_subjects} subjects{seeds}{trained}"
     )

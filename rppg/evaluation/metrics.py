@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from rppg.evaluation.resampling import draw_counts, percentile_interval
 from rppg.signals.quality import pulse_power_share
 from rppg.signals.spectrum import power_spectrum
 
@@ -41,9 +42,11 @@ class Statistic:
 class BlandAltman:
     """Agreement of single measurements, in bpm: bias, and bias ± 1.96 standard deviations.
 
-    Reference:
+    References:
         Bland, Altman, "Statistical methods for assessing agreement between two methods of clinical
-        measurement", Lancet 327, 1986.
+        measurement", Lancet 327, 1986; and, with several measurements of each subject, "Agreement
+        between methods of measurement with multiple observations per individual", Journal of
+        Biopharmaceutical Statistics 17, 2007, section 3.
     """
 
     bias_bpm: float
@@ -52,7 +55,12 @@ class BlandAltman:
 
 
 def mae(
-    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+    true: ArrayLike,
+    predicted: ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Statistic:
     """Compute the mean absolute error `mean|e|`; standard error `s / √n`.
 
@@ -61,21 +69,32 @@ def mae(
         predicted: `(n,)`.
         subjects: `(n,)`, the subject of each sample; None if each sample is another subject.
         seed: seed of the bootstrap.
+        resamples: its size; 0: no interval is computed, which is faster.
     """
-    return mean(np.abs(_array(predicted) - _array(true)), subjects, seed=seed)
+    return mean(np.abs(_array(predicted) - _array(true)), subjects, seed=seed, resamples=resamples)
 
 
 def mape(
-    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+    true: ArrayLike,
+    predicted: ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Statistic:
     """Compute the mean absolute percentage error `100 mean|e / true|`; standard error `s / √n`."""
     t = _array(true)
     relative = np.abs(_array(predicted) - t) / np.where(t != 0, np.abs(t), np.nan)
-    return mean(100 * relative, subjects, seed=seed)
+    return mean(100 * relative, subjects, seed=seed, resamples=resamples)
 
 
 def rmse(
-    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+    true: ArrayLike,
+    predicted: ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Statistic:
     """Compute the root mean squared error; standard error `std(e²) / (2 · RMSE · √n)`.
 
@@ -86,14 +105,18 @@ def rmse(
     squared, n = error[keep] ** 2, int(np.sum(keep))
     value = float(np.sqrt(np.mean(squared))) if n else np.nan
     se = np.std(squared, ddof=1) / (2 * value * np.sqrt(n)) if n > 1 and value > 0 else np.nan
-    low, high = _interval(
-        lambda w: np.sqrt(_mean(w, squared)), _subject_indices(subjects, keep), seed
-    )
+    indices = _subject_indices(subjects, keep)
+    low, high = _interval(lambda w: np.sqrt(_mean(w, squared)), indices, seed, resamples)
     return Statistic(value, float(se), low, high)
 
 
 def pearson(
-    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0
+    true: ArrayLike,
+    predicted: ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> Statistic:
     """Compute Pearson's r; standard error `√((1 − r²) / (n − 2))`.
 
@@ -106,29 +129,47 @@ def pearson(
     se = float(np.sqrt(max(0.0, 1 - value**2) / (n - 2))) if np.isfinite(value) else np.nan
     low, high = np.nan, np.nan
     if np.isfinite(value):
-        low, high = _interval(
-            lambda w: _correlation(w, t, p), _subject_indices(subjects, keep), seed
-        )
+        indices = _subject_indices(subjects, keep)
+        low, high = _interval(lambda w: _correlation(w, t, p), indices, seed, resamples)
     return Statistic(value, se, low, high)
 
 
-def mean(values: ArrayLike, subjects: Sequence[str] | None = None, *, seed: int = 0) -> Statistic:
+def mean(
+    values: ArrayLike,
+    subjects: Sequence[str] | None = None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> Statistic:
     """Compute the mean of the finite values `(n,)`; standard error `s / √n`, if n > 1."""
     x = _array(values)
     keep = np.isfinite(x)
     x, n = x[keep], int(np.sum(keep))
     value = float(np.mean(x)) if n else np.nan
     se = float(np.std(x, ddof=1) / np.sqrt(n)) if n > 1 else np.nan
-    low, high = _interval(lambda w: _mean(w, x), _subject_indices(subjects, keep), seed)
+    indices = _subject_indices(subjects, keep)
+    low, high = _interval(lambda w: _mean(w, x), indices, seed, resamples)
     return Statistic(value, se, low, high)
 
 
-def bland_altman(true: ArrayLike, predicted: ArrayLike) -> BlandAltman:
-    """Compute bias and limits of agreement of `predicted − true`, both `(n,)` in bpm."""
+def bland_altman(
+    true: ArrayLike, predicted: ArrayLike, subjects: Sequence[str] | None = None
+) -> BlandAltman:
+    """Compute bias and limits of agreement of `predicted − true`, both `(n,)` in bpm.
+
+    Args:
+        true: `(n,)`.
+        predicted: `(n,)`.
+        subjects: `(n,)`, the subject of each sample, for limits that are corrected for repeated
+            measurements: their variance is that between subjects plus that within, by one-way
+            analysis of variance, so that a subject's many samples don't count as so many people's.
+            Undefined for a single subject. None if each sample is another subject.
+    """
     error = _array(predicted) - _array(true)
-    error = error[np.isfinite(error)]
+    keep = np.isfinite(error)
+    subject, error = _subject_indices(subjects, keep), error[keep]
     bias = float(np.mean(error)) if len(error) else np.nan
-    spread = 1.96 * float(np.std(error, ddof=1)) if len(error) > 1 else np.nan
+    spread = 1.96 * float(np.sqrt(_variance(error, subject)))
     return BlandAltman(bias, bias - spread, bias + spread)
 
 
@@ -161,19 +202,30 @@ def _subject_indices(subjects: Sequence[str] | None, keep: NDArray[np.bool_]) ->
     return np.asarray(code, dtype=np.intp)
 
 
-def _interval(statistic: Weighted, subject: NDArray[np.intp], seed: int) -> tuple[float, float]:
+def _variance(x: Array, subject: NDArray[np.intp]) -> float:
+    """Return the variance of one sample of another subject; NaN for less than two subjects."""
+    counts = np.bincount(subject)
+    n, groups = len(x), len(counts)
+    if groups < 2:
+        return np.nan
+    means = np.bincount(subject, weights=x) / counts
+    between = float(np.sum(counts * (means - np.mean(x)) ** 2)) / (groups - 1)
+    if n == groups:
+        return between
+    within = float(np.sum((x - means[subject]) ** 2)) / (n - groups)
+    size = (n - float(np.sum(counts**2)) / n) / (groups - 1)
+    return max(0.0, (between - within) / size) + within
+
+
+def _interval(
+    statistic: Weighted, subject: NDArray[np.intp], seed: int, resamples: int
+) -> tuple[float, float]:
     """Compute the 95 % percentile interval under resampling of whole subjects with replacement."""
     count = len(np.unique(subject))
-    if count < 2:
+    if count < 2 or resamples == 0:
         return np.nan, np.nan
-    rng = np.random.default_rng(seed)
-    draws = rng.multinomial(count, np.full(count, 1 / count), size=RESAMPLES)
-    values = statistic(draws[:, subject].astype(np.float64))
-    values = values[np.isfinite(values)]
-    if len(values) < RESAMPLES / 2:
-        return np.nan, np.nan
-    low, high = np.percentile(values, [2.5, 97.5])
-    return float(low), float(high)
+    draws = draw_counts(np.random.default_rng(seed), [""] * count, resamples)
+    return percentile_interval(statistic(draws[:, subject]), defined=0.5)
 
 
 def _mean(w: Array, x: Array) -> Array:

@@ -1,19 +1,23 @@
 """Figures of an evaluation: waveforms against truth, heart rate over time, Bland-Altman."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from rppg.evaluation import Row, Waveform
-from rppg.evaluation.metrics import bland_altman
-from rppg.report.figure_style import MARKERS, TRUTH, colour, in_house_style, new_figure
+from rppg.evaluation.metrics import BlandAltman, bland_altman
+from rppg.report.figure_style import MARKERS, PALETTE, TRUTH, colour, in_house_style, new_figure
 from rppg.signals import rate_series
 
 Array = NDArray[np.float64]
 
 SHOWN_S = 10.0
+MOST_MARKS = 2000
+"""Dots of a figure that are drawn one by one; more become an image within it."""
+MANY_MARKS = 500
+"""From so many on, they are small."""
 
 
 @in_house_style
@@ -80,18 +84,44 @@ def bland_altman_figure(rows: Sequence[Row], methods: Sequence[str], title: str)
     if len(true) == 0:
         return None
     agreement = bland_altman(true, predicted)
-    figure, (axes,) = new_figure(3.8, 3.0)
-    tone = colour(methods, rows[0].method)
-    axes.axhline(0, color="#777777", linewidth=0.8)
-    axes.scatter(
-        (true + predicted) / 2,
-        predicted - true,
-        s=16,
-        color=tone,
-        alpha=0.55,
-        linewidths=0,
-        rasterized=len(true) > 2000,
+    index = methods.index(rows[0].method)
+    return agreement_figure({"": (true, predicted)}, agreement, title, first_colour=index)
+
+
+@in_house_style
+def agreement_figure(
+    groups: Mapping[str, tuple[Array, Array]],
+    agreement: BlandAltman,
+    title: str,
+    *,
+    first_colour: int = 0,
+) -> Figure:
+    """Draw errors against the mean of prediction and truth, with bias and limits.
+
+    Args:
+        groups: true and predicted heart rates in bpm, both `(n,)` and finite, by the group's name
+            in the legend; each has a colour and marker of its own.
+        agreement: the lines.
+        title: of the figure.
+        first_colour: index of the first group's colour.
+    """
+    figure, (axes,) = new_figure(
+        3.8, 3.0 if len(groups) == 1 else 3.0 + 0.2 * ((len(groups) + 1) // 2)
     )
+    count = sum(len(true) for true, _ in groups.values())
+    axes.axhline(0, color="#777777", linewidth=0.8)
+    for index, (name, (true, predicted)) in enumerate(groups.items()):
+        axes.scatter(
+            (true + predicted) / 2,
+            predicted - true,
+            s=16 if count < MANY_MARKS else 5,
+            color=PALETTE[(first_colour + index) % len(PALETTE)],
+            marker=MARKERS[index % len(MARKERS)],
+            alpha=0.55,
+            linewidths=0,
+            rasterized=count > MOST_MARKS,
+            label=name,
+        )
     lines = ((agreement.bias_bpm, "solid"), (agreement.low_bpm, "--"), (agreement.high_bpm, "--"))
     for level, dash in lines:
         if np.isfinite(level):
@@ -105,14 +135,16 @@ def bland_altman_figure(rows: Sequence[Row], methods: Sequence[str], title: str)
                 ha="right",
                 va="bottom",
                 fontsize=9,
+                bbox={"facecolor": "white", "edgecolor": "none", "alpha": 0.7, "pad": 0.5},
             )
-    limit = 1.25 * max(
-        3.0, float(np.nanmax(np.abs([*(predicted - true), *(level for level, _ in lines)])))
-    )
+    errors = [value for true, predicted in groups.values() for value in predicted - true]
+    limit = 1.25 * max(3.0, float(np.nanmax(np.abs([*errors, *(level for level, _ in lines)]))))
     axes.set_ylim(-limit, limit)
     axes.set_xlabel("mean of predicted and true (bpm)")
     axes.set_ylabel("predicted − true (bpm)")
     axes.set_title(title)
+    if len(groups) > 1:
+        figure.legend(loc="outside lower center", ncols=2, markerscale=1.5)
     return figure
 
 

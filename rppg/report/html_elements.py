@@ -6,7 +6,9 @@ from importlib import resources
 from typing import TYPE_CHECKING
 
 from rppg.evaluation import Scores
-from rppg.report.columns import COLUMNS, best, coverage, interval, statistic
+from rppg.report.colour_scale import ColourScale
+from rppg.report.columns import COLUMNS, best, coverage, interval, number, statistic
+from rppg.report.data_table import TableCell, TableRow, data_table
 from rppg.report.trained_on import MARK, footnotes, mark
 
 if TYPE_CHECKING:
@@ -25,10 +27,14 @@ def page(title: str, sections: Sequence[str]) -> str:
     )
 
 
-def section(title: str, reading: str, *content: str) -> str:
-    """Return a section with a heading; `reading` is a sentence that explains its content."""
+def section(title: str, reading: str, *content: str, anchor: str = "") -> str:
+    """Return a section with a heading; `reading` is a sentence that explains its content.
+
+    Links lead to its `anchor`.
+    """
+    attribute = f' id="{escape(anchor, quote=True)}"' if anchor else ""
     return (
-        f'<section>\n<h2>{escape(title)}</h2>\n<p class="read">{escape(reading)}</p>\n'
+        f'<section{attribute}>\n<h2>{escape(title)}</h2>\n<p class="read">{escape(reading)}</p>\n'
         + "\n".join(content)
         + "\n</section>"
     )
@@ -47,6 +53,34 @@ def heading(text: str) -> str:
 def fold(title: str, *content: str) -> str:
     """Return content that unfolds on a click."""
     return f"<details>\n<summary>{escape(title)}</summary>\n" + "\n".join(content) + "\n</details>"
+
+
+def side_by_side(items: Sequence[str]) -> str:
+    """Return content, such as small tables, in rows of as many as fit."""
+    return '<div class="beside">' + "\n".join(f"<div>{item}</div>" for item in items) + "</div>"
+
+
+def links(sections: Mapping[str, str]) -> str:
+    """Return links to sections: titles by anchor."""
+    items = (
+        f'<li><a href="#{escape(anchor, quote=True)}">{escape(title)}</a></li>'
+        for anchor, title in sections.items()
+    )
+    return f'<nav aria-label="Sections"><ul>{"".join(items)}</ul></nav>'
+
+
+def preformatted(text: str) -> str:
+    """Return text as it is, such as a file."""
+    return f'<pre tabindex="0">{escape(text)}</pre>'
+
+
+def colour_legend(scale: ColourScale, unit: str, *, steps: int = 5, digits: int = 1) -> str:
+    """Return a scale of colours with its values."""
+    parts = "".join(
+        f'<span style="background:{scale.colour(value)}">{number(value, digits)}</span>'
+        for value in scale.steps(steps)
+    )
+    return f'<p class="scale">{parts} {escape(unit)}</p>'
 
 
 def settings_list(settings: Mapping[str, object]) -> str:
@@ -80,36 +114,24 @@ def images(items: Sequence[str], *, small: bool = False) -> str:
 def score_rows(table: Sequence[Scores]) -> str:
     """Return the score table: a part for each dataset and group, the best of each column marked."""
     marked = {column.field: best(column, table) for column in COLUMNS}
-    titles = "".join(
-        f'<th scope="col" title="{escape(column.meaning, quote=True)}">{escape(column.title)}</th>'
-        for column in COLUMNS
-    )
-    head = (
-        f'<tr><th scope="col" class="name">Method</th>{titles}'
-        '<th scope="col">Coverage</th><th scope="col">n (subjects)</th></tr>'
-    )
-    body = []
+    rows: list[TableRow] = []
     part: tuple[str, str] | None = None
     for scores in table:
         if (scores.dataset, scores.group) != part:
             part = (scores.dataset, scores.group)
-            name = escape(" · ".join(text for text in part if text))
-            across = f'colspan="{len(COLUMNS) + 3}" scope="rowgroup"'
-            body.append(f'<tr class="part"><th {across}>{name}</th></tr>')
-        cells = ""
-        for column in COLUMNS:
-            is_best = (scores.dataset, scores.group, scores.method) in marked[column.field]
-            limits = interval(column.get(scores), column.digits) if column.with_se else ""
-            opening = '<td class="best"><i>★</i> ' if is_best else "<td>"
-            small = f"<small>{limits}</small>" if limits else ""
-            cells += f"{opening}{statistic(column, scores)}{small}</td>"
-        body.append(
-            f'<tr><th scope="row">{escape(scores.method + mark(scores))}</th>{cells}'
-            f"<td>{coverage(scores)}</td><td>{scores.n} ({scores.n_subjects})</td></tr>"
-        )
+            rows.append(TableRow(" · ".join(text for text in part if text)))
+        key = (scores.dataset, scores.group, scores.method)
+        cells = [
+            TableCell(
+                statistic(column, scores),
+                (interval(column.get(scores), column.digits),) if column.with_se else (),
+                best=key in marked[column.field],
+            )
+            for column in COLUMNS
+        ]
+        cells += [TableCell(coverage(scores)), TableCell(f"{scores.n} ({scores.n_subjects})")]
+        rows.append(TableRow(scores.method + mark(scores), cells))
+    heads = [*(column.title for column in COLUMNS), "Coverage", "n (subjects)"]
+    meanings = [*(column.meaning for column in COLUMNS), "", ""]
     notes = "".join(paragraph(f"{MARK} {note}.") for note in footnotes(table))
-    return (
-        f'<div class="scroll"><table><thead>{head}</thead><tbody>'
-        + "\n".join(body)
-        + f"</tbody></table></div>{notes}"
-    )
+    return data_table(heads, rows, meanings=meanings) + notes

@@ -39,7 +39,7 @@ def scores_latex(evaluation: Evaluation, scope: Scope = "windows", *, by: str | 
             lines += [r"\midrule", rf"\multicolumn{{{len(heads)}}}{{l}}{{\textit{{{name}}}}} \\"]
         key = (row.dataset, row.group, row.method)
         cells = [_cell(column, row, key in marked[column.field]) for column in COLUMNS]
-        cells += [_number(100 * row.coverage, 0), str(row.n)]
+        cells += [number(100 * row.coverage, 0), str(row.n)]
         name = escape(row.method) + (DAGGER if row.trained_on else "")
         lines.append(" & ".join([name, *cells]) + r" \\")
     notes = [
@@ -55,18 +55,19 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(sign, sign) for sign in " ".join(text.split()))
 
 
-def _cell(column: Column, scores: Scores, is_best: bool) -> str:
-    metric = column.get(scores)
-    text = _number(metric.value, column.digits)
-    if is_best:
-        text = rf"\textbf{{{text}}}"
-    if column.with_se and math.isfinite(metric.value) and math.isfinite(metric.se):
-        text += rf" $\pm$ {_number(metric.se, column.digits)}"
-    return text
-
-
-def _number(value: float, digits: int) -> str:
+def number(value: float, digits: int) -> str:
+    """Format a number for LaTeX, in text; `--` if it is missing."""
     if not math.isfinite(value):
         return MISSING
     text = f"{value:.{digits}f}"
     return f"$-${text[1:]}" if text.startswith("-") else text
+
+
+def _cell(column: Column, scores: Scores, is_best: bool) -> str:
+    metric = column.get(scores)
+    text = number(metric.value, column.digits)
+    if is_best:
+        text = rf"\textbf{{{text}}}"
+    if column.with_se and math.isfinite(metric.value) and math.isfinite(metric.se):
+        text += rf" $\pm$ {number(metric.se, column.digits)}"
+    return text

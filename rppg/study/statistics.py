@@ -10,6 +10,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.stats import ttest_1samp
 
+from rppg.evaluation.resampling import draw_counts, percentile_interval
+
 Array = NDArray[np.float64]
 
 RESAMPLES = 10_000
@@ -51,17 +53,46 @@ def bootstrap(
         seed: of the resampling.
         resamples: their number.
     """
+    own = row_groups if row_groups is not None else [""] * len(np.atleast_2d(values))
+    rng = np.random.default_rng(seed)
+    rows = draw_counts(rng, own, resamples)
+    columns = draw_counts(rng, groups, resamples)
+    observed, drawn = means_of_draws(values, groups, own, rows, columns, weights=weights)
+    drawn = drawn[np.isfinite(drawn)]
+    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
+    p = min(1.0, 2 * (tail + 1) / (len(drawn) + 1))
+    return Interval(observed, *percentile_interval(drawn), p)
+
+
+def means_of_draws(
+    values: ArrayLike,
+    groups: Sequence[str],
+    row_groups: Sequence[str],
+    rows: Array,
+    columns: Array,
+    *,
+    weights: ArrayLike | None = None,
+) -> tuple[float, Array]:
+    """Return the mean over trials and subjects, and that of each draw of them.
+
+    Args:
+        values, groups, row_groups, weights: as of `bootstrap`.
+        rows: `(resamples, trials)`, how often each trial is drawn; see `draw_counts`.
+        columns: `(resamples, N)`, how often each subject is drawn. With the same columns, several
+            methods are compared on the same draws of subjects.
+
+    Returns:
+        The mean, NaN without any value, and `(resamples,)`, NaN where a draw has left a group
+        without a value.
+    """
     d = np.atleast_2d(np.asarray(values, dtype=np.float64))
     finite = np.isfinite(d)
     weight = finite.astype(np.float64)
     if weights is not None:
         weight = np.where(finite, np.atleast_2d(np.asarray(weights, dtype=np.float64)), 0.0)
     value = np.where(finite, d, 0.0) * weight
-    member = _members(groups)
-    row_member = _members(row_groups if row_groups is not None else [""] * len(d))
-    rng = np.random.default_rng(seed)
-    rows = _draw(rng, row_member, resamples)
-    columns = _draw(rng, member, resamples)
+    member, row_member = _members(groups), _members(row_groups)
+    present = ((row_member.T @ weight) @ member > 0).ravel()
 
     def mean(row_weight: Array, column_weight: Array) -> Array:
         cells = []
@@ -72,15 +103,8 @@ def bootstrap(
             cells.append(total / np.where(count > 0, count, np.nan))
         return _mean_of_cells(np.concatenate(cells, axis=-1), present)
 
-    present = ((row_member.T @ weight) @ member > 0).ravel()
     observed = float(mean(np.ones((1, len(d))), np.ones((1, d.shape[1])))[0])
-    drawn = mean(rows, columns)
-    drawn = drawn[np.isfinite(drawn)]
-    if len(drawn) == 0:
-        return Interval(observed, nan, nan, 1.0)
-    low, high = np.percentile(drawn, [2.5, 97.5])
-    tail = min(np.sum(drawn <= 0), np.sum(drawn >= 0))
-    return Interval(observed, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(drawn) + 1)))
+    return observed, mean(rows, columns)
 
 
 def student(differences: Sequence[float]) -> Interval:
@@ -138,16 +162,6 @@ def _members(groups: Sequence[str]) -> Array:
     """Return which group each element is in, `(N, groups)`, ones and zeros."""
     names = sorted(set(groups))
     return np.array([[group == name for name in names] for group in groups], dtype=np.float64)
-
-
-def _draw(rng: np.random.Generator, member: Array, resamples: int) -> Array:
-    """Return how often each element is drawn within its group, `(resamples, N)`."""
-    counts = np.zeros((resamples, len(member)))
-    for column in member.T:
-        inside = np.flatnonzero(column)
-        share = np.full(len(inside), 1 / len(inside))
-        counts[:, inside] = rng.multinomial(len(inside), share, size=resamples)
-    return counts
 
 
 def _mean_of_cells(cells: Array, present: NDArray[np.bool_]) -> Array:

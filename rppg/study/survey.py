@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rppg.crops.crop_key import content_digest, files_stamp, store_digest, stored_digest
+from rppg.data.fingerprint import fingerprints
 from rppg.errors import InputError, WriteError
 from rppg.study.config import StudyConfig
 from rppg.study.parts import Part, open_part
@@ -20,6 +21,8 @@ class PartSurvey:
 
     Attributes:
         digests: of each recording, in their order; see `recording_digest`.
+        fingerprints: by which a recording that was trained on is known again, under another name
+            and in another dataset too; of those that have one.
         subjects: number of people.
         reason: why the part can't be opened; empty if it can.
     """
@@ -27,6 +30,7 @@ class PartSurvey:
     digests: tuple[str, ...] = ()
     subjects: int = 0
     reason: str = ""
+    fingerprints: tuple[str, ...] = ()
 
     @property
     def digest(self) -> str:
@@ -99,4 +103,5 @@ def _survey_part(part: Part, study: StudyConfig) -> PartSurvey:
     except Exception as error:  # noqa: BLE001  a loader's bug costs one dataset, not the study
         return PartSurvey(reason=f"its loader failed ({type(error).__name__}: {error})")
     digests = tuple(recording_digest(recording) for recording in recordings)
-    return PartSurvey(digests, len({recording.subject for recording in recordings}))
+    subjects = len({recording.subject for recording in recordings})
+    return PartSurvey(digests, subjects, fingerprints=tuple(fingerprints(recordings)))

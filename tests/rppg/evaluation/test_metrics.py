@@ -136,3 +136,32 @@ def test_snr_wants_the_true_rate() -> None:
     assert wrong < -8
     assert np.isnan(metrics.snr_db(tone, 30.0, np.nan))
     assert np.isnan(metrics.snr_db(np.zeros(300), 30.0, 78.0))
+
+
+def test_limits_of_agreement_are_of_one_sample_of_another_subject() -> None:
+    """Bland and Altman 2007: the variance between two subjects, (16 − 2) / 2, and that within, 2."""
+    found = metrics.bland_altman([70.0] * 4, [71.0, 73.0, 75.0, 77.0], ["a", "a", "b", "b"])
+    assert (found.bias_bpm, found.low_bpm) == pytest.approx((4.0, 4 - 1.96 * 3))
+    # sizes 1 and 3: means 1 and 5, between 12, within 1, and a mean size of (4 − 10 / 4) / 1
+    found = metrics.bland_altman([0.0] * 4, [1.0, 4.0, 5.0, 6.0], ["a", "b", "b", "b"])
+    assert found.high_bpm == pytest.approx(4 + 1.96 * np.sqrt((12 - 1) / 1.5 + 1))
+    alone = metrics.bland_altman([0.0, 0.0], [1.0, 2.0], ["a", "a"])
+    assert alone.bias_bpm == 1.5 and np.isnan(alone.low_bpm)
+
+
+@given(pairs)
+def test_limits_of_agreement_with_one_sample_a_subject_are_the_simple_ones(
+    pair: tuple[np.ndarray, np.ndarray],
+) -> None:
+    simple = metrics.bland_altman(*pair)
+    found = metrics.bland_altman(*pair, [str(number) for number in range(len(pair[0]))])
+    assert found.low_bpm == pytest.approx(simple.low_bpm, abs=1e-9)
+    assert found.high_bpm == pytest.approx(simple.high_bpm, abs=1e-9)
+
+
+@given(pairs)
+def test_without_resamples_there_is_no_interval(pair: tuple[np.ndarray, np.ndarray]) -> None:
+    for metric in (metrics.mae, metrics.rmse, metrics.mape, metrics.pearson):
+        fast, full = metric(*pair, resamples=0), metric(*pair)
+        assert (fast.value, fast.se) == pytest.approx((full.value, full.se), nan_ok=True)
+        assert np.isnan(fast.low) and np.isnan(fast.high)

@@ -30,7 +30,8 @@ def datasets(tmp_path_factory: pytest.TempPathFactory, write: SimpleNamespace) -
     for name in ("one", "two", "damaged", "single"):
         rows = ["video,ground_truth,subject"]
         for person in range(1 if name == "single" else 5):
-            (root / f"{name}{person}.avi").write_bytes(whole)
+            # no video has another's bytes: those would count as trained on
+            (root / f"{name}{person}.avi").write_bytes(whole + f"{name}{person}".encode())
             (root / f"{name}{person}.csv").write_bytes((root / "good.csv").read_bytes())
             rows.append(f"{name}{person}.avi,{name}{person}.csv,{name}{person}")
         (root / f"{name}.csv").write_text("\n".join(rows) + "\n")

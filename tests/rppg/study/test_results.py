@@ -18,6 +18,8 @@ ERRORS = {  # bpm, by test dataset and part: subject → its windows
     ("a", "whole"): {"a1": [1.0, 1.0, 1.0], "a2": [5.0]},
     ("b", "whole"): {"b1": [3.0, None], "b2": [7.0]},
 }
+LIGHT = {"a1": "9 lux", "a2": "10 lux", "b1": "9 lux"}
+"""What is known of the recordings; nothing is of b2's."""
 
 
 @pytest.fixture
@@ -26,7 +28,9 @@ def found(tmp_path) -> Tables:
     study = StudyConfig(data=["a=pure:/x", "b=pure:/y"], methods=["fcus", "pos"], seeds=2)
     trials, store = plan_trials(study), Store(tmp_path)
     used = dict.fromkeys(p for t in trials for p in (*t.training, *t.tests))
-    parts = {part: PartSurvey((part.title, "shared"), 1) for part in used}
+    parts = {
+        part: PartSurvey((part.title,), 1, fingerprints=(part.title, "shared")) for part in used
+    }
     jobs = {trial: job_of(trial, study, parts) for trial in trials}
     for trial, job in list(jobs.items())[:-1]:
         tests = {}
@@ -41,7 +45,15 @@ def found(tmp_path) -> Tables:
             columns = {"record": subjects, "subject": subjects, "hr_true_bpm": true,
                        "hr_pred_bpm": predicted, "snr_db": nothing}  # fmt: skip
             left_out = [{"recording": "r", "reason": "is dark", "method": False}]
-            tests[key] = {"windows": {"1": columns}, "left_out": left_out}
+            recordings = {
+                name: {"metadata": {"light": LIGHT[name]} if name in LIGHT else {}}
+                for name in subjects
+            }
+            tests[key] = {
+                "windows": {"1": columns},
+                "left_out": left_out,
+                "recordings": recordings,
+            }
         store.save(job, {"training": {"clips_per_epoch": 8}, "tests": tests, "timing": {}})
     return tables(Prepared(study, parts, jobs), store)
 
@@ -67,6 +79,42 @@ def test_means_leave_the_own_test_split_out(found):
     assert (overall.n_windows, overall.n_subjects, overall.n_training_sets) == (7, 4, 2)
     assert overall.low < 4.5 < overall.high
     assert means["pos", "a"].n_training_sets == 0
+    assert overall.coverage == pytest.approx((1 + 2 / 3) / 2) and overall.seen == 2
+    squares = [[1, 1, 1, 25], [9, 9, 9, 49], [9, 49], [25, 81]]
+    a, *b = (math.sqrt(sum(own) / len(own)) for own in squares)
+    assert overall.rmse_bpm == pytest.approx(((a + b[0]) / 2 + (b[1] + b[2]) / 2) / 2)
+
+
+def test_ranks_share_ties_and_say_how_sure_they_are(found):
+    ranks = {(r.method, r.test): r for r in found.ranks}
+    fcus, pos = ranks["fcus", "a"], ranks["pos", "a"]
+    assert (fcus.rank, pos.rank, pos.n_methods, pos.n_subjects) == (2.0, 1.0, 2, 2)
+    # pos's errors are those of fcus's first seed: it is first unless both drawn are of that seed
+    assert pos.first == pytest.approx(3 / 4 + 1 / 8, abs=0.02)
+    assert fcus.first + pos.first == pytest.approx(1.0)
+    assert (pos.low, pos.high) == (1.0, 1.5)
+    assert ranks["fcus", "b"].n_methods == 1  # pos's trial is missing
+    assert math.isnan(ranks["pos", ""].rank) and ranks["pos", ""].n_datasets == 1
+    assert (ranks["fcus", ""].rank, ranks["fcus", ""].n_datasets) == (1.5, 2)
+
+
+def test_agreement_is_of_all_seeds_and_of_subjects(found):
+    agreement = {(a.method, a.test): a for a in found.agreement}
+    pos = agreement["pos", "a"]  # 1, 1, 1 of one subject, 5 of another: between 12, within 0
+    assert (pos.bias_bpm, pos.n, pos.n_subjects, pos.n_trials) == (2.0, 4, 2, 1)
+    assert pos.high_bpm == pytest.approx(2 + 1.96 * math.sqrt(12 / 1.5))
+    fcus = agreement["fcus", ""]
+    assert (fcus.bias_bpm, fcus.n, fcus.n_subjects, fcus.n_trials) == (4.0, 12, 4, 4)
+
+
+def test_groups_of_recordings_in_their_natural_order(found):
+    groups = [(g.mean.method, g.mean.test, g.value, g.mean.mae_bpm) for g in found.breakdown]
+    assert groups == [
+        ("fcus", "b", "9 lux", 4.0), ("fcus", "b", "unknown", 8.0), ("fcus", "a", "9 lux", 2.0),
+        ("pos", "a", "9 lux", 1.0), ("fcus", "a", "10 lux", 6.0), ("pos", "a", "10 lux", 5.0),
+    ]  # fmt: skip
+    counts = [(g.key, g.mean.n_windows, g.mean.n_subjects) for g in found.breakdown]
+    assert counts[0] == ("light", 2, 1) and counts[2] == ("light", 3, 1)
 
 
 def test_what_is_missing_or_left_out_is_named(found):

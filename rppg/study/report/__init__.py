@@ -1,0 +1,1 @@
+"""The report of a study: one HTML file, a section in each module."""
