@@ -4,14 +4,14 @@ BIN := .venv/bin
 READY := .venv/.ready
 READY_DOCS := .venv/.ready-docs
 
-.PHONY: demo test test-all check dist format checkpoint docs clean
+.PHONY: demo test test-all check dist format checkpoint gpu docs clean
 
 $(READY): pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[rppg,test,integration,export,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[rppg,test,integration,export,tensorboard,dev]'
 	@touch $@
 
 $(READY_DOCS): $(READY)
@@ -48,6 +48,10 @@ format: $(READY)
 
 checkpoint: $(READY)
 	$(BIN)/python -m benchmarks.checkpoint
+
+# With the interpreter that has a torch for the GPU: nothing is installed.
+gpu:
+	$(PYTHON) -m benchmarks.gpu
 
 docs: $(READY_DOCS)
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict

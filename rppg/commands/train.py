@@ -3,7 +3,8 @@
 import math
 import reprlib
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from rppg.peers.config import PeerConfig
     from rppg.peers.train import PeerResult
     from rppg.train.config import TrainConfig
-    from rppg.train.run import TrainResult
+    from rppg.train.run import TrainProgress, TrainResult
 
     Config = TypeVar("Config", bound=BaseModel)
     Result = TypeVar("Result", AdaptResult, TrainResult, PeerResult)
@@ -103,6 +104,13 @@ def train(
     save_every: Annotated[
         float, typer.Option(min=0, metavar="SECONDS", help="How often to save the state for that.")
     ] = 60.0,
+    tensorboard: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Folder for curves of the log, step by step, for TensorBoard.",
+        ),
+    ] = None,
     device: Device = "cpu",
     no_cache: NoCache = False,
     workers: Workers = None,
@@ -126,18 +134,20 @@ def train(
     with process_group(device):
         if rank() > 0:
             print_errors_only()
+            tensorboard = None
         if method != "fcus":
             from rppg.peers.config import PeerConfig
 
-            _train_peer(_validated(PeerConfig, {**fields, "method": method}, source), common)
+            peer = _validated(PeerConfig, {**fields, "method": method}, source)
+            _train_peer(peer, common, tensorboard)
             return
         from rppg.train.config import TrainConfig
 
         settings = _validated(TrainConfig, fields, source)
         if adapt:
-            _adapt(settings, start, common)
+            _adapt(settings, start, common, tensorboard)
         else:
-            _train_fcus(settings, common)
+            _train_fcus(settings, common, tensorboard)
 
 
 def _method(option: str | None, old_option: str | None, fields: dict[str, Any]) -> str:
@@ -196,21 +206,23 @@ def _check_adapt(
         )
 
 
-def _adapt(settings: "TrainConfig", start: Path | None, common: dict[str, Any]) -> None:
+def _adapt(
+    settings: "TrainConfig", start: Path | None, common: dict[str, Any], tensorboard: Path | None
+) -> None:
     from rppg.adapt import adapt
     from rppg.models.checkpoint import SHIPPED
 
     function = partial(adapt, settings, start=start)
-    result = _run(function, "adapt", settings, common, start or SHIPPED)
+    result = _run(function, "adapt", settings, common, tensorboard, start or SHIPPED)
     if result is not None:
         print_line(result.evidence.summary())
         print_line(f"Checkpoint: {result.checkpoint}")
 
 
-def _train_fcus(settings: "TrainConfig", common: dict[str, Any]) -> None:
+def _train_fcus(settings: "TrainConfig", common: dict[str, Any], tensorboard: Path | None) -> None:
     from rppg.train.run import train
 
-    result = _run(partial(train, settings), "fcus", settings, common)
+    result = _run(partial(train, settings), "fcus", settings, common, tensorboard)
     if result is None:
         return
     last = result.log[-1]
@@ -223,10 +235,10 @@ def _train_fcus(settings: "TrainConfig", common: dict[str, Any]) -> None:
     print_line(f"Checkpoint: {result.checkpoint}")
 
 
-def _train_peer(settings: "PeerConfig", common: dict[str, Any]) -> None:
+def _train_peer(settings: "PeerConfig", common: dict[str, Any], tensorboard: Path | None) -> None:
     from rppg.peers.train import train_peer
 
-    result = _run(partial(train_peer, settings), settings.method, settings, common)
+    result = _run(partial(train_peer, settings), settings.method, settings, common, tensorboard)
     if result is None:
         return
     last, best = result.log[-1], result.epochs[result.provenance["best_epoch"] - 1]
@@ -250,11 +262,13 @@ def _train_peer(settings: "PeerConfig", common: dict[str, Any]) -> None:
 def _run(
     function: "Callable[..., Result]",
     method: str,
-    settings: "BaseModel",
+    settings: "TrainConfig | PeerConfig",
     common: dict[str, Any],
+    tensorboard: Path | None,
     start: Path | None = None,
 ) -> "Result | None":
-    """Train with progress bars; print how many recordings were left out.
+    """Train with progress bars, and curves for TensorBoard if there is a folder for them; print how
+    many recordings were left out.
 
     Returns:
         The result; None if there is a finished run, and nothing to resume.
@@ -266,8 +280,13 @@ def _run(
         print_line(f"Finished already: {out / 'checkpoint.safetensors'}")
         return None
     try:
-        with progress_bars() as bars:
-            result = function(progress=bars.training, loading=bars.loading, **common)
+        with _curves(tensorboard, settings) as write, progress_bars() as bars:
+
+            def progress(step: "TrainProgress") -> None:
+                write(step)
+                bars.training(step)
+
+            result = function(progress=progress, loading=bars.loading, **common)
     except (KeyboardInterrupt, SystemExit):
         if not stdout.quiet and (out / STATE_FILE).exists():
             print_status(
@@ -277,6 +296,20 @@ def _run(
     if result.skipped:
         print_line(f"Left out: {len(result.skipped)} recordings, named above")
     return result
+
+
+@contextmanager
+def _curves(
+    folder: Path | None, settings: "TrainConfig | PeerConfig"
+) -> "Iterator[Callable[[TrainProgress], object]]":
+    """Yield a function that writes a step for TensorBoard; it does nothing without a folder."""
+    if folder is None:
+        yield lambda _: None
+        return
+    from rppg.report.tensorboard_log import tensorboard_log
+
+    with tensorboard_log(folder, settings) as write:
+        yield write
 
 
 def _validated(model: "type[Config]", fields: dict[str, Any], source: str) -> "Config":
