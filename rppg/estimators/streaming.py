@@ -17,7 +17,7 @@ from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator, wave_and_traces
 from rppg.estimators.reference_traces import ReferenceTraces, join_traces
-from rppg.signals import resample_frames, uniform_grid
+from rppg.signals import resample, resample_frames, uniform_grid
 from rppg.signals.frame_rate import check_frame_rate
 from rppg.types import FaceCrops
 from rppg.video.crop import LEAST_S
@@ -64,6 +64,11 @@ class Estimate:
     pulse_s: float
     is_key: NDArray[np.bool_]
     repeats: NDArray[np.bool_]
+
+    @property
+    def valid_on_grid(self) -> NDArray[np.bool_]:
+        """`(N,)` whether the face was in view, on the grid."""
+        return np.asarray(resample(self.valid, self.times_s, self.grid_s) > 0.5)
 
 
 def estimate(
@@ -243,7 +248,8 @@ def _is_grey(frames: NDArray[np.uint8]) -> bool:
     """Return whether the three channels are equal, up to rounding."""
     if frames.shape[-1] != 3:
         return False
-    return bool(np.all(frames.max(axis=-1) - frames.min(axis=-1) <= 1))
+    # A single frame is nearly always enough to see a colour.
+    return all(bool(np.all(np.ptp(frame, axis=-1) <= 1)) for frame in frames)
 
 
 def _grid_length(times: list[Array], fps: float) -> int:
