@@ -22,6 +22,7 @@ from rppg.commands.datasets import datasets
 from rppg.commands.demo import demo
 from rppg.commands.evaluate import evaluate
 from rppg.commands.export import export
+from rppg.commands.live import live
 from rppg.commands.methods import methods
 from rppg.commands.predict import predict
 from rppg.commands.synthesize import synthesize
@@ -39,6 +40,7 @@ for command in (
     evaluate,
     benchmark,
     predict,
+    live,
     export,
     synthesize,
     check,

@@ -15,13 +15,11 @@ from rppg.captured_warnings import collect_warnings
 from rppg.data.given_video import open_video
 from rppg.errors import InputError
 from rppg.estimators.estimator import Estimator
-from rppg.estimators.fcus import FcusEstimator
-from rppg.estimators.find import find_estimator, load_estimator, reference_estimator
+from rppg.estimators.find import choose_estimator, find_estimator, with_reference
 from rppg.estimators.objections import find_objections
 from rppg.estimators.streaming import Estimate, estimate
 from rppg.estimators.stretches import measure_estimate
 from rppg.prediction import Prediction
-from rppg.signals import resample
 from rppg.signals.face_time import TOO_SHORT, is_short, limit_quality, with_reason
 from rppg.signals.filters import HIGH_HZ, LOW_HZ
 from rppg.signals.frame_rate import (
@@ -32,6 +30,7 @@ from rppg.signals.frame_rate import (
 )
 from rppg.signals.protocol import Protocol
 from rppg.signals.reasons import find_reasons
+from rppg.signals.refine import normalise
 from rppg.types import FaceCrops
 from rppg.video.crop import crop_pieces
 from rppg.video.face_boxes import FaceBoxes
@@ -88,7 +87,7 @@ def predict(
         >>> predict(zip(times_s, frames)).hr_bpm  # doctest: +SKIP
         72.4
     """
-    chosen = _choose_estimator(method, estimator)
+    chosen = choose_estimator(method, estimator)
     boxes = FaceBoxes(box, full_frame=full_frame)
     with collect_warnings() as warned:
         source = open_video(video, timestamps, fps)
@@ -120,31 +119,12 @@ def predict_crops(
         method: see `predict`.
         full_frame: the face fills the crops, which then have no background.
     """
-    chosen = _choose_estimator(method, estimator)
+    chosen = choose_estimator(method, estimator)
     boxes = FaceBoxes(full_frame=full_frame)
     with collect_warnings() as warned:
         pieces = boxes.collect(iter([crops]))
         found = _predict(pieces, chosen, full_frame=full_frame, name="crops")
     return _with_observations(found, boxes, warned)
-
-
-def _choose_estimator(method: str | None, estimator: Any) -> Estimator:
-    if isinstance(estimator, str | Path):
-        name = str(estimator)
-        raise InputError(
-            f"estimator={name!r} is a name; give method={name!r}, or "
-            f"estimator=find_estimator(checkpoint=Path({name!r})) if it is a checkpoint"
-        )
-    if estimator is None:
-        return load_estimator() if method is None else find_estimator(method)
-    if method is not None:
-        raise InputError(f"both the method {method!r} and an estimator; give one of them")
-    if not callable(estimator):
-        raise InputError(
-            f"an estimator of type {type(estimator).__name__}; give what find_estimator returns, "
-            "or a function of crops and their rate that returns the pulse"
-        )
-    return estimator
 
 
 def _with_observations(found: Prediction, boxes: FaceBoxes, warned: Sequence[str]) -> Prediction:
@@ -156,15 +136,12 @@ def _predict(
     pieces: Iterator[FaceCrops], estimator: Estimator, *, full_frame: bool, name: str
 ) -> Prediction:
     protocol = Protocol()
-    reference = None if isinstance(estimator, FcusEstimator) else reference_estimator()
-    if full_frame:
-        estimator = estimator.of_skin() if isinstance(estimator, FcusEstimator) else estimator
-        reference = reference and reference.of_skin()
+    estimator, reference = with_reference(estimator, full_frame=full_frame)
     estimated = estimate(pieces, estimator, protocol.fps, reference)
     started = time.perf_counter()
     grid_s = estimated.grid_s
     check_frame_rate(estimated.times_s)
-    valid = resample(estimated.valid, estimated.times_s, grid_s) > 0.5
+    valid = estimated.valid_on_grid
     if not valid.any():
         raise InputError("no frame shows a face; nothing to measure")
     if estimated.kinds.grey:
@@ -190,8 +167,8 @@ def _predict(
         hr_bpm=float(whole.hr_bpm[0]),
         quality=float(whole.quality[0]),
         times_s=grid_s - estimated.times_s[0],
-        bvp=_normalise(found.refined),
-        measured=_normalise(found.bvp),
+        bvp=normalise(found.refined),
+        measured=normalise(found.bvp),
         rates=rates,
         face_share=float(np.mean(estimated.valid)),
         seconds={
@@ -243,9 +220,3 @@ def _warn_of_repeats(estimated: Estimate, name: str) -> None:
             "are new; a frozen picture has no pulse",
             name, 100 * share, new / seconds,
         )  # fmt: skip
-
-
-def _normalise(wave: Array) -> Array:
-    """Scale a wave to standard deviation 1."""
-    deviation = float(np.std(wave))
-    return wave / deviation if deviation > 0 else wave

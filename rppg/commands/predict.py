@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from rppg.captured_warnings import capture_warnings
+from rppg.commands.box import Box, parse_box
 from rppg.commands.options import Json
 from rppg.commands.terminal import print_error, print_json, print_line
 from rppg.errors import InputError
@@ -34,9 +35,7 @@ def predict(
     plot: Annotated[
         Path | None, typer.Option(help="Plot pulse and heart rate (PNG, SVG, PDF); one video only.")
     ] = None,
-    box: Annotated[
-        str | None, typer.Option(help="The face as x,y,w,h in pixels, forehead to chin.")
-    ] = None,
+    box: Box = None,
     full_frame: Annotated[
         bool, typer.Option("--full-frame", help="The face fills the whole frame.")
     ] = False,
@@ -65,7 +64,7 @@ def predict(
         if output is not None and output.resolve() in {video.resolve() for video in videos}:
             raise InputError(f"{output}: is the video itself; name another file for the output")
     writers = _writers(csv, plot)
-    face = _parse_box(box)
+    face = parse_box(box)
     estimator = find_estimator(method, checkpoint, skin=skin)
     results: list[dict[str, Any]] = []
     failed = False
@@ -156,13 +155,3 @@ def _describe_variability(value_ms: float | None, uncertainty_ms: float | None) 
     if value_ms is None:
         return "lost in noise"
     return f"{value_ms:.0f} ms" + ("" if uncertainty_ms is None else f" ± {uncertainty_ms:.0f}")
-
-
-def _parse_box(text: str | None) -> tuple[float, float, float, float] | None:
-    if text is None:
-        return None
-    try:
-        x, y, width, height = (float(part) for part in text.split(","))
-    except ValueError as error:
-        raise InputError(f"--box {text!r}: give four numbers, x,y,w,h, in pixels") from error
-    return x, y, width, height

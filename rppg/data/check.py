@@ -15,7 +15,8 @@ from rppg.data.reading import RATES_BPM
 from rppg.data.wave_fault import find_wave_fault, usable_samples
 from rppg.errors import InputError, TruncatedError
 from rppg.types import HeartRate, Pulse, Recording
-from rppg.video.crop import HOLE_S, LEAST_S
+from rppg.video.crop import LEAST_S
+from rppg.video.crop_stream import HOLE_S
 
 Kind = Literal["missing", "empty", "unreadable", "truncated", "short", "lengths", "nan", "flat",
                "wave", "clock", "rate", "damaged", "pulse"]  # fmt: skip

@@ -124,6 +124,30 @@ def load_estimator(checkpoint: Path | None = None) -> FcusEstimator | PeerEstima
     return PeerEstimator(net, round(clip_s * net.config.fps), provenance=provenance)
 
 
+def choose_estimator(method: str | None, estimator: Any) -> Estimator:
+    """Return the estimator of a method, or the one that was given; the shipped one without both.
+
+    Raises:
+        InputError: both are given, or something that is no estimator.
+    """
+    if isinstance(estimator, str | Path):
+        name = str(estimator)
+        raise InputError(
+            f"estimator={name!r} is a name; give method={name!r}, or "
+            f"estimator=find_estimator(checkpoint=Path({name!r})) if it is a checkpoint"
+        )
+    if estimator is None:
+        return load_estimator() if method is None else find_estimator(method)
+    if method is not None:
+        raise InputError(f"both the method {method!r} and an estimator; give one of them")
+    if not callable(estimator):
+        raise InputError(
+            f"an estimator of type {type(estimator).__name__}; give what find_estimator returns, "
+            "or a function of crops and their rate that returns the pulse"
+        )
+    return estimator
+
+
 @functools.cache
 def reference_estimator() -> FcusEstimator:
     """Return the network that ships with the package, whose traces verify any method's waves."""
@@ -165,3 +189,17 @@ def _at_protocol_rate(
 
 def _description_of(checkpoint: Path | None) -> str:
     return str(checkpoint.with_suffix(".json")) if checkpoint else "the shipped checkpoint"
+
+
+def with_reference(
+    estimator: Estimator, *, full_frame: bool
+) -> tuple[Estimator, FcusEstimator | None]:
+    """Return an estimator, and the network whose traces verify its waves.
+
+    The network is None if the estimator is one itself. With `full_frame`, both are for frames that
+    skin fills.
+    """
+    if isinstance(estimator, FcusEstimator):
+        return estimator.of_skin() if full_frame else estimator, None
+    reference = reference_estimator()
+    return estimator, reference.of_skin() if full_frame else reference

@@ -53,7 +53,8 @@ def is_grey(frames: NDArray[np.uint8]) -> bool:
     """Return whether the three channels of frames are equal, up to rounding."""
     if frames.shape[-1] != 3:
         return False
-    return bool(np.all(frames.max(axis=-1) - frames.min(axis=-1) <= 1))
+    # A single frame is nearly always enough to see a colour.
+    return all(bool(np.all(np.ptp(frame, axis=-1) <= 1)) for frame in frames)
 
 
 def find_objections(

@@ -18,7 +18,7 @@ from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import FcusEstimator, wave_and_traces
 from rppg.estimators.objections import FrameKinds, is_grey
 from rppg.estimators.reference_traces import ReferenceTraces, join_traces
-from rppg.signals import resample_frames, uniform_grid
+from rppg.signals import resample, resample_frames, uniform_grid
 from rppg.signals.frame_rate import check_frame_rate
 from rppg.types import FaceCrops
 from rppg.video.crop import LEAST_S
@@ -61,6 +61,11 @@ class Estimate:
     kinds: FrameKinds
     video_s: float
     pulse_s: float
+
+    @property
+    def valid_on_grid(self) -> NDArray[np.bool_]:
+        """`(N,)` whether the face was in view, on the grid."""
+        return np.asarray(resample(self.valid, self.times_s, self.grid_s) > 0.5)
 
 
 def estimate(

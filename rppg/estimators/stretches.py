@@ -69,12 +69,27 @@ class MeasuredEstimate:
 
 
 @dataclass(frozen=True)
-class _Stretch:
+class Stretch:
+    """The measurement of a stretch of T samples.
+
+    Attributes:
+        protocol: by which it was measured.
+        valid: `(T,)` whether the face was in view.
+        measured: its wave and heart rates, verified.
+        traces: by which it was verified; None if there is no network for them.
+    """
+
     protocol: Protocol
     valid: Mask
     measured: Measured
-    continuous: RateSeries
     traces: ReferenceTraces | None
+
+    @property
+    def in_view(self) -> Mask:
+        """`(W,)` whether enough of each window shows the face."""
+        p = self.protocol
+        share = valid_share(self.valid, p.fps, length_s=p.window_s, stride_s=p.stride_s)
+        return np.asarray(share >= p.min_valid)
 
 
 @dataclass(frozen=True)
@@ -105,7 +120,7 @@ def measure_estimate(
     fps = protocol.fps
     first_s = [float(estimated.grid_s[part.start]) for part in estimated.stretches]
     start_s = [s - float(estimated.times_s[0]) for s in first_s]
-    stretches = [_measure(estimated, part, valid, protocol) for part in estimated.stretches]
+    stretches = [measure_stretch(estimated, part, valid, protocol) for part in estimated.stretches]
     windows, refined = [], []
     beats: list[Beats] = []
     hrv: list[Variability | str] = []
@@ -121,10 +136,6 @@ def measure_estimate(
         refined.append(refine(bvp, local_rate_hz(rates, fps, len(bvp), RELIABLE), fps))
         windows.append(rates)
         objections += against
-    shares = [
-        valid_share(s.valid, fps, length_s=s.protocol.window_s, stride_s=s.protocol.stride_s)
-        for s in stretches
-    ]
     seen = [seen_spans(s.valid, fps, s.protocol.window_s) for s in stretches]
     if len(stretches) == 1 and seen[0] == [(0, len(stretches[0].valid))]:
         whole = stretches[0].measured.clip
@@ -141,15 +152,13 @@ def measure_estimate(
     if len(scenes) > 1:
         whole_against = (CUT,)
     joined = join_rates(windows, start_s)
-    continuous = join_rates([s.continuous for s in stretches], start_s)
+    continuous = join_rates([_continuous(stretch) for stretch in stretches], start_s)
     return MeasuredEstimate(
         bvp=np.concatenate([s.measured.bvp for s in stretches]),
         refined=np.concatenate(refined),
         windows=joined,
         continuous=replace(continuous, quality=joined.quality),
-        in_view=np.concatenate(
-            [share >= s.protocol.min_valid for share, s in zip(shares, stretches, strict=True)]
-        ),
+        in_view=np.concatenate([stretch.in_view for stretch in stretches]),
         objections=tuple(objections),
         whole=lower_quality(limit_by_windows(whole, joined), whole_against),
         whole_in_view=np.array([any(seen)]),
@@ -159,7 +168,7 @@ def measure_estimate(
     )
 
 
-def _seen_part(stretch: _Stretch, span: Span, start_s: float, fps: float) -> _SeenPart:
+def _seen_part(stretch: Stretch, span: Span, start_s: float, fps: float) -> _SeenPart:
     part = slice(*span)
     traces = None if stretch.traces is None else cut_traces(stretch.traces, part)
     return _SeenPart(stretch.measured.bvp[part], traces, start_s + span[0] / fps)
@@ -236,22 +245,38 @@ def _measure_part(
     return rates, judge(rates, part.wave, part.start_s)
 
 
-def _measure(estimated: Estimate, part: slice, valid: Mask, protocol: Protocol) -> _Stretch:
+def measure_stretch(
+    estimated: Estimate, part: slice, valid: Mask, protocol: Protocol, stride_s: float = 1.0
+) -> Stretch:
+    """Measure a stretch of an estimate in windows, of no more than its length, and verify them.
+
+    Args:
+        estimated: with traces, which verify it, if there is a network for them.
+        part: the stretch on the grid.
+        valid: `(N,)` whether the face was in view, on the whole grid.
+        protocol: its stride and least share of valid samples are not used.
+        stride_s: time between the starts of two windows in seconds.
+    """
     bvp, valid = estimated.bvp[part], valid[part]
     window_s = min(protocol.window_s, len(bvp) / protocol.fps)
-    least = least_share(window_s)
-    protocol = replace(protocol, window_s=window_s, stride_s=1.0, min_valid=least)
-    measured = measure(bvp, protocol, valid=valid)
-    continuous = continuous_rate_series(
+    protocol = replace(
+        protocol, window_s=window_s, stride_s=stride_s, min_valid=least_share(window_s)
+    )
+    traces = None if estimated.traces is None else cut_traces(estimated.traces, part)
+    measured = verify(measure(bvp, protocol, valid=valid), traces, protocol)
+    return Stretch(protocol, valid, measured, traces)
+
+
+def _continuous(stretch: Stretch) -> RateSeries:
+    protocol, measured = stretch.protocol, stretch.measured
+    return continuous_rate_series(
         measured.bvp,
         protocol.fps,
-        valid=valid,
-        length_s=window_s,
+        valid=stretch.valid,
+        length_s=protocol.window_s,
         stride_s=protocol.stride_s,
         low_hz=protocol.low_hz,
         high_hz=protocol.high_hz,
-        min_valid=least,
-        rates=measured.windows,
+        min_valid=protocol.min_valid,
+        rates=replace(measured.windows, evidence=None),
     )
-    traces = None if estimated.traces is None else cut_traces(estimated.traces, part)
-    return _Stretch(protocol, valid, verify(measured, traces, protocol), continuous, traces)

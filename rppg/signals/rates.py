@@ -1,7 +1,7 @@
 """Heart rate over time: an estimate and its quality index for each sliding window."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,6 +90,23 @@ def rate_series(
     features = _in_batches(features_of, len(windows), np.zeros((0, 4)))
     quality = np.where(np.isfinite(rates), quality_of_features(features), 0.0)
     return RateSeries(start_s, start_s + length / fps, rates, quality, features=features)
+
+
+def row_of(rates: RateSeries, index: int) -> RateSeries:
+    """Return one of the windows of a series, as a series."""
+    part = slice(index, index + 1 or None)
+    evidence = rates.evidence
+    if evidence is not None:
+        rows = {field.name: getattr(evidence, field.name)[part] for field in fields(evidence)}
+        evidence = replace(evidence, **rows)
+    return RateSeries(
+        rates.start_s[part],
+        rates.end_s[part],
+        rates.hr_bpm[part],
+        rates.quality[part],
+        evidence,
+        None if rates.features is None else rates.features[part],
+    )
 
 
 def limit_by_windows(whole: RateSeries, windows: RateSeries) -> RateSeries:

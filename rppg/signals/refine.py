@@ -83,3 +83,9 @@ def modulation_gain(hz: Array, width_hz: float, fps: float) -> Array:
     impulse = np.exp(-0.5 * (2 * np.pi * width_hz * lag_s) ** 2) * overlap / overlap[0]
     impulse *= width_hz * np.sqrt(2 * np.pi) / fps
     return np.asarray(2 * impulse @ np.cos(2 * np.pi * np.outer(lag_s, hz)) - impulse[0])
+
+
+def normalise(wave: Array) -> Array:
+    """Scale a wave to standard deviation 1."""
+    deviation = float(np.std(wave))
+    return wave / deviation if deviation > 0 else wave

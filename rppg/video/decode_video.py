@@ -155,7 +155,7 @@ def _frames_in_range(
                 "--start and --duration, or convert the video to one size"
             )
         last = time
-        convert = partial(_rgb, frame, reduce, reformatter)
+        convert = partial(rgb_of, frame, reduce, reformatter)
         compact = reduce == 1 and frame.format.name in COMPACT
         is_key = frame.key_frame or frame.pict_type == PictureType.I
         yield Frame(time - first, convert if compact else convert(), is_key)
@@ -299,7 +299,8 @@ def _quarter_turns(frame: "av.VideoFrame") -> int:
     return round(frame.rotation / 90) % 4
 
 
-def _rgb(frame: "av.VideoFrame", reduce: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+def rgb_of(frame: "av.VideoFrame", reduce: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:
+    """Return the pixels of a frame, `(H, W, 3)` RGB, reduced by a whole number, upright."""
     converted = reformatter.reformat(
         frame,
         format="rgb24",

@@ -10,7 +10,7 @@ two comparisons late.
 """
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -56,33 +56,34 @@ class SceneCuts:
     Args:
         name: of the video, for the warning.
         is_same_face: compares the faces of two frames.
-
-    Attributes:
-        times_s: times of the first frame after each cut so far, in seconds.
     """
 
     def __init__(self, name: str, is_same_face: IsSameFace) -> None:
-        self.times_s: list[float] = []
         self._name = name
         self._is_same_face = is_same_face
+        self._count = 0
+        self._cut_s = -np.inf  # time of the first frame after the last cut
+        self._named: list[float] = []  # the first of these times
         self._reference: Array | None = None  # picture of the last comparison
         self._usual = 0.0
+        self._next_s = -np.inf
         self._last: Frame | None = None  # frame before those that are held
         self._held: list[Frame] = []
         self._suspect = False
 
-    def scenes(self, frames: Iterator[Frame]) -> Iterator[tuple[int, Frame]]:
-        """Yield the frames, each with the number of its scene."""
-        next_s = -np.inf
-        for frame in frames:
-            self._held.append(frame)
-            if frame.time_s < next_s:
-                continue
-            next_s = frame.time_s + EVERY_S
-            if self._is_settled(picture(frame.rgb)):
-                yield from self._release()
-        yield from self._release()
+    def add(self, frame: Frame) -> list[tuple[int, Frame]]:
+        """Add the next frame; return those that can pass, each with the number of its scene."""
+        self._held.append(frame)
+        if frame.time_s < self._next_s:
+            return []
+        self._next_s = frame.time_s + EVERY_S
+        return self._release() if self._is_settled(picture(frame.rgb)) else []
+
+    def finish(self) -> list[tuple[int, Frame]]:
+        """Return the frames that are left, and warn of the cuts."""
+        left = self._release()
         self._warn()
+        return left
 
     def _is_settled(self, current: Array) -> bool:
         """Compare with the picture before; return whether the frames held can pass."""
@@ -114,24 +115,25 @@ class SceneCuts:
         if steps[index] < max(SUDDEN, TIMES_USUAL * self._usual, TIMES_AROUND * around):
             return
         if not self._is_same_face(frames[index].rgb, frames[index + 1].rgb):
-            self.times_s.append(frames[index + 1].time_s)
+            self._count += 1
+            self._cut_s = frames[index + 1].time_s
+            if len(self._named) < MOST_NAMED:
+                self._named.append(self._cut_s)
 
-    def _release(self) -> Iterator[tuple[int, Frame]]:
-        for frame in self._held:
-            yield int(np.searchsorted(self.times_s, frame.time_s, side="right")), frame
-        if self._held:
-            self._last = self._held[-1]
-        self._held = []
+    def _release(self) -> list[tuple[int, Frame]]:
+        held, self._held = self._held, []
+        self._last = held[-1] if held else self._last
+        return [(self._count - (frame.time_s < self._cut_s), frame) for frame in held]
 
     def _warn(self) -> None:
-        if not self.times_s:
+        if not self._count:
             return
-        named = ", ".join(f"{time_s:.1f}" for time_s in self.times_s[:MOST_NAMED])
-        more = ", ..." if len(self.times_s) > MOST_NAMED else ""
+        named = ", ".join(f"{time_s:.1f}" for time_s in self._named)
+        more = ", ..." if self._count > MOST_NAMED else ""
         log.warning(
             "%s: %d cuts to another picture or person, at %s%s s; the parts are not joined",
             self._name,
-            len(self.times_s),
+            self._count,
             named,
             more,
         )

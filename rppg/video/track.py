@@ -6,7 +6,7 @@ This has no delay and adds no power above about 0.6 Hz. It follows head motion s
 """
 
 import logging
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 
 import numpy as np
@@ -85,7 +85,7 @@ class FaceTrack:
     def detections(self) -> tuple[Array, Array]:
         """Times `(N,)` of the face's detections, and its boxes `(N, 4)` before smoothing.
 
-        A box is x, y, width, height, forehead to chin.
+        Those that were forgotten are left out. A box is x, y, width, height, forehead to chin.
         """
         boxes = np.array(self._boxes).reshape(-1, 3)
         sides = boxes[:, [2, 2]]
@@ -107,6 +107,22 @@ class FaceTrack:
     def is_final(self, time_s: float) -> bool:
         """Return whether the box at this time won't change any more."""
         return self._detected_until_s >= time_s + SUPPORT_S + 2 * EVERY_S
+
+    @property
+    def newest_box(self) -> Box | None:
+        """The face box where detection has got to; it may still change. None without a face."""
+        found = self.box_at(self._detected_until_s)
+        return found[0] if found is not None and found[1] else None
+
+    def forget_before(self, time_s: float) -> None:
+        """Forget the detections that no box from this time on depends on."""
+        before = bisect_right(self._times, time_s) - 1
+        if before < 0:
+            return
+        # A fit reaches one detection beyond its support, which is replaced by its neighbours'
+        # median if it is a spike.
+        first = bisect_left(self._times, self._times[before] - SUPPORT_S - 2 * LOST_S)
+        del self._times[:first], self._boxes[:first], self._despiked[:first]
 
     def box_at(self, time_s: float) -> tuple[Box, bool] | None:
         """Return the smoothed face box (x, y, side, side) and whether the face was visible.

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 from rppg.types import Frame, VideoInfo
 from rppg.video.resize import reduce_image
-from rppg.video.sources.pixels import GREY, RGB, as_rgb, check_pixels
+from rppg.video.sources.pixels import as_rgb, check_frame
 from rppg.video.time_range import select_time_range
 
 PROBED = 2
@@ -105,17 +105,7 @@ class FrameStream:
 
     def _check_frame(self, frame: Any) -> None:
         name = f"{self.name} ({self._count})"
-        if not isinstance(frame, np.ndarray):
-            raise InputError(
-                f"{name} of type {type(frame).__name__}; expected a NumPy array (height, width, 3)"
-            )
-        check_pixels(frame, name)
-        is_row = frame.ndim == 2 and frame.shape[1] == RGB  # of an image that was given as frames
-        channels = frame.shape[2] if frame.ndim == 3 else GREY
-        if frame.ndim not in (2, 3) or channels not in (GREY, RGB) or frame.size == 0 or is_row:
-            raise InputError(
-                f"{name} have shape {frame.shape}; expected (height, width, 3), colours last"
-            )
+        check_frame(frame, name)
         if self._shape is not None and frame.shape != self._shape:
             raise InputError(f"{name} have shape {frame.shape}; those before {self._shape}")
         self._shape = frame.shape

@@ -19,6 +19,21 @@ def check_pixels(frames: NDArray[Any], name: str = "frames") -> None:
         raise InputError(f"{name} are {frames.dtype}; expected uint8, 0 to 255; {advice(frames)}")
 
 
+def check_frame(frame: Any, name: str) -> None:
+    """Raise an InputError unless a frame is uint8 `(H, W, 3)`, or grey `(H, W)` or `(H, W, 1)`."""
+    if not isinstance(frame, np.ndarray):
+        raise InputError(
+            f"{name} of type {type(frame).__name__}; expected a NumPy array (height, width, 3)"
+        )
+    check_pixels(frame, name)
+    is_row = frame.ndim == 2 and frame.shape[1] == RGB  # of an image that was given as frames
+    channels = frame.shape[2] if frame.ndim == 3 else GREY
+    if frame.ndim not in (2, 3) or channels not in (GREY, RGB) or frame.size == 0 or is_row:
+        raise InputError(
+            f"{name} have shape {frame.shape}; expected (height, width, 3), colours last"
+        )
+
+
 def advice(frames: NDArray[Any]) -> str:
     """Return how frames of another type become uint8, without any value that wraps around."""
     if frames.dtype.kind not in "fiu" or frames.size == 0:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from rppg.types import Frame
+from rppg.video.blazeface import Face
 from rppg.video.resize import resample_box
 from rppg.video.track import EVERY_S, LOST_S, FaceTrack, face_box
 
@@ -102,6 +103,25 @@ def test_one_wild_sighting_is_ignored():
     track.finish()
     box, valid = track.box_at(2.0)
     assert valid and box == pytest.approx((75, 75, 50, 50))
+
+
+def test_what_is_forgotten_changes_no_later_box():
+    """With gaps, spikes and a face that is lost, and no more is kept than is needed."""
+    rng = np.random.default_rng(0)
+    times = np.cumsum(np.where(rng.random(400) < 0.05, 2.5, 0.2))
+    keypoints = np.array([[0.0, 0], [20, 0], [10, 10], [10, 20], [0, 5], [20, 5]])
+    whole, short = FaceTrack(), FaceTrack()
+    for time_s in times:
+        x, y = rng.normal(100, 60 if rng.random() < 0.1 else 3, 2)
+        face = Face((float(x), float(y), 50.0, 50.0), 0.9, keypoints)
+        for track in (whole, short):
+            track._add(time_s, face)
+        for late_s in (3.0, 1.7, 0.4):
+            if time_s > late_s:
+                assert short.box_at(time_s - late_s) == whole.box_at(time_s - late_s)
+        short.forget_before(time_s - 3.0)
+        assert len(short.detections[0]) < 60
+    assert len(whole.detections[0]) == len(times)
 
 
 def test_the_larger_of_two_is_kept(portrait, film, caplog):

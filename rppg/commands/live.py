@@ -1,0 +1,125 @@
+"""`rppg live`."""
+
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from rppg.commands.box import Box, parse_box
+from rppg.commands.readings import show_readings
+from rppg.commands.terminal import print_json
+from rppg.errors import InputError
+
+if TYPE_CHECKING:
+    from rppg.live import Monitor, Reading
+    from rppg.types import Frame
+
+AHEAD = 60
+"""Frames that are read while a reading is computed."""
+
+
+def live(
+    camera: Annotated[
+        str | None,
+        typer.Option(
+            help="The camera, as FFmpeg names it: /dev/video0; 0 or video=NAME elsewhere."
+        ),
+    ] = None,
+    video: Annotated[Path | None, typer.Option(help="A video file in place of a camera.")] = None,
+    realtime: Annotated[
+        bool, typer.Option("--realtime", help="Read the file no faster than it plays.")
+    ] = False,
+    as_json: Annotated[
+        bool, typer.Option("--json", help="Print one JSON document per line, nothing else.")
+    ] = False,
+    wave: Annotated[bool, typer.Option("--wave", help="Include the wave in the JSON.")] = False,
+    method: Annotated[
+        str, typer.Option(help="fcus or a classical method, see `rppg methods`.")
+    ] = "fcus",
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Your own network; by default the shipped one.")
+    ] = None,
+    box: Box = None,
+    full_frame: Annotated[
+        bool, typer.Option("--full-frame", help="The face fills the whole frame.")
+    ] = False,
+    duration: Annotated[
+        float | None, typer.Option(min=0, help="Stop after so many seconds; by default never.")
+    ] = None,
+    input_format: Annotated[
+        str | None,
+        typer.Option(
+            help="FFmpeg's input of the camera; by default v4l2, avfoundation, dshow by platform."
+        ),
+    ] = None,
+) -> None:
+    """Measure the pulse of a camera as it happens: a heart rate every second, and what to do
+    if it is not reliable.
+    """
+    if (camera is None) == (video is None):
+        raise InputError("give a --camera, such as /dev/video0, or a --video file; one of them")
+    if realtime and video is None:
+        raise InputError("--realtime is for --video: a camera is never faster")
+    from rppg.live import Monitor
+    from rppg.predict import find_estimator
+
+    monitor = Monitor(
+        estimator=find_estimator(method, checkpoint), box=parse_box(box), full_frame=full_frame
+    )
+    frames = _frames(camera, input_format, video, duration, realtime=realtime)
+    readings = _readings(monitor, frames)
+    if as_json:
+        for reading in readings:
+            print_json(reading.to_json(wave=wave))
+            sys.stdout.flush()  # each as it comes, also through a pipe
+    else:
+        show_readings(readings)
+
+
+def _frames(
+    camera: str | None,
+    input_format: str | None,
+    video: Path | None,
+    duration_s: float | None,
+    *,
+    realtime: bool,
+) -> "Iterator[Frame]":
+    """Yield the frames, which are read in another thread."""
+    from rppg.video.prefetch import prefetch
+    from rppg.video.sources.camera import camera_frames
+
+    if video is not None:
+        from rppg.video import read_frames
+
+        frames = prefetch(read_frames(video, duration_s=duration_s))
+        return _paced(frames) if realtime else frames
+    assert camera is not None
+    return _until(prefetch(camera_frames(camera, input_format), AHEAD), duration_s)
+
+
+def _until(frames: "Iterator[Frame]", duration_s: float | None) -> "Iterator[Frame]":
+    """Yield the frames of the first seconds."""
+    first_s = None
+    for frame in frames:
+        first_s = frame.time_s if first_s is None else first_s
+        if duration_s is not None and frame.time_s - first_s >= duration_s:
+            break
+        yield frame
+
+
+def _paced(frames: "Iterator[Frame]") -> "Iterator[Frame]":
+    """Yield frames at their times."""
+    started = time.monotonic()
+    for frame in frames:
+        time.sleep(max(0.0, frame.time_s - (time.monotonic() - started)))
+        yield frame
+
+
+def _readings(monitor: "Monitor", frames: "Iterator[Frame]") -> "Iterator[Reading]":
+    for frame in frames:
+        reading = monitor.push(frame.rgb, frame.time_s, is_key=frame.is_key)
+        if reading is not None:
+            yield reading
