@@ -24,9 +24,7 @@ head moves, and light and motion reach the skin otherwise."""
 AROUND_S = 10.0
 """A window's score, and the side on which its wave is stronger, are means up to this far before and
 after it: those of a single one are noisy."""
-SPECTRA = ("agreement", "light", "motion", "light_line", "motion_line")
-"""Evidence that is read at the heart rate."""
-JUDGED = (*SPECTRA, "side")
+JUDGED = ("agreement", "light", "motion", "light_line", "motion_line")
 
 
 def verify(
@@ -107,7 +105,7 @@ def find_evidence(
     for name, column in zip(JUDGED, values.T, strict=True):
         getattr(found, name)[known] = column
     found.score[known] = _scores(rates, traces, fps)[known]
-    found.side[known] = _mean_around(found.side[known], rates.start_s[known])
+    found.side[known] = _sides(rates, known, windows.shape[-1], traces, fps)
     return found
 
 
@@ -120,38 +118,66 @@ def _scores(rates: RateSeries, traces: ReferenceTraces, fps: float) -> Array:
     return np.asarray((total[end] - total[first]) / (end - first))
 
 
-def _mean_around(values: Array, start_s: Array) -> Array:
-    """Return the mean `(W,)` of the values of windows that start near each of them."""
-    total = np.concatenate([[0.0], np.cumsum(values)])
-    first = np.searchsorted(start_s, start_s - AROUND_S)
-    end = np.searchsorted(start_s, start_s + AROUND_S, side="right")
-    return np.asarray((total[end] - total[first]) / (end - first))
+@torch.inference_mode()
+def _sides(
+    rates: RateSeries, known: NDArray[np.intp], length: int, traces: ReferenceTraces, fps: float
+) -> Array:
+    """Return the mean difference between the sides in and around the known windows, `(W,)`.
+
+    Args:
+        rates: of all windows.
+        known: `(W,)` the indices of those with a rate.
+        length: of a window in samples.
+        traces: of the whole recording.
+        fps: rate of the grid in Hz.
+    """
+    piece = min(round(PIECE_S * fps), length)
+    step, around = max(1, piece // 2), round(AROUND_S * fps)
+    offsets = np.arange(-(around // step), (length + around - piece) // step + 1) * step
+    starts = np.round(rates.start_s[known, None] * fps).astype(int) + offsets
+    inside = (starts >= 0) & (starts + piece <= traces.rows.shape[-1])
+    window, _ = np.nonzero(inside)
+    first = starts[inside]
+    rate_hz = torch.from_numpy(rates.hr_bpm[known[window]].astype(np.float32) / 60)
+    found = np.concatenate(
+        [
+            side_difference(
+                _cut(traces.regions, first[i], piece),
+                _cut(traces.attention, first[i], piece).mean(-1),
+                rate_hz[i],
+                fps,
+            ).numpy()
+            for i in batches_of_windows(len(first))
+        ]
+    )
+    return np.bincount(window, found, len(known)) / np.bincount(window, minlength=len(known))
 
 
 @torch.inference_mode()
 def _judge(
     waves: Array, starts: NDArray[np.intp], rate_hz: Array, traces: ReferenceTraces, fps: float
 ) -> Array:
-    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 7)`."""
-    index = starts[:, None] + np.arange(waves.shape[-1])
+    """Return the power of waves `(W, L)` at their rates, and the evidence there: `(W, 6)`."""
 
-    def cut(rows: NDArray[np.float32]) -> Tensor:  # (W, rows, L)
-        return torch.from_numpy(np.ascontiguousarray(rows[:, index].swapaxes(0, 1)))
+    def cut(rows: NDArray[np.float32]) -> Tensor:
+        return _cut(rows, starts, waves.shape[-1])
 
     scale = np.maximum(np.std(waves, axis=-1, keepdims=True), 1e-30)
-    wave, rate = (torch.from_numpy(x.astype(np.float32)) for x in (waves / scale, rate_hz))
-    regions, attention = cut(traces.regions), cut(traces.attention).mean(-1)
     evidence = judge(
-        wave,
+        torch.from_numpy((waves / scale).astype(np.float32)),
         References(cut(traces.light), cut(traces.motion), cut(traces.seen).mean(-1)),
         fps,
-        regions=regions,
-        attention=attention,
+        regions=cut(traces.regions),
+        attention=cut(traces.attention).mean(-1),
     )
-    at_rate = (evidence.hz - rate[:, None]).abs().argmin(-1)[:, None, None]
-    columns = torch.stack([getattr(evidence, name) for name in ("power", *SPECTRA)], -1)
-    side = side_difference(wave, regions, attention, rate, fps)
-    judged = torch.cat([columns.take_along_dim(at_rate, 1)[:, 0], side[:, None]], 1)
-    judged = judged.double().numpy()
-    judged[:, 0] *= scale[:, 0] ** 2
-    return np.asarray(judged)
+    distance = (evidence.hz - torch.from_numpy(rate_hz.astype(np.float32))[:, None]).abs()
+    columns = torch.stack([getattr(evidence, name) for name in ("power", *JUDGED)], -1)
+    at_rate = columns.take_along_dim(distance.argmin(-1)[:, None, None], 1)[:, 0].double().numpy()
+    at_rate[:, 0] *= scale[:, 0] ** 2
+    return np.asarray(at_rate)
+
+
+def _cut(rows: NDArray[np.float32], starts: NDArray[np.intp], length: int) -> Tensor:
+    """Return `(W, rows, length)`: the rows `(rows, T)` from each of W starts on."""
+    index = starts[:, None] + np.arange(length)
+    return torch.from_numpy(np.ascontiguousarray(rows[:, index].swapaxes(0, 1)))

@@ -72,6 +72,20 @@ def test_a_lamp_on_the_background():
     np.testing.assert_array_equal(unseen.light_line, 0)
 
 
+def test_a_lamp_from_the_side_is_noticed_whichever_windows_are_measured():
+    columns = np.array([1.0, 1.0, 1.0, 0.5, 0.5, 0.5])
+    # As loud everywhere, by noise of other frequencies, so that no region weighs more.
+    lamp = 1e-3 * np.tile(columns, 6)[:, None] * PULSE
+    loud = 5e-3 * np.sin(2 * np.pi * 2.5 * TIMES)
+    given = traces(regions=lamp + loud)
+    rates, cut = windows(PULSE)
+    found = find_evidence(rates, cut, given, FPS).side
+    np.testing.assert_allclose(found, 1 / 3, atol=0.02)
+    np.testing.assert_allclose(evidence(regions=1e-3 * np.tile(PULSE, (36, 1))).side, 0, atol=1e-3)
+    last = RateSeries(*(x[-1:] for x in (rates.start_s, rates.end_s, rates.hr_bpm, rates.quality)))
+    np.testing.assert_allclose(find_evidence(last, cut[-1:], given, FPS).side, found[-1:])
+
+
 def test_a_head_that_nods():
     nod = 1e-3 * noise(4, 2)
     nod[1] = 5e-3 * PULSE
