@@ -11,7 +11,7 @@ $(READY): pyproject.toml
 	  || { echo "Python 3.11 or newer is needed: make PYTHON=/path/to/python3.11 ..." >&2; exit 2; }
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
-	$(BIN)/python -m pip install --quiet --editable '.[rppg,test,integration,export,tensorboard,dev]'
+	$(BIN)/python -m pip install --quiet --editable '.[rppg,live,test,integration,export,tensorboard,dev]'
 	@touch $@
 
 $(READY_DOCS): $(READY)

@@ -1,10 +1,10 @@
 """Cost of a monitor: `python -m benchmarks.live`.
 
-A rendered face, 320 × 240 at 30 frames a second, is pushed frame by frame to `rppg.live.Monitor`,
-on one core. Measured are the CPU time of `push` as a share of the video's time (1 is all of a
-core), of a frame and of a reading; the delay from a frame's time to the reading that contains it;
-and the memory beside the imports. For comparison the CPU time of `predict` on the same frames. CPU
-times grow, too, if other programs use the machine: the load average is written along.
+A rendered face, 320 × 240 at 30 frames a second, is pushed frame by frame to a monitor, on one
+core. Measured are the CPU time of `push` as a share of the video's time (1 is all of a core), of a
+frame and of a reading; the delay from a frame's time to the reading that contains it; and the
+memory beside the imports. For comparison the CPU time of `predict` on the same frames. CPU times
+grow, too, if other programs use the machine: the load average is written along.
 
 Writes `docs/results/live.json` and the table of `docs/how-to/live.md`.
 """

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,13 +10,14 @@ import typer
 
 from rppg.commands.box import Box, parse_box
 from rppg.commands.readings import show_readings
-from rppg.commands.terminal import print_json
+from rppg.commands.terminal import print_json, print_line
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
     from rppg.live import Monitor, Reading
     from rppg.types import Frame
 
+PORT = 8740
 AHEAD = 60
 """Frames that are read while a reading is computed."""
 
@@ -49,6 +50,20 @@ def live(
     duration: Annotated[
         float | None, typer.Option(min=0, help="Stop after so many seconds; by default never.")
     ] = None,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port of the page; 0 for any.")
+    ] = PORT,
+    host: Annotated[
+        str,
+        typer.Option(help="Address of the page; others than this machine's need a certificate."),
+    ] = "127.0.0.1",
+    certificate: Annotated[
+        Path | None, typer.Option(help="Certificate of TLS, a PEM file, for --host.")
+    ] = None,
+    key: Annotated[Path | None, typer.Option(help="Its private key, a PEM file.")] = None,
+    browser: Annotated[
+        bool, typer.Option("--browser/--no-browser", help="Open the page in the browser.")
+    ] = True,
     input_format: Annotated[
         str | None,
         typer.Option(
@@ -56,19 +71,25 @@ def live(
         ),
     ] = None,
 ) -> None:
-    """Measure the pulse of a camera as it happens: a heart rate every second, and what to do
-    if it is not reliable.
+    """Measure the pulse as it happens: on a page for the browser's camera, or in the terminal
+    with --camera or --video. A heart rate every second, and what to do if it is not reliable.
     """
-    if (camera is None) == (video is None):
-        raise InputError("give a --camera, such as /dev/video0, or a --video file; one of them")
+    if camera is not None and video is not None:
+        raise InputError("both a --camera and a --video; give one of them, or none for the page")
     if realtime and video is None:
         raise InputError("--realtime is for --video: a camera is never faster")
     from rppg.live import Monitor
     from rppg.predict import find_estimator
 
-    monitor = Monitor(
-        estimator=find_estimator(method, checkpoint), box=parse_box(box), full_frame=full_frame
-    )
+    estimator, face = find_estimator(method, checkpoint), parse_box(box)
+
+    def new_monitor() -> Monitor:
+        return Monitor(estimator=estimator, box=face, full_frame=full_frame)
+
+    if camera is None and video is None:
+        _serve_page(new_monitor, host, port, certificate, key, open_browser=browser)
+        return
+    monitor = new_monitor()
     frames = _frames(camera, input_format, video, duration, realtime=realtime)
     readings = _readings(monitor, frames)
     if as_json:
@@ -77,6 +98,33 @@ def live(
             sys.stdout.flush()  # each as it comes, also through a pipe
     else:
         show_readings(readings)
+
+
+def _serve_page(
+    new_monitor: "Callable[[], Monitor]",
+    host: str,
+    port: int,
+    certificate: Path | None,
+    key: Path | None,
+    *,
+    open_browser: bool,
+) -> None:
+    """Serve the page until the process is interrupted."""
+    try:
+        from rppg.live.serving import bind_server
+    except ModuleNotFoundError as error:
+        raise InputError(
+            f"the page needs {error.name}; install it with pip install 'gradreg[rppg,live]', or "
+            "give --camera or --video for the terminal"
+        ) from error
+    live_server = bind_server(new_monitor, host=host, port=port, certificate=certificate, key=key)
+    print_line(f"{live_server.url}\nCtrl+C ends it; the address is for you alone.")
+    sys.stdout.flush()
+    if open_browser:
+        import webbrowser
+
+        webbrowser.open(live_server.url)
+    live_server.run()
 
 
 def _frames(

@@ -12,6 +12,7 @@ from rich.text import Text
 from rppg.commands.terminal import print_line, stdout
 
 if TYPE_CHECKING:
+    import numpy as np
     from numpy.typing import NDArray
 
     from rppg.live import Reading
@@ -52,7 +53,7 @@ def panel(reading: "Reading") -> Panel:
     )
 
 
-def sparkline(wave: "NDArray") -> str:
+def sparkline(wave: "NDArray[np.float64]") -> str:
     """Return a wave `(T,)` of standard deviation 1 as a row of bars."""
     if len(wave) == 0:
         return " " * WIDTH

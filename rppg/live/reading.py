@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rppg.json_values import finite_or_null
 from rppg.live.reasons import ADVICE
 from rppg.video.resize import Box
 
@@ -100,4 +99,4 @@ class Reading:
 
 
 def _rounded(value: float, digits: int) -> float | None:
-    return finite_or_null(round(value, digits))
+    return round(value, digits) if np.isfinite(value) else None

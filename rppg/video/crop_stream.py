@@ -156,7 +156,10 @@ class CropStream:
         box = (x * scale_x, y * scale_y, width * scale_x, height * scale_y)
         self._last = last = Crop(frame.time_s, pixels, box, is_valid, *flags)
         early, self._early = self._early, []
-        return [Crop(time_s, pixels, box, False, *rest) for time_s, *rest in early] + [last]
+        return [
+            Crop(time_s, pixels, box, False, is_key, repeats, scene)
+            for time_s, is_key, repeats, scene in early
+        ] + [last]
 
     def _scale(self, rgb: NDArray[np.uint8]) -> tuple[float, float]:
         """Return the factors from pixels of a frame to those of the video."""

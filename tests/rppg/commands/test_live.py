@@ -78,7 +78,8 @@ def test_realtime_takes_the_time_of_the_file(run, skin_video):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ([], "give a --camera"),
+        (["--host", "192.0.2.1"], "needs --certificate and --key"),
+        (["--key", "k.pem"], "belong together"),
         (["--camera", "0", "--video", "a.mp4"], "one of them"),
         (["--camera", "0", "--realtime"], "--realtime is for --video"),
         (["--video", "a.mp4"], "a.mp4: no such file"),
