@@ -139,7 +139,7 @@ def test_snr_wants_the_true_rate() -> None:
 
 
 def test_limits_of_agreement_are_of_one_sample_of_another_subject() -> None:
-    """Bland and Altman 2007: the variance between two subjects, (16 − 2) / 2, and that within, 2."""
+    """Bland and Altman 2007: the variance between subjects, (16 − 2) / 2, and that within, 2."""
     found = metrics.bland_altman([70.0] * 4, [71.0, 73.0, 75.0, 77.0], ["a", "a", "b", "b"])
     assert (found.bias_bpm, found.low_bpm) == pytest.approx((4.0, 4 - 1.96 * 3))
     # sizes 1 and 3: means 1 and 5, between 12, within 1, and a mean size of (4 − 10 / 4) / 1
