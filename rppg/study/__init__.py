@@ -11,6 +11,8 @@ run_trial.py   trains and tests one trial
 run.py         runs the missing trials, in one process or several
 cost.py        what is left to do, in seconds, disk and memory
 statistics.py  intervals over subjects and seeds
-results.py     from stored trials to tables
-documents.py   study.json and study.csv
+results.py     from stored trials to tables; tables/ has a file for each
+documents.py   writes study.json, study.csv, and what the following two return
+latex.py       study.tex
+report/        study.html, a file for each section
 """

@@ -7,8 +7,10 @@ import pytest
 from rppg.study import key
 from rppg.study.config import StudyConfig
 from rppg.study.key import Job
+from rppg.study.parts import Part
 from rppg.study.plan import plan_trials
 from rppg.study.run import prepare
+from rppg.study.survey import survey
 
 
 @pytest.fixture
@@ -52,3 +54,14 @@ def test_a_changed_file_matters(job):
     truth = job.root / "one0.csv"
     truth.write_text(truth.read_text().replace("0.0", "0.1", 1))
     assert job("pos").key != before.key
+
+
+def test_a_video_is_known_again_under_another_name(datasets, tmp_path, monkeypatch):
+    monkeypatch.setenv("RPPG_CACHE", str(tmp_path / "cache"))
+    shutil.copy(datasets / "one0.avi", tmp_path / "x.avi")
+    (tmp_path / "other.csv").write_text("video,ground_truth,subject\nx.avi,,somebody\n")
+    study = StudyConfig(data=[f"one={datasets / 'one.csv'}", f"other={tmp_path / 'other.csv'}"])
+    parts = [Part(dataset.name, dataset.spec, "whole") for dataset in study.data]
+    one, other = survey(parts, study).values()
+    assert other.fingerprints == one.fingerprints[:1] and len(set(one.fingerprints)) == 5
+    assert not set(one.digests) & set(other.digests)

@@ -4,58 +4,14 @@ import math
 
 import pytest
 
-from rppg.study.config import StudyConfig
-from rppg.study.key import job_of
-from rppg.study.plan import plan_trials
 from rppg.study.results import Tables, tables
-from rppg.study.run import Prepared
-from rppg.study.store import Store
-from rppg.study.survey import PartSurvey
-
-ERRORS = {  # bpm, by test dataset and part: subject → its windows
-    ("a", "test"): {"a9": [100.0]},
-    ("b", "test"): {"b9": [100.0]},
-    ("a", "whole"): {"a1": [1.0, 1.0, 1.0], "a2": [5.0]},
-    ("b", "whole"): {"b1": [3.0, None], "b2": [7.0]},
-}
-LIGHT = {"a1": "9 lux", "a2": "10 lux", "b1": "9 lux"}
-"""What is known of the recordings; nothing is of b2's."""
+from tests.rppg.study.invented import invent
 
 
 @pytest.fixture
 def found(tmp_path) -> Tables:
     """Two datasets, two seeds: the second one's errors are 2 bpm larger; pos lacks a trial."""
-    study = StudyConfig(data=["a=pure:/x", "b=pure:/y"], methods=["fcus", "pos"], seeds=2)
-    trials, store = plan_trials(study), Store(tmp_path)
-    used = dict.fromkeys(p for t in trials for p in (*t.training, *t.tests))
-    parts = {
-        part: PartSurvey((part.title,), 1, fingerprints=(part.title, "shared")) for part in used
-    }
-    jobs = {trial: job_of(trial, study, parts) for trial in trials}
-    for trial, job in list(jobs.items())[:-1]:
-        tests = {}
-        for part, key in zip(trial.tests, job.tests, strict=True):
-            rows = [
-                (subject, 70.0, None if error is None else 70.0 + error + 2 * trial.seed)
-                for subject, errors in ERRORS[part.dataset, part.kind].items()
-                for error in errors
-            ]
-            subjects, true, predicted = (list(column) for column in zip(*rows, strict=True))
-            nothing = [None] * len(rows)
-            columns = {"record": subjects, "subject": subjects, "hr_true_bpm": true,
-                       "hr_pred_bpm": predicted, "snr_db": nothing}  # fmt: skip
-            left_out = [{"recording": "r", "reason": "is dark", "method": False}]
-            recordings = {
-                name: {"metadata": {"light": LIGHT[name]} if name in LIGHT else {}}
-                for name in subjects
-            }
-            tests[key] = {
-                "windows": {"1": columns},
-                "left_out": left_out,
-                "recordings": recordings,
-            }
-        store.save(job, {"training": {"clips_per_epoch": 8}, "tests": tests, "timing": {}})
-    return tables(Prepared(study, parts, jobs), store)
+    return tables(*invent(tmp_path))
 
 
 def test_a_cell_pools_the_windows_of_all_seeds(found):

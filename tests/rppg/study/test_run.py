@@ -3,6 +3,7 @@ shards nor SIGKILL change the result."""
 
 import csv
 import json
+import re
 import signal
 from pathlib import Path
 
@@ -46,7 +47,10 @@ def benchmark(capsys, tmp_path_factory, monkeypatch):
 
 
 def written(out: Path) -> object:
-    return without_timing(out / "study.json"), (out / "study.csv").read_text()
+    """All documents without durations and dates."""
+    report = re.sub('<section id="timing">.*', "", (out / "study.html").read_text(), flags=re.S)
+    tables = [(out / f"study.{kind}").read_text() for kind in ("csv", "tex")]
+    return without_timing(out / "study.json"), tables, report
 
 
 def stamps(out: Path) -> dict[str, int]:
@@ -80,6 +84,8 @@ def test_what_is_bad_is_named_and_the_rest_completes(benchmark, study_file, tmp_
     assert ("recording", "damaged: damaged0.avi") in reasons
     assert ("recording", "damaged: damaged1.avi") in reasons
     assert any(kind == "trial" and "on gone" in what for kind, what in reasons)
+    report = (out / "study.html").read_text()
+    assert all(reason in report for reason in ("no subject of 1 is in split test", "damaged0.avi"))
     assert "pos on one: MAE" in table and "n = 5 windows, 5 subjects" in table
 
 
