@@ -27,6 +27,13 @@ def benchmark(
             "set), or a classical method, perhaps with +skin; repeatable."
         ),
     ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network trained elsewhere, NAME=PATH or PATH, tested on every part; "
+            "repeatable. NAME is its row."
+        ),
+    ] = None,
     protocol: Annotated[
         str | None,
         typer.Option(
@@ -47,6 +54,21 @@ def benchmark(
         int | None,
         typer.Option(min=1, help="Test subjects per synthetic domain.", show_default="40"),
     ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Length of a window in seconds; by default the protocol's, 10."),
+    ] = None,
+    hr: Annotated[
+        str | None,
+        typer.Option(
+            help="Heart rates from the spectrum, or from the wave's peaks.",
+            show_default="spectrum",
+        ),
+    ] = None,
+    waves: Annotated[
+        bool,
+        typer.Option("--waves", help="Write each recording's waves to OUT/waves, CSV files."),
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of the study; options win over it.")
     ] = None,
@@ -69,19 +91,24 @@ def benchmark(
 ) -> None:
     """Train methods on datasets, test them on others, and write the table. The same command
     continues where it was stopped."""
+    from rppg.estimators.find import label_checkpoints
     from rppg.study.config import read_study
     from rppg.study.run import Shard, fill_cache, prepare, run_missing
     from rppg.study.run_trial import Means
     from rppg.study.store import Store
 
+    evaluation = {"window_s": window, "hr": hr}
     options = {
         "data": data or None,
         "methods": tuple(method) if method else None,
+        "checkpoints": label_checkpoints(checkpoint) if checkpoint else None,
+        "evaluation": {name: value for name, value in evaluation.items() if value is not None},
         "protocol": protocol,
         "seeds": seeds,
         "folds": folds,
         "subjects": subjects,
         "test_subjects": test_subjects,
+        "waves": waves or None,
     }
     study = read_study(config, options)
     chosen = Shard.parse(shard)

@@ -7,7 +7,7 @@ survey.py      which parts can be opened, and what is in them
 key.py         what identifies a trial's result: its settings, its data, and the code behind it
 store.py       finished trials on disk, one file each
 claims.py      which process works on which trial, where several share a folder
-run_trial.py   trains and tests one trial
+run_trial.py   trains and tests one trial: train_trial.py, evaluate_part.py
 run.py         runs the missing trials, in one process or several
 cost.py        what is left to do, in seconds, disk and memory
 statistics.py  intervals over subjects and seeds

@@ -16,13 +16,13 @@ from rppg.atomic import write_text
 from rppg.crops.cache import CachedCrops
 from rppg.errors import InputError
 from rppg.estimators.estimator import ConstantGuess, constant_guess
-from rppg.estimators.fcus import untrained
-from rppg.estimators.find import find_estimator, load_estimator
+from rppg.estimators.find import load_estimator
 from rppg.evaluation import Estimator, evaluate
 from rppg.peers.train import train_peer
-from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig, learner_config
+from rppg.study.config import CONSTANT, StudyConfig, learner_config
 from rppg.study.key import Job
 from rppg.study.parts import Part, open_part
+from rppg.study.run_trial import ready_estimator
 from rppg.study.store import Result, Store
 from rppg.train.config import TrainConfig
 from rppg.train.run import train
@@ -122,12 +122,10 @@ def measure(job: Job, study: StudyConfig) -> Cost:
             result = run(one, out=Path(folder), recordings=few)
             estimator = load_estimator(checkpoint)
         train_s = result.log[-1]["seconds"] * config.epochs / len(few)
-    elif trial.method == UNTRAINED:
-        estimator = untrained()
     elif trial.method == CONSTANT:
         estimator = constant_guess(75)
     else:
-        estimator = find_estimator(trial.method)
+        estimator = ready_estimator(trial)
     protocol = study.evaluation.build()
     tested = open_part(trial.tests[0], study)[:1]
     started_s = time.monotonic()

@@ -251,8 +251,11 @@ def _entries(prepared: Prepared, trial: Trial, result: Result) -> Iterator[Entry
     trained = {d for part in trial.training for d in prepared.parts[part].digests}
     clips = result["training"].get("clips_per_epoch", 0)
     for part, key in zip(job.trial.tests, job.tests, strict=True):
-        windows = result["tests"].get(key, {}).get("windows", {})
+        test = result["tests"].get(key, {})
+        windows = test.get("windows", {})
         seen = sum(digest in trained for digest in prepared.parts[part].digests)
+        if trial.checkpoint is not None:  # trained elsewhere: by the fingerprints in it
+            seen = len(test.get("seen", ()))
         last = max(map(int, windows), default=0)
         for epoch, columns in windows.items():
             number = int(epoch)

@@ -75,7 +75,7 @@ def prepare(study: StudyConfig, report: Report) -> Prepared:
     """Open all parts, and find which trials can be run, on what, and their keys.
 
     Args:
-        report: called with a line of text for each part that can't be used.
+        report: called with a line of text for each part or checkpoint that can't be used.
     """
     trials = plan_trials(study)
     used = [part for trial in trials for part in (*trial.training, *trial.tests)]
@@ -89,7 +89,12 @@ def prepare(study: StudyConfig, report: Report) -> Prepared:
         elif not tests:
             prepared.skipped[trial] = "none of the parts it is tested on can be used"
         else:
-            prepared.jobs[trial] = job_of(replace(trial, tests=tests), study, parts)
+            try:
+                prepared.jobs[trial] = job_of(replace(trial, tests=tests), study, parts)
+            except InputError as error:  # a checkpoint
+                if str(error) not in prepared.skipped.values():
+                    report(f"{trial.method}: can't be used: {error}")
+                prepared.skipped[trial] = str(error)
     return prepared
 
 
