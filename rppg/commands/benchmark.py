@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rppg.commands.options import Device, NoCache
-from rppg.commands.terminal import print_line, print_status
+from rppg.commands.terminal import changing_line, print_line, print_status
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -83,6 +83,14 @@ def benchmark(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Torch's threads in each process.")] = 1,
+    processes_per_trial: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that train one network together, as under torchrun; fcus only.",
+            show_default="1",
+        ),
+    ] = None,
     shard: Annotated[
         str, typer.Option(help="I/N: every N-th trial, for N machines that share --out.")
     ] = "1/1",
@@ -109,6 +117,7 @@ def benchmark(
         "subjects": subjects,
         "test_subjects": test_subjects,
         "waves": waves or None,
+        "processes_per_trial": processes_per_trial,
     }
     study = read_study(config, options)
     chosen = Shard.parse(shard)
@@ -128,7 +137,16 @@ def benchmark(
     if not no_cache:
         fill_cache(prepared, chosen, workers=jobs)
     means = Means(device=device, threads=threads, cache=not no_cache)
-    run_missing(prepared, store, shard=chosen, jobs=jobs, means=means, report=print_status)
+    with changing_line() as show:
+        run_missing(
+            prepared,
+            store,
+            shard=chosen,
+            jobs=jobs,
+            means=means,
+            report=print_status,
+            progress=show,
+        )
     _print_tables(write_documents(prepared, store), store)
 
 

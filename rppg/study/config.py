@@ -1,6 +1,5 @@
 """The configuration of a study: data, methods, seeds, protocol. One TOML file says all of it."""
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -17,6 +16,7 @@ from rppg.frozen_config import FrozenConfig
 from rppg.methods import METHODS
 from rppg.peers.config import LEVELS, PUBLISHED, PeerConfig
 from rppg.signals.protocol import TOOLBOX, HeartRateSource, Protocol
+from rppg.study.toml_text import toml_text
 from rppg.train.config import TrainConfig
 
 LEARNERS = ("fcus", *PUBLISHED)
@@ -95,6 +95,9 @@ class StudyConfig(FrozenConfig):
     folds: int = Field(5, ge=2, description="of the protocol intra")
     subjects: int = Field(60, ge=2, description="people trained on per synthetic domain")
     test_subjects: int = Field(40, ge=1, description="people tested on per synthetic domain")
+    processes_per_trial: int = Field(
+        1, ge=1, description="processes that train one network together; FCUS-rPPG's only"
+    )
     waves: bool = Field(False, description="whether each recording's waves are written")
     evaluation: EvaluationConfig = EvaluationConfig()
     settings: Mapping[str, Mapping[str, Any]] = {}
@@ -193,6 +196,11 @@ def learner_config(
     return PeerConfig.model_validate({**fields, "method": method})
 
 
+def processes_of(method: str, study: StudyConfig) -> int:
+    """Return the number of processes that train a method's network; peers train in one."""
+    return study.processes_per_trial if method == "fcus" else 1
+
+
 def check_method(method: str) -> None:
     """Refuse a name that is no method of a study.
 
@@ -265,30 +273,6 @@ def read_study(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
         rest = f"; and {len(more)} more" if more else ""
         message = problem["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {location}{': ' if location else ''}{message}{rest}") from error
-
-
-def toml_text(table: Mapping[str, Any], prefix: str = "") -> str:
-    """Return a table as TOML; None is left out, which TOML has no word for."""
-    lines, sections = [], []
-    for key, value in table.items():
-        name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
-        if isinstance(value, Mapping):
-            sections.append(f"\n[{prefix}{name}]\n" + toml_text(value, f"{prefix}{name}."))
-        elif value is not None:
-            lines.append(f"{name} = {_value(value)}\n")
-    return "".join([*lines, *sections])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value)
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _section(value: Any) -> Any:

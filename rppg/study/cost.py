@@ -22,6 +22,7 @@ from rppg.peers.train import train_peer
 from rppg.study.config import CONSTANT, StudyConfig, learner_config
 from rppg.study.key import Job
 from rppg.study.parts import Part, open_part
+from rppg.study.progress import Progress
 from rppg.study.run_trial import ready_estimator
 from rppg.study.store import Result, Store
 from rppg.train.config import TrainConfig
@@ -89,13 +90,24 @@ class Costs:
         cost.test_s = (cost.test_s * n + test_s) / (n + 1)
         cost.trials = n + 1
 
-    def seconds(self, job: Job) -> float | None:
-        """Return how long a trial takes; None if nothing is known of its method."""
+    def seconds(self, job: Job, progress: Progress | None = None) -> float | None:
+        """Return how long a trial takes from now on; None if nothing is known of its method.
+
+        Args:
+            progress: how far it is. Of a method of unknown cost, what is left of its stage counts.
+        """
         cost = self.known.get(job.trial.label)
         if cost is None:
-            return None
+            if progress is None or not progress.seconds_each:
+                return None
+            return (progress.total - progress.done) * progress.seconds_each
         trained, tested = job.recordings
-        return cost.train_s * trained + cost.test_s * sum(tested)
+        train_s, test_s = cost.train_s * trained, cost.test_s * sum(tested)
+        if progress is None:
+            return train_s + test_s
+        if progress.stage == "training":
+            return train_s * (1 - progress.share) + test_s
+        return test_s * (1 - progress.share)
 
     def save(self, store: Store) -> None:
         """Keep the costs for the next command."""

@@ -16,7 +16,7 @@ import rppg
 from rppg.code_digest import digest_code
 from rppg.estimators.find import find_estimator
 from rppg.models.checkpoint import digest_of
-from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig, learner_config
+from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig, learner_config, processes_of
 from rppg.study.parts import Part
 from rppg.study.plan import Trial
 from rppg.study.survey import PartSurvey
@@ -87,6 +87,8 @@ def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -
     if trial.learned:
         config = learner_config(study, trial.method, seed=trial.seed, levels=trial.levels)
         parts["config"] = config.model_dump(mode="json", exclude={"data", "subjects"})
+        if (processes := processes_of(trial.method, study)) > 1:  # which round otherwise
+            parts["processes"] = processes
     elif trial.method == UNTRAINED:
         parts["seed"] = trial.seed
     elif trial.method != CONSTANT:  # one trial a dataset

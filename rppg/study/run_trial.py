@@ -3,7 +3,7 @@
 import contextlib
 import logging
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -22,6 +22,8 @@ from rppg.study.evaluate_part import Method, evaluate_part, mean_rate
 from rppg.study.key import Job
 from rppg.study.parts import Part, open_parts
 from rppg.study.plan import Trial
+from rppg.study.progress import FILE as PROGRESS
+from rppg.study.progress import progress_writer
 from rppg.study.store import Result, Store
 from rppg.study.train_trial import Trained, train_trial
 from rppg.types import Recording
@@ -71,6 +73,7 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
     else:
         result["training"] = about
         result["timing"]["train_s"] = seconds
+        tested = _counter(job, folder, result["tests"])
         for part, key in zip(job.trial.tests, job.tests, strict=True):
             if key in result["tests"]:
                 continue
@@ -87,6 +90,7 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
                     folder=folder,
                     label=job.trial.label,
                     waves=waves,
+                    progress=tested,
                 )
             except Exception as error:  # noqa: BLE001  as above
                 test = {"failed": _failure(f"{job.trial.title}: {part.title}", error)}
@@ -98,6 +102,7 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     store.save(job, result)
+    (folder / PROGRESS).unlink(missing_ok=True)
     for journal in folder.glob("*.jsonl"):
         if journal.stem.startswith("test-"):
             journal.unlink()
@@ -119,6 +124,20 @@ def died(job: Job, store: Store) -> Result:
     return result
 
 
+def _counter(job: Job, folder: Path, finished: Mapping[str, Any]) -> Callable[[Recording], None]:
+    """Return a function that counts the recordings as they are tested, in the progress file."""
+    counts = dict(zip(job.tests, job.recordings[1], strict=True))
+    done, total = sum(counts[key] for key in finished), sum(counts.values())
+    write = progress_writer(folder / PROGRESS, "tests")
+
+    def after_recording(_: Recording) -> None:
+        nonlocal done
+        done += 1
+        write(done, total, f"{done} of {total} recordings tested")
+
+    return after_recording
+
+
 def _estimators(
     trial: Trial, study: StudyConfig, folder: Path, means: Means
 ) -> tuple[dict[str, Method], dict[str, Any], dict[str, float]]:
@@ -130,8 +149,10 @@ def _estimators(
             study,
             folder,
             device=means.device,
+            threads=means.threads,
             workers=means.workers,
             cache=means.cache,
+            progress=folder / PROGRESS,
         )
         return _load(trained, means.device), dict(trained.about), _seconds(trained)
     if trial.method == CONSTANT:

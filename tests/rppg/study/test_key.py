@@ -46,6 +46,9 @@ def test_settings_data_and_evaluation_matter_where_they_act(job, monkeypatch):
     assert peaks.key == before.key and peaks.tests != before.tests
     assert (job(waves=True).key, job(waves=True).tests) == (before.key, before.tests)
     assert job(settings={"fcus": {"epochs": 2}}).key != before.key
+    assert job(processes_per_trial=2).key != before.key  # which rounds otherwise
+    for method in ("pos", "sinc"):  # not by several processes
+        assert job(method).key == job(method, processes_per_trial=2).key
     assert job("pos").key == job("pos", settings={"fcus": {"epochs": 2}}).key
     assert job(seeds=2, subjects=7, test_subjects=3).key == before.key  # no synthetic people
     monkeypatch.setitem(key.CODE_DIGESTS, "test", "edited")
