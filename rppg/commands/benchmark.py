@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rppg.commands.options import Device, NoCache
-from rppg.commands.terminal import print_line, print_status
+from rppg.commands.terminal import changing_line, print_line, print_status
 from rppg.errors import InputError
 
 if TYPE_CHECKING:
@@ -25,6 +25,13 @@ def benchmark(
         typer.Option(
             help="fcus, sinc, contrast-phys, untrained, constant (the mean rate of the training "
             "set), or a classical method, perhaps with +skin; repeatable."
+        ),
+    ] = None,
+    checkpoint: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="A network trained elsewhere, NAME=PATH or PATH, tested on every part; "
+            "repeatable. NAME is its row."
         ),
     ] = None,
     protocol: Annotated[
@@ -47,6 +54,21 @@ def benchmark(
         int | None,
         typer.Option(min=1, help="Test subjects per synthetic domain.", show_default="40"),
     ] = None,
+    window: Annotated[
+        float | None,
+        typer.Option(help="Length of a window in seconds; by default the protocol's, 10."),
+    ] = None,
+    hr: Annotated[
+        str | None,
+        typer.Option(
+            help="Heart rates from the spectrum, or from the wave's peaks.",
+            show_default="spectrum",
+        ),
+    ] = None,
+    waves: Annotated[
+        bool,
+        typer.Option("--waves", help="Write each recording's waves to OUT/waves, CSV files."),
+    ] = False,
     config: Annotated[
         Path | None, typer.Option(help="TOML file of the study; options win over it.")
     ] = None,
@@ -61,6 +83,14 @@ def benchmark(
     ] = False,
     jobs: Annotated[int, typer.Option(min=1, help="Number of processes.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Torch's threads in each process.")] = 1,
+    processes_per_trial: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Processes that train one network together, as under torchrun; fcus only.",
+            show_default="1",
+        ),
+    ] = None,
     shard: Annotated[
         str, typer.Option(help="I/N: every N-th trial, for N machines that share --out.")
     ] = "1/1",
@@ -69,19 +99,25 @@ def benchmark(
 ) -> None:
     """Train methods on datasets, test them on others, and write the table. The same command
     continues where it was stopped."""
+    from rppg.estimators.find import label_checkpoints
     from rppg.study.config import read_study
     from rppg.study.run import Shard, fill_cache, prepare, run_missing
     from rppg.study.run_trial import Means
     from rppg.study.store import Store
 
+    evaluation = {"window_s": window, "hr": hr}
     options = {
         "data": data or None,
         "methods": tuple(method) if method else None,
+        "checkpoints": label_checkpoints(checkpoint) if checkpoint else None,
+        "evaluation": {name: value for name, value in evaluation.items() if value is not None},
         "protocol": protocol,
         "seeds": seeds,
         "folds": folds,
         "subjects": subjects,
         "test_subjects": test_subjects,
+        "waves": waves or None,
+        "processes_per_trial": processes_per_trial,
     }
     study = read_study(config, options)
     chosen = Shard.parse(shard)
@@ -101,7 +137,16 @@ def benchmark(
     if not no_cache:
         fill_cache(prepared, chosen, workers=jobs)
     means = Means(device=device, threads=threads, cache=not no_cache)
-    run_missing(prepared, store, shard=chosen, jobs=jobs, means=means, report=print_status)
+    with changing_line() as show:
+        run_missing(
+            prepared,
+            store,
+            shard=chosen,
+            jobs=jobs,
+            means=means,
+            report=print_status,
+            progress=show,
+        )
     _print_tables(write_documents(prepared, store), store)
 
 

@@ -17,11 +17,13 @@ from rich.progress import (
     TextColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
 
 if TYPE_CHECKING:
     from rppg.train.run import TrainProgress
 
 LINE_EVERY_S = 30.0
+STATUS_EVERY_S = 300.0
 
 stdout = Console()
 stderr = Console(stderr=True)
@@ -71,6 +73,27 @@ def print_errors_only() -> None:
     """Print only errors from now on: for all processes but one of a distributed training."""
     stdout.quiet = True
     logging.getLogger().setLevel(logging.ERROR)
+
+
+@contextmanager
+def changing_line() -> Iterator[Callable[[str], None]]:
+    """Yield a function that shows a line on stderr instead of the one before.
+
+    If stderr is no terminal, it prints a line after every `STATUS_EVERY_S` instead.
+    """
+    if stderr.is_terminal:
+        with stderr.status("") as status:
+            yield lambda text: status.update(Text(printable(text, keep="")))
+        return
+    printed_s = time.monotonic()
+
+    def show(text: str) -> None:
+        nonlocal printed_s
+        if time.monotonic() - printed_s >= STATUS_EVERY_S:
+            printed_s = time.monotonic()
+            print_status(text)
+
+    yield show
 
 
 class Bars:

@@ -1,6 +1,5 @@
 """The configuration of a study: data, methods, seeds, protocol. One TOML file says all of it."""
 
-import json
 import re
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -16,13 +15,16 @@ from rppg.estimators.find import SKIN
 from rppg.frozen_config import FrozenConfig
 from rppg.methods import METHODS
 from rppg.peers.config import LEVELS, PUBLISHED, PeerConfig
-from rppg.signals.protocol import TOOLBOX, Protocol
+from rppg.signals.protocol import TOOLBOX, HeartRateSource, Protocol
+from rppg.study.toml_text import toml_text
 from rppg.train.config import TrainConfig
 
 LEARNERS = ("fcus", *PUBLISHED)
 """Methods that are trained."""
 UNTRAINED, CONSTANT = "untrained", "constant"
 """FCUS-rPPG's network before its first step; the mean heart rate of the training set."""
+KNOWN = (*LEARNERS, UNTRAINED, CONSTANT, *METHODS)
+"""All methods, but for the classical ones with the skin mask."""
 OF_THE_STUDY = ("data", "seed", "subjects", "method")
 """Fields of a learner's configuration that the study sets."""
 
@@ -45,18 +47,25 @@ class EvaluationConfig(FrozenConfig):
     window_s: float | None = Field(
         None, gt=0, description="length of a window; by default the protocol's"
     )
+    hr: HeartRateSource = "spectrum"
 
     def build(self) -> Protocol:
         """Return the protocol of the evaluation, which keeps no example waves.
 
         Raises:
-            InputError: a window too short for the band, or continuity with the toolbox's protocol.
+            InputError: a window too short for the band, or continuity with the toolbox's protocol,
+                or with heart rates from peaks.
         """
         base = TOOLBOX if self.protocol == "toolbox" else Protocol()
         window_s = self.window_s or base.window_s
         stride_s = self.window_s or base.stride_s
         return replace(
-            base, continuity=self.continuity, window_s=window_s, stride_s=stride_s, examples=0
+            base,
+            continuity=self.continuity,
+            window_s=window_s,
+            stride_s=stride_s,
+            hr=self.hr,
+            examples=0,
         )
 
 
@@ -68,6 +77,8 @@ class StudyConfig(FrozenConfig):
             one and tests on that one; `intra` trains and tests within each dataset, by folds of its
             subjects; `convergence` is `cross` after each epoch; `ablation` is `cross` with each of
             the 2³ settings of the three levels.
+        methods: by default a few; none if there are checkpoints.
+        checkpoints: networks that were trained elsewhere, by the names of their rows.
         settings: fields of each learner's configuration that differ from its defaults. A level is
             switched on or off by true or false.
 
@@ -78,14 +89,27 @@ class StudyConfig(FrozenConfig):
     """
 
     protocol: StudyProtocol = "cross"
-    methods: tuple[str, ...] = Field(("fcus", "pos", "pos+skin", CONSTANT, UNTRAINED), min_length=1)
+    methods: tuple[str, ...] = ("fcus", "pos", "pos+skin", CONSTANT, UNTRAINED)
+    checkpoints: Mapping[str, Path] = {}
     seeds: int = Field(3, ge=1, description="number of seeds of everything that is random")
     folds: int = Field(5, ge=2, description="of the protocol intra")
     subjects: int = Field(60, ge=2, description="people trained on per synthetic domain")
     test_subjects: int = Field(40, ge=1, description="people tested on per synthetic domain")
+    processes_per_trial: int = Field(
+        1, ge=1, description="processes that train one network together; FCUS-rPPG's only"
+    )
+    waves: bool = Field(False, description="whether each recording's waves are written")
     evaluation: EvaluationConfig = EvaluationConfig()
     settings: Mapping[str, Mapping[str, Any]] = {}
     data: tuple[Dataset, ...] = Field(min_length=1)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _checkpoints_alone(cls, fields: Any) -> Any:
+        """Choose no methods by default where there are checkpoints, as `rppg evaluate` does."""
+        if isinstance(fields, Mapping) and fields.get("checkpoints"):
+            return {"methods": (), **fields}
+        return fields
 
     @field_validator("data", mode="before")
     @classmethod
@@ -107,6 +131,10 @@ class StudyConfig(FrozenConfig):
         _refuse_repeated("method", self.methods, "")
         for method in self.methods:
             check_method(method)
+        for name in self.checkpoints:
+            _check_checkpoint_name(name)
+        if not (self.methods or self.checkpoints):
+            raise InputError("no methods and no checkpoints; name one")
         for method in self.settings:
             if method not in LEARNERS:
                 raise InputError(
@@ -168,18 +196,33 @@ def learner_config(
     return PeerConfig.model_validate({**fields, "method": method})
 
 
+def processes_of(method: str, study: StudyConfig) -> int:
+    """Return the number of processes that train a method's network; peers train in one."""
+    return study.processes_per_trial if method == "fcus" else 1
+
+
 def check_method(method: str) -> None:
     """Refuse a name that is no method of a study.
 
     Raises:
         InputError: naming those that exist.
     """
-    known = (*LEARNERS, UNTRAINED, CONSTANT, *METHODS)
-    if method not in known and not (method.endswith(SKIN) and method.removesuffix(SKIN) in METHODS):
+    if not _is_method(method):
         raise InputError(
-            f"no method {method!r}; choose from {', '.join(known)}; a classical one may end in "
+            f"no method {method!r}; choose from {', '.join(KNOWN)}; a classical one may end in "
             f"{SKIN}"
         )
+
+
+def _is_method(name: str) -> bool:
+    return name in KNOWN or (name.endswith(SKIN) and name.removesuffix(SKIN) in METHODS)
+
+
+def _check_checkpoint_name(name: str) -> None:
+    if not name.strip():
+        raise InputError("a checkpoint without a name; give NAME=PATH")
+    if _is_method(name):
+        raise InputError(f"a checkpoint is called {name!r}, as a method is; give it another name")
 
 
 def named_dataset(text: str) -> dict[str, str]:
@@ -203,6 +246,9 @@ def named_dataset(text: str) -> dict[str, str]:
 def read_study(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
     """Return the study of a TOML file; options that aren't None win.
 
+    Args:
+        options: fields of the study. Those of `evaluation` win one by one.
+
     Raises:
         InputError: the file can't be read, or a field is wrong.
     """
@@ -212,7 +258,10 @@ def read_study(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
             fields = tomllib.loads(path.read_text(encoding="utf-8"))
         except (OSError, ValueError, RecursionError) as error:
             raise InputError(f"{path}: not a readable TOML file ({error})") from error
+    evaluation = fields.get("evaluation", {})
     fields |= {name: value for name, value in options.items() if value is not None}
+    if isinstance(evaluation, Mapping):
+        fields["evaluation"] = {**evaluation, **options.get("evaluation", {})}
     where = path or "options"
     if not fields.get("data"):
         raise InputError(f"{where}: no data; give --data SPEC, or a table [data] in the file")
@@ -224,30 +273,6 @@ def read_study(path: Path | None, options: Mapping[str, Any]) -> StudyConfig:
         rest = f"; and {len(more)} more" if more else ""
         message = problem["msg"].removeprefix("Value error, ")
         raise InputError(f"{where}: {location}{': ' if location else ''}{message}{rest}") from error
-
-
-def toml_text(table: Mapping[str, Any], prefix: str = "") -> str:
-    """Return a table as TOML; None is left out, which TOML has no word for."""
-    lines, sections = [], []
-    for key, value in table.items():
-        name = key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _text(key)
-        if isinstance(value, Mapping):
-            sections.append(f"\n[{prefix}{name}]\n" + toml_text(value, f"{prefix}{name}."))
-        elif value is not None:
-            lines.append(f"{name} = {_value(value)}\n")
-    return "".join([*lines, *sections])
-
-
-def _value(value: Any) -> str:
-    if isinstance(value, str):
-        return _text(value)
-    if isinstance(value, list | tuple):
-        return f"[{', '.join(map(_value, value))}]"
-    return json.dumps(value)
-
-
-def _text(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
 def _section(value: Any) -> Any:

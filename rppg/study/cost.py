@@ -16,13 +16,14 @@ from rppg.atomic import write_text
 from rppg.crops.cache import CachedCrops
 from rppg.errors import InputError
 from rppg.estimators.estimator import ConstantGuess, constant_guess
-from rppg.estimators.fcus import untrained
-from rppg.estimators.find import find_estimator, load_estimator
+from rppg.estimators.find import load_estimator
 from rppg.evaluation import Estimator, evaluate
 from rppg.peers.train import train_peer
-from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig, learner_config
+from rppg.study.config import CONSTANT, StudyConfig, learner_config
 from rppg.study.key import Job
 from rppg.study.parts import Part, open_part
+from rppg.study.progress import Progress
+from rppg.study.run_trial import ready_estimator
 from rppg.study.store import Result, Store
 from rppg.train.config import TrainConfig
 from rppg.train.run import train
@@ -89,13 +90,24 @@ class Costs:
         cost.test_s = (cost.test_s * n + test_s) / (n + 1)
         cost.trials = n + 1
 
-    def seconds(self, job: Job) -> float | None:
-        """Return how long a trial takes; None if nothing is known of its method."""
+    def seconds(self, job: Job, progress: Progress | None = None) -> float | None:
+        """Return how long a trial takes from now on; None if nothing is known of its method.
+
+        Args:
+            progress: how far it is. Of a method of unknown cost, what is left of its stage counts.
+        """
         cost = self.known.get(job.trial.label)
         if cost is None:
-            return None
+            if progress is None or not progress.seconds_each:
+                return None
+            return (progress.total - progress.done) * progress.seconds_each
         trained, tested = job.recordings
-        return cost.train_s * trained + cost.test_s * sum(tested)
+        train_s, test_s = cost.train_s * trained, cost.test_s * sum(tested)
+        if progress is None:
+            return train_s + test_s
+        if progress.stage == "training":
+            return train_s * (1 - progress.share) + test_s
+        return test_s * (1 - progress.share)
 
     def save(self, store: Store) -> None:
         """Keep the costs for the next command."""
@@ -122,12 +134,10 @@ def measure(job: Job, study: StudyConfig) -> Cost:
             result = run(one, out=Path(folder), recordings=few)
             estimator = load_estimator(checkpoint)
         train_s = result.log[-1]["seconds"] * config.epochs / len(few)
-    elif trial.method == UNTRAINED:
-        estimator = untrained()
     elif trial.method == CONSTANT:
         estimator = constant_guess(75)
     else:
-        estimator = find_estimator(trial.method)
+        estimator = ready_estimator(trial)
     protocol = study.evaluation.build()
     tested = open_part(trial.tests[0], study)[:1]
     started_s = time.monotonic()

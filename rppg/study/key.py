@@ -14,19 +14,29 @@ from typing import Any
 import gradreg
 import rppg
 from rppg.code_digest import digest_code
-from rppg.study.config import CONSTANT, LEARNERS, UNTRAINED, StudyConfig, learner_config
+from rppg.estimators.find import find_estimator
+from rppg.models.checkpoint import digest_of
+from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig, learner_config, processes_of
 from rppg.study.parts import Part
 from rppg.study.plan import Trial
 from rppg.study.survey import PartSurvey
 
 DATA = ("data", "crops", "video", "types.py", "study/parts.py")
-EVALUATION = (*DATA, "evaluation", "signals", "study/run_trial.py", "study/train_trial.py")
+EVALUATION = (
+    *DATA,
+    "evaluation",
+    "signals",
+    "study/evaluate_part.py",
+    "study/run_trial.py",
+    "study/train_trial.py",
+)
 NETWORKS = ("estimators", "models", "verification")
 CODE: Mapping[str, tuple[str, ...]] = {
     "test": (*EVALUATION, *NETWORKS, "methods"),
     "fcus": (*DATA, *NETWORKS, "signals", "train", "study/train_trial.py"),
     "peer": (*DATA, *NETWORKS, "signals", "train", "peers", "study/train_trial.py"),
     UNTRAINED: ("models",),
+    "checkpoint": ("models",),
     CONSTANT: EVALUATION,
     "classical": ("methods", "estimators/classical.py", "estimators/find.py"),
 }
@@ -46,6 +56,7 @@ class Job:
         tests: the key of each test, in the order of the trial's.
         recordings: number of recordings in all training parts, and in each test.
         code: digest of all code behind it, to recognise a process that loaded other code.
+        waves: whether the waves of each recording are to be written.
     """
 
     trial: Trial
@@ -53,6 +64,7 @@ class Job:
     tests: tuple[str, ...]
     recordings: tuple[int, tuple[int, ...]]
     code: str
+    waves: bool = False
 
     @property
     def name(self) -> str:
@@ -61,19 +73,29 @@ class Job:
 
 
 def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -> Job:
-    """Return the trial with its keys."""
+    """Return the trial with its keys.
+
+    Raises:
+        InputError: a checkpoint that can't be read.
+    """
     parts: dict[str, Any] = {
         "method": trial.method,
         "training": [[part.kind, found[part].digest] for part in trial.training],
         "each_epoch": trial.each_epoch,
-        "code": CODE_DIGESTS[_kind(trial.method)],
+        "code": CODE_DIGESTS[_kind(trial)],
     }
     if trial.learned:
         config = learner_config(study, trial.method, seed=trial.seed, levels=trial.levels)
         parts["config"] = config.model_dump(mode="json", exclude={"data", "subjects"})
+        if (processes := processes_of(trial.method, study)) > 1:  # which round otherwise
+            parts["processes"] = processes
     elif trial.method == UNTRAINED:
         parts["seed"] = trial.seed
     elif trial.method != CONSTANT:  # one trial a dataset
+        if trial.checkpoint is not None:
+            find_estimator(checkpoint=trial.checkpoint)  # refuses what can't be tested
+            files = (trial.checkpoint, trial.checkpoint.with_suffix(".json"))
+            parts["checkpoint"] = [digest_of(file) for file in files]
         parts["tests"] = [found[part].digest for part in trial.tests]
     evaluation = {
         "protocol": study.evaluation.model_dump(mode="json"),
@@ -85,7 +107,8 @@ def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -
     tests = tuple(_digest([key, evaluation, found[part].digest]) for part in trial.tests)
     counts = tuple(found[part].recordings for part in trial.tests)
     trained = sum(found[part].recordings for part in trial.training)
-    return Job(trial, key, tests, (trained, counts), CODE_DIGEST)
+    waves = study.waves and trial.method != CONSTANT  # a guess has none
+    return Job(trial, key, tests, (trained, counts), CODE_DIGEST, waves)
 
 
 def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
@@ -98,10 +121,12 @@ def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
     return _digest(digests)
 
 
-def _kind(method: str) -> str:
-    if method in LEARNERS:
-        return "fcus" if method == "fcus" else "peer"
-    return method if method in (UNTRAINED, CONSTANT) else "classical"
+def _kind(trial: Trial) -> str:
+    if trial.learned:
+        return "fcus" if trial.method == "fcus" else "peer"
+    if trial.checkpoint is not None:
+        return "checkpoint"
+    return trial.method if trial.method in (UNTRAINED, CONSTANT) else "classical"
 
 
 def _digest(value: Any) -> str:

@@ -4,12 +4,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from rppg.crops.cache import cached
 from rppg.data.selection import SPLIT
 from rppg.data.specs import open_dataset, parse_spec
 from rppg.data.split import fold_subjects
 from rppg.errors import InputError
 from rppg.study.config import StudyConfig
+from rppg.train.recordings import open_by_ranks
 from rppg.types import Recording
 
 Kind = Literal["train", "test", "whole", "fold", "other folds"]
@@ -76,6 +76,8 @@ def open_parts(
 ) -> list[Recording]:
     """List the recordings of several parts, each with its dataset's name in the study.
 
+    Of several ranks, each reads a share of the videos.
+
     Args:
         cache: whether their crops are read from the cache, and stored there.
         workers: processes that read videos into the cache.
@@ -83,12 +85,15 @@ def open_parts(
     Raises:
         InputError: as `open_part`.
     """
-    recordings = [
-        replace(recording, dataset=part.dataset)  # two folders of one layout may share names
-        for part in parts
-        for recording in open_part(part, study)
-    ]
-    return cached(recordings, workers=workers) if cache else recordings
+
+    def open_all() -> list[Recording]:
+        return [
+            replace(recording, dataset=part.dataset)  # two folders of one layout may share names
+            for part in parts
+            for recording in open_part(part, study)
+        ]
+
+    return open_by_ranks(open_all, cache=cache, workers=workers)
 
 
 def folds_of(subjects: Iterable[str], folds: int) -> dict[str, int]:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from itertools import chain, combinations
+from pathlib import Path
 from typing import Any
 
 from rppg.peers.config import LEVELS
@@ -18,12 +19,13 @@ class Trial:
     """One method, one training set, one seed: the unit of work.
 
     Attributes:
-        method: a learner, `untrained`, `constant`, or a classical method.
+        method: a learner, `untrained`, `constant`, a classical method, or a checkpoint's name.
         training: the parts that it is trained on; empty for what isn't trained.
         tests: the parts that it is tested on.
         seed: of the training, or of the untrained network.
         levels: the levels that are on, in an ablation.
         each_epoch: whether it is tested after each epoch.
+        checkpoint: the network that is tested, if it was trained elsewhere.
     """
 
     method: str
@@ -32,6 +34,7 @@ class Trial:
     seed: int = 0
     levels: Levels | None = None
     each_epoch: bool = False
+    checkpoint: Path | None = None
 
     @property
     def learned(self) -> bool:
@@ -71,12 +74,20 @@ class Trial:
 
     def to_json(self) -> dict[str, Any]:
         """Return the form in a stored result."""
-        return asdict(self)
+        path = None if self.checkpoint is None else str(self.checkpoint)
+        return {**asdict(self), "checkpoint": path}
 
 
 def plan_trials(study: StudyConfig) -> list[Trial]:
     """Return all trials of a study, in the order in which they are run."""
-    return [trial for method in study.methods for trial in _of_method(study, method)]
+    return [
+        *(
+            Trial(name, (), tuple(_tests_of(study, dataset)), checkpoint=path)
+            for name, path in study.checkpoints.items()
+            for dataset in study.data
+        ),
+        *(trial for method in study.methods for trial in _of_method(study, method)),
+    ]
 
 
 def _of_method(study: StudyConfig, method: str) -> Iterator[Trial]:

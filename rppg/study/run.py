@@ -1,9 +1,8 @@
 """The missing trials of a study, run in one process or several, on one machine or many."""
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
 
 from rppg.crops.cache import store as store_crops
 from rppg.errors import InputError
@@ -11,15 +10,15 @@ from rppg.processes import work_through
 from rppg.study.claims import claim, forget_dead, owner
 from rppg.study.config import StudyConfig
 from rppg.study.cost import Costs
+from rppg.study.counter import Counter, Outcome, Report
 from rppg.study.key import CODE_DIGEST, Job, job_of
 from rppg.study.parts import Part, open_part
 from rppg.study.plan import Trial, plan_trials
-from rppg.study.run_trial import Means, died, run_trial
+from rppg.study.run_trial import Means, run_trial
 from rppg.study.store import Store
 from rppg.study.survey import PartSurvey, survey
 from rppg.types import Recording
 
-Report = Callable[[str], None]
 WAIT_S = 2.0
 
 
@@ -75,7 +74,7 @@ def prepare(study: StudyConfig, report: Report) -> Prepared:
     """Open all parts, and find which trials can be run, on what, and their keys.
 
     Args:
-        report: called with a line of text for each part that can't be used.
+        report: called with a line of text for each part or checkpoint that can't be used.
     """
     trials = plan_trials(study)
     used = [part for trial in trials for part in (*trial.training, *trial.tests)]
@@ -89,7 +88,12 @@ def prepare(study: StudyConfig, report: Report) -> Prepared:
         elif not tests:
             prepared.skipped[trial] = "none of the parts it is tested on can be used"
         else:
-            prepared.jobs[trial] = job_of(replace(trial, tests=tests), study, parts)
+            try:
+                prepared.jobs[trial] = job_of(replace(trial, tests=tests), study, parts)
+            except InputError as error:  # a checkpoint
+                if str(error) not in prepared.skipped.values():
+                    report(f"{trial.method}: can't be used: {error}")
+                prepared.skipped[trial] = str(error)
     return prepared
 
 
@@ -125,6 +129,7 @@ def run_missing(
     jobs: int = 1,
     means: Means | None = None,
     report: Report,
+    progress: Report | None = None,
 ) -> None:
     """Run the trials of a shard that aren't stored yet; return when all of them are.
 
@@ -134,6 +139,7 @@ def run_missing(
         jobs: number of processes.
         means: device, threads and cache.
         report: called with a line of text after each trial.
+        progress: called every few seconds, from a thread, with a line on the trials that run now.
 
     Raises:
         InputError: a result can't be stored, or the code changed while processes were starting.
@@ -147,9 +153,10 @@ def run_missing(
     announced: set[str] = set()
     while waiting:
         costs = Costs.of(store, prepared.jobs.values())
-        counter = _Counter(waiting, costs, jobs, store, report)
+        counter = Counter(waiting, costs, jobs, store, report)
         work = [Work(job, prepared.study, store, means) for job in waiting]
-        work_through(work_on, work, jobs, counter.done)
+        with counter.shown(progress):
+            work_through(work_on, work, jobs, counter.done)
         waiting = [job for job in waiting if not store.complete(job)]
         for job in waiting:
             if (who := owner(store.claims, job.key)) and job.key not in announced:
@@ -159,9 +166,6 @@ def run_missing(
             time.sleep(WAIT_S)
     for job in own:  # a process may be killed between a trial's end and that of its claim
         forget_dead(store.claims, job.key)
-
-
-Outcome = Literal["done", "busy"]
 
 
 def work_on(work: Work) -> Outcome:
@@ -175,44 +179,3 @@ def work_on(work: Work) -> Outcome:
         if not store.complete(job):
             run_trial(job, work.study, store, work.means)
         return "done"
-
-
-class _Counter:
-    """Counts the trials as they end, and reports each with the time left."""
-
-    def __init__(
-        self, waiting: Sequence[Job], costs: Costs, jobs: int, store: Store, report: Report
-    ) -> None:
-        self.waiting, self.costs, self.jobs = waiting, costs, jobs
-        self.store, self.report = store, report
-        self.open = set(range(len(waiting)))
-
-    def done(self, index: int, outcome: Outcome | None) -> None:
-        job = self.waiting[index]
-        self.open.discard(index)
-        if outcome == "busy":
-            return
-        result = died(job, self.store) if outcome is None else self.store.load(job)
-        if result is None:
-            return
-        self.costs.add(job, result)
-        left_s = [self.costs.seconds(self.waiting[i]) for i in self.open]
-        known = [s for s in left_s if s is not None]
-        left = ""
-        if self.open:
-            unknown = len(left_s) - len(known)
-            left = f"; {_duration(sum(known) / self.jobs)} left"
-            left += f" and {unknown} trials of unknown cost" if unknown else ""
-        number = len(self.waiting) - len(self.open)
-        words = f"{result['timing'].get('spent_s', 0):.0f} s"
-        if "failed" in result:
-            words = f"failed: {result['failed']['reason']}"
-        self.report(f"[{number}/{len(self.waiting)}] {job.trial.title}: {words}{left}")
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    if seconds < 7200:
-        return f"{seconds / 60:.0f} min"
-    return f"{seconds / 3600:.1f} h"

@@ -2,10 +2,9 @@
 
 import contextlib
 import logging
-import math
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,26 +14,21 @@ import torch
 from rppg.devices import find_device
 from rppg.errors import InputError, WriteError, one_line
 from rppg.estimators import FcusEstimator, PeerEstimator
-from rppg.estimators.estimator import ConstantGuess, Estimator, constant_guess
+from rppg.estimators.estimator import Estimator, constant_guess
 from rppg.estimators.fcus import untrained
 from rppg.estimators.find import find_estimator, load_estimator
-from rppg.evaluation import Evaluation, Journal, evaluate
-from rppg.evaluation.left_out import leave_out_without_windows
 from rppg.study.config import CONSTANT, UNTRAINED, StudyConfig
+from rppg.study.evaluate_part import Method, evaluate_part, mean_rate
 from rppg.study.key import Job
 from rppg.study.parts import Part, open_parts
 from rppg.study.plan import Trial
+from rppg.study.progress import FILE as PROGRESS
+from rppg.study.progress import progress_writer
 from rppg.study.store import Result, Store
 from rppg.study.train_trial import Trained, train_trial
 from rppg.types import Recording
 
 logger = logging.getLogger(__name__)
-
-Method = Estimator | ConstantGuess
-
-COLUMNS = ("record", "subject", "start_s", "end_s", "hr_true_bpm", "hr_pred_bpm", "snr_db",
-           "correlation")  # fmt: skip
-"""The columns of the windows that are kept; see `rppg.evaluation.Row`."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
     begun, started_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     result: Result = {
         "training": {},
-        "tests": {key: before["tests"][key] for key in job.tests if key in before["tests"]},
+        "tests": store.finished_tests(job, before),
         "timing": {"tests_s": {}, **before["timing"], "begun": begun},
     }
     folder = store.run_folder(job)
@@ -79,12 +73,25 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
     else:
         result["training"] = about
         result["timing"]["train_s"] = seconds
+        tested = _counter(job, folder, result["tests"])
         for part, key in zip(job.trial.tests, job.tests, strict=True):
             if key in result["tests"]:
                 continue
             clock_s = time.monotonic()
+            waves = store.waves_folder(job, part) if job.waves else None
             try:
-                test = _test(part, key, methods, study, folder, means)
+                recordings = _open((part,), study, means)
+                test = evaluate_part(
+                    part,
+                    methods,
+                    recordings,
+                    study,
+                    key=key,
+                    folder=folder,
+                    label=job.trial.label,
+                    waves=waves,
+                    progress=tested,
+                )
             except Exception as error:  # noqa: BLE001  as above
                 test = {"failed": _failure(f"{job.trial.title}: {part.title}", error)}
             result["tests"][key] = test
@@ -95,6 +102,7 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
         "ended": datetime.now(UTC).isoformat(timespec="seconds"),
     }
     store.save(job, result)
+    (folder / PROGRESS).unlink(missing_ok=True)
     for journal in folder.glob("*.jsonl"):
         if journal.stem.startswith("test-"):
             journal.unlink()
@@ -110,14 +118,29 @@ def died(job: Job, store: Store) -> Result:
     if result is None:
         result = {"training": {}, "tests": {}, "timing": {}, "failed": failed}
     else:
-        result["tests"] |= {k: {"failed": failed} for k in job.tests if k not in result["tests"]}
+        finished = store.finished_tests(job, result)
+        result["tests"] = {key: finished.get(key, {"failed": failed}) for key in job.tests}
     store.save(job, result)
     return result
 
 
+def _counter(job: Job, folder: Path, finished: Mapping[str, Any]) -> Callable[[Recording], None]:
+    """Return a function that counts the recordings as they are tested, in the progress file."""
+    counts = dict(zip(job.tests, job.recordings[1], strict=True))
+    done, total = sum(counts[key] for key in finished), sum(counts.values())
+    write = progress_writer(folder / PROGRESS, "tests")
+
+    def after_recording(_: Recording) -> None:
+        nonlocal done
+        done += 1
+        write(done, total, f"{done} of {total} recordings tested")
+
+    return after_recording
+
+
 def _estimators(
     trial: Trial, study: StudyConfig, folder: Path, means: Means
-) -> tuple[dict[int, Method], dict[str, Any], dict[str, float]]:
+) -> tuple[dict[str, Method], dict[str, Any], dict[str, float]]:
     """Return the estimators to test, by the epoch (0 for what isn't trained), and what is known of
     their training: what always is the same, and seconds by epoch."""
     if trial.learned:
@@ -126,80 +149,50 @@ def _estimators(
             study,
             folder,
             device=means.device,
+            threads=means.threads,
             workers=means.workers,
             cache=means.cache,
+            progress=folder / PROGRESS,
         )
         return _load(trained, means.device), dict(trained.about), _seconds(trained)
-    if trial.method == UNTRAINED:
-        return {0: untrained(seed=trial.seed)}, {}, {}
     if trial.method == CONSTANT:
-        recordings = open_parts(trial.training, study, cache=means.cache, workers=means.workers)
+        recordings = _open(trial.training, study, means)
         bpm, windows = mean_rate(recordings, study)
-        return {0: constant_guess(bpm)}, {"bpm": bpm, "windows": windows}, {}
-    return {0: find_estimator(trial.method)}, {}, {}
+        return {"0": constant_guess(bpm)}, {"bpm": bpm, "windows": windows}, {}
+    return {"0": _on_device(ready_estimator(trial), means.device)}, {}, {}
 
 
-def mean_rate(recordings: Sequence[Recording], study: StudyConfig) -> tuple[float, int]:
-    """Return the mean true heart rate of all windows in bpm, and their number.
+def _open(parts: Sequence[Part], study: StudyConfig, means: Means) -> list[Recording]:
+    return open_parts(parts, study, cache=means.cache, workers=means.workers)
+
+
+def ready_estimator(trial: Trial) -> Estimator:
+    """Return the estimator of a trial that needs no training set.
 
     Raises:
-        InputError: no window has a true heart rate.
+        InputError: the checkpoint can't be read.
     """
-    protocol = study.evaluation.build()
-    rows = evaluate(recordings, {CONSTANT: constant_guess(75)}, protocol).windows
-    rates = [row.hr_true_bpm for row in rows if math.isfinite(row.hr_true_bpm)]
-    if not rates:
-        raise InputError("no window of the training set has a true heart rate to guess")
-    return sum(rates) / len(rates), len(rates)
+    if trial.method == UNTRAINED:
+        return untrained(seed=trial.seed)
+    if trial.checkpoint is not None:
+        return find_estimator(checkpoint=trial.checkpoint)
+    return find_estimator(trial.method)
 
 
-def _load(trained: Trained, device: str) -> dict[int, Method]:
-    methods: dict[int, Method] = {}
-    for epoch, path in trained.checkpoints.items():
-        estimator = load_estimator(path)
-        if isinstance(estimator, FcusEstimator | PeerEstimator):
-            estimator.net.to(find_device(device))
-        methods[epoch] = estimator
-    return methods
+def _load(trained: Trained, device: str) -> dict[str, Method]:
+    return {
+        str(e): _on_device(load_estimator(path), device) for e, path in trained.checkpoints.items()
+    }
+
+
+def _on_device(estimator: Estimator, device: str) -> Estimator:
+    if isinstance(estimator, FcusEstimator | PeerEstimator):
+        estimator.net.to(find_device(device))
+    return estimator
 
 
 def _seconds(trained: Trained) -> dict[str, float]:
     return {str(epoch): round(seconds, 3) for epoch, seconds in trained.seconds.items()}
-
-
-def _test(
-    part: Part,
-    key: str,
-    methods: Mapping[int, Method],
-    study: StudyConfig,
-    folder: Path,
-    means: Means,
-) -> dict[str, Any]:
-    """Evaluate estimators on a part; each recording's outcome is kept until the trial is stored."""
-    recordings = open_parts((part,), study, cache=means.cache, workers=means.workers)
-    journal = Journal(folder / f"test-{key}.jsonl", {"key": key}, resume=True)
-    named = {str(epoch): method for epoch, method in methods.items()}
-    evaluation = evaluate(recordings, named, study.evaluation.build(), journal=journal)
-    evaluation = leave_out_without_windows(evaluation, recordings)
-    kept = {row.record for row in evaluation.windows}
-    return {
-        "part": asdict(part),
-        "recordings": {
-            r.name: {"subject": r.subject, "metadata": dict(r.metadata)}
-            for r in recordings
-            if r.name in kept
-        },
-        "windows": {epoch: _columns(evaluation, epoch) for epoch in named},
-        "left_out": [
-            {"recording": f.record, "reason": f.reason, "method": f.method is not None}
-            for f in evaluation.failures
-        ],
-    }
-
-
-def _columns(evaluation: Evaluation, method: str) -> dict[str, list[Any]]:
-    rows = [row for row in evaluation.windows if row.method == method]
-    return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
 
 
 def _failure(title: str, error: Exception) -> dict[str, Any]:

@@ -10,13 +10,14 @@ from typing import Any
 from rppg.atomic import write_text
 from rppg.json_values import finite_or_null
 from rppg.study.key import Job
+from rppg.study.parts import Part
 
 logger = logging.getLogger(__name__)
 
 Result = dict[str, Any]
 """A stored trial: `key`, `trial`, `training` (what was trained on, and what came of it), `tests`
-(by key: the windows, and what was left out), `timing`; and `failed`, with the reason, if its
-training failed. A test that failed as a whole has `failed`, too."""
+(by key: the windows, what was left out, and whether waves were written), `timing`; and `failed`,
+with the reason, if its training failed. A test that failed as a whole has `failed`, too."""
 
 FORMAT = 1
 
@@ -27,7 +28,8 @@ class Store:
 
     Attributes:
         folder: OUT: `trials/` has one file per finished trial, `runs/` its checkpoint, log and the
-            state to resume from, `claims/` says which process works on which trial.
+            state to resume from, `waves/` its waves if they are wanted, `claims/` says which
+            process works on which trial.
     """
 
     folder: Path
@@ -39,6 +41,11 @@ class Store:
     def run_folder(self, job: Job) -> Path:
         """Return the folder in which a trial works and keeps its checkpoint."""
         return self.folder / "runs" / job.name
+
+    def waves_folder(self, job: Job, part: Part) -> Path:
+        """Return the folder of a trial's waves on a part, a file for each recording."""
+        name = f"fold-{part.fold}" if part.kind == "fold" else part.kind
+        return self.folder / "waves" / job.name / name
 
     @property
     def claims(self) -> Path:
@@ -72,7 +79,24 @@ class Store:
     def complete(self, job: Job) -> bool:
         """Return whether nothing is left to do for a trial."""
         result = self.load(job)
-        return result is not None and is_complete(job, result)
+        if result is None:
+            return False
+        return "failed" in result or len(self.finished_tests(job, result)) == len(job.tests)
+
+    def finished_tests(self, job: Job, result: Result) -> dict[str, Any]:
+        """Return those of a trial's tests, by key, in which nothing that is wanted is missing.
+
+        One without its waves, if these are wanted, or whose waves were removed, is to be repeated.
+        """
+        tests: dict[str, Any] = {}
+        for part, key in zip(job.trial.tests, job.tests, strict=True):
+            test = result["tests"].get(key)
+            if test is None:
+                continue
+            has_waves = test.get("waves", False) and self.waves_folder(job, part).is_dir()
+            if "failed" in test or has_waves or not job.waves:
+                tests[key] = test
+        return tests
 
     def forget_circumstances(self, jobs: Iterable[Job]) -> None:
         """Forget failures that another try may not have: a full disk, too little memory."""
@@ -87,8 +111,3 @@ class Store:
             kept = {k: t for k, t in tests.items() if not t.get("failed", {}).get("again")}
             if len(kept) < len(tests):
                 self.save(job, {**result, "tests": kept})
-
-
-def is_complete(job: Job, result: Result) -> bool:
-    """Return whether a stored result has all of a trial's tests, or why it has none."""
-    return "failed" in result or all(key in result["tests"] for key in job.tests)

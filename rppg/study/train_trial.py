@@ -10,13 +10,15 @@ from rppg.models.checkpoint import Network, save_checkpoint
 from rppg.models.physnet import PhysNet
 from rppg.peers.train import train_peer
 from rppg.peers.trainer import EpochState
-from rppg.study.config import LearnerConfig, StudyConfig, learner_config
+from rppg.study.config import LearnerConfig, StudyConfig, learner_config, processes_of
 from rppg.study.parts import open_parts
 from rppg.study.plan import Trial
+from rppg.study.progress import training_writer
+from rppg.train import distributed
 from rppg.train.config import TrainConfig
+from rppg.train.launch import run_ranks
 from rppg.train.resume import STATE_FILE
 from rppg.train.run import train
-from rppg.types import Recording
 
 CHECKPOINT = "checkpoint.safetensors"
 EVERY_EPOCH_UP_TO = 10
@@ -45,26 +47,33 @@ def train_trial(
     folder: Path,
     *,
     device: str = "cpu",
+    threads: int = 1,
     workers: int = 1,
     cache: bool = True,
+    progress: Path | None = None,
 ) -> Trained:
     """Train a trial's learner in `folder`; a training that has finished there isn't repeated.
 
     Args:
         device: where the network is trained.
+        threads: of torch, in each process of a training that has several.
         workers: processes that read videos.
         cache: whether crops are kept in the cache.
+        progress: a file for the progress, see `rppg.study.progress`.
 
     Raises:
         InputError: a part can't be opened, or the training fails; see `rppg.train.train`.
+        RankError: one of several processes died.
     """
-    specs = tuple(dict.fromkeys(part.spec for part in trial.training))
-    config = learner_config(study, trial.method, data=specs, seed=trial.seed, levels=trial.levels)
-    points = epochs_tested(config.epochs) if trial.each_epoch else []
+    config = _config(trial, study)
     if not _has_finished(folder):
-        recordings = open_parts(trial.training, study, cache=cache, workers=workers)
-        _train(config, points, folder, recordings, device)
-    return _read(folder, points)
+        arguments = (trial, study, folder, device, workers, cache, progress)
+        ranks = processes_of(trial.method, study)
+        if ranks > 1:
+            run_ranks(_train, arguments, ranks, device=device, threads=threads)
+        else:
+            _train(*arguments)
+    return _read(folder, _points(trial, config))
 
 
 def epochs_tested(epochs: int) -> list[int]:
@@ -82,27 +91,49 @@ def _has_finished(folder: Path) -> bool:
     return description.exists() and not (folder / STATE_FILE).exists()
 
 
+def _config(trial: Trial, study: StudyConfig) -> LearnerConfig:
+    specs = tuple(dict.fromkeys(part.spec for part in trial.training))
+    return learner_config(study, trial.method, data=specs, seed=trial.seed, levels=trial.levels)
+
+
+def _points(trial: Trial, config: LearnerConfig) -> list[int]:
+    return epochs_tested(config.epochs) if trial.each_epoch else []
+
+
 def _train(
-    config: LearnerConfig,
-    points: Sequence[int],
+    trial: Trial,
+    study: StudyConfig,
     folder: Path,
-    recordings: list[Recording],
     device: str,
+    workers: int,
+    cache: bool,
+    progress: Path | None,
 ) -> None:
+    """Train, as the only process or as one of several ranks, of which the first one writes."""
+    config = _config(trial, study)
+    points = _points(trial, config)
+    first = distributed.rank() == 0
+    recordings = open_parts(trial.training, study, cache=cache, workers=workers)
+    common: dict[str, Any] = {
+        "out": folder,
+        "recordings": recordings,
+        "resume": True,
+        "device": device,
+        "progress": training_writer(progress, config.epochs) if progress and first else None,
+    }
+
     def save(net: Network, epoch: int) -> None:
-        if epoch in points:
+        if first and epoch in points:
             _save_epoch(folder, epoch, net, config)
 
     if isinstance(config, TrainConfig):
-        train(config, out=folder, recordings=recordings, on_epoch=save, resume=True, device=device)
+        train(config, on_epoch=save, **common)
         return
 
     def on_epoch(net: PhysNet, state: EpochState) -> None:
         save(net, state.epoch)
 
-    train_peer(
-        config, out=folder, recordings=recordings, on_epoch=on_epoch, resume=True, device=device
-    )
+    train_peer(config, on_epoch=on_epoch, **common)
 
 
 def _save_epoch(folder: Path, epoch: int, net: Network, config: LearnerConfig) -> None:

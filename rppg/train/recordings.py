@@ -23,14 +23,28 @@ def open_recordings(
     workers: int | None,
     loading: Callable[[int, int], None] | None,
 ) -> list[Recording]:
-    """Open the training split of some SPECs; `cache`, `workers` and `loading` as for `train`.
+    """Open the training split of some SPECs; `cache`, `workers` and `loading` as for `train`."""
+    return open_by_ranks(
+        lambda: open_datasets(data, split="train", subjects=subjects, progress=loading),
+        cache=cache,
+        workers=workers,
+        loading=loading,
+    )
+
+
+def open_by_ranks(
+    open_all: Callable[[], list[Recording]],
+    *,
+    cache: bool,
+    workers: int | None,
+    loading: Callable[[int, int], None] | None = None,
+) -> list[Recording]:
+    """Open recordings, with their crops in the cache; `cache`, ... as for `train`.
 
     With several ranks the first one renders synthetic recordings. Each rank then reads a share of
     the videos into the cache and checks a share of the crops in it, for all of them.
     """
-    recordings = distributed.first_rank_first(
-        lambda: open_datasets(data, split="train", subjects=subjects, progress=loading)
-    )
+    recordings = distributed.first_rank_first(open_all)
     if not cache:
         return recordings
     if not distributed.is_distributed():

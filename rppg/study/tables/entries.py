@@ -83,6 +83,8 @@ def entries_of(prepared: Prepared, trial: Trial, result: Result) -> Iterator[Ent
         windows: Mapping[str, Any] = test.get("windows", {})
         metadata = {name: r["metadata"] for name, r in test.get("recordings", {}).items()}
         seen = sum(known in trained for known in prepared.parts[part].fingerprints)
+        if trial.checkpoint is not None:  # trained elsewhere: by the fingerprints in it
+            seen = len(test.get("seen", ()))
         last = max(map(int, windows), default=0)
         for epoch, columns in windows.items():
             number = int(epoch)

@@ -1,6 +1,7 @@
 """Output without a terminal, and control characters in names."""
 
 import pytest
+from rich.console import Console
 
 from rppg.commands import terminal
 
@@ -28,3 +29,18 @@ def test_where_stderr_is_no_terminal_a_line_comes_now_and_then(
 def test_letters_that_command_a_terminal_are_written_out() -> None:
     assert terminal.printable("a\x1b[2J\nü\u202e") == "a\\x1b[2J\nü\\u202e"
     assert terminal.printable("a\nb", keep="") == "a\\nb"
+
+
+def test_a_changing_line_is_printed_now_and_then_where_stderr_is_no_terminal(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with terminal.changing_line() as show:
+        show("epoch 1 of 3")
+        assert capsys.readouterr().err == ""
+        monkeypatch.setattr(terminal, "STATUS_EVERY_S", 0.0)
+        show("epoch [2] of 3")
+        assert capsys.readouterr().err == "epoch [2] of 3\n"
+    monkeypatch.setattr(terminal, "stderr", Console(stderr=True, force_terminal=True))
+    with terminal.changing_line() as show:
+        show("epoch [3] of 3")
+    assert "epoch [3] of 3" in capsys.readouterr().err

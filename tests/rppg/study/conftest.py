@@ -10,6 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from rppg.cli import main
+
 SETTINGS = """
 methods = ["fcus", "pos", "constant", "untrained"]
 seeds = 1
@@ -18,6 +20,13 @@ clip_s = 5.0
 batch_size = 2
 mask = false
 """
+LAYOUTS = {
+    "webcam": "ubfc-rppg",
+    "lab": "pure",
+    "codec": "cohface",
+    "mobile": "mmpd",
+    "wild": "vipl-hr",
+}
 
 
 @pytest.fixture(scope="module")
@@ -54,18 +63,36 @@ def study_file(tmp_path: Path, datasets: Path) -> Callable[..., Path]:
     return write_study
 
 
+@pytest.fixture(scope="session")
+def five(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Five datasets of four people, in folders by their layouts, as `rppg synthesize` writes them.
+
+    Each is of the domain that mirrors it, with videos of 5 s.
+    """
+    root = tmp_path_factory.mktemp("five")
+    for domain, layout in LAYOUTS.items():
+        with pytest.raises(SystemExit) as ended:
+            main(["synthesize", "--domain", domain, "--layout", layout, "--subjects", "4",
+                  "--duration", "5", "--out", str(root / layout)])  # fmt: skip
+        assert not ended.value.code
+    return root
+
+
 Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
 def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
-    """`start(*arguments)`: `rppg benchmark` in a process of its own, with one cache for all."""
-    cache = str(tmp_path_factory.mktemp("cache"))
+    """`start(*arguments)`: `rppg benchmark` in a process of its own, with one cache for all but
+    those that name another."""
+    shared = tmp_path_factory.mktemp("cache")
 
-    def run(*arguments: object, program: tuple[str, ...] = ("-m", "rppg.cli")):
+    def run(
+        *arguments: object, program: tuple[str, ...] = ("-m", "rppg.cli"), cache: Path = shared
+    ):
         return subprocess.Popen(
             [sys.executable, *program, "benchmark", *map(str, arguments)],
-            env={**os.environ, "RPPG_CACHE": cache, "OMP_NUM_THREADS": "1"},
+            env={**os.environ, "RPPG_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,

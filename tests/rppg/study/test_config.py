@@ -17,7 +17,9 @@ def test_a_study_comes_back_from_its_file(tmp_path):
         data=['a "quoted" name = with \\ and ü=synthetic:lab', "synthetic:webcam"],
         methods=["fcus", "contrast-phys", "pos+skin"],
         protocol="intra",
-        evaluation={"window_s": 30.0},
+        checkpoints={"ours, 2024": "runs/ours.safetensors"},
+        waves=True,
+        evaluation={"window_s": 30.0, "hr": "peaks"},
         settings={"fcus": {"epochs": 2, "smooth": False, "project": {"energy": 0.25}}},
     )
     path = tmp_path / "study.toml"
@@ -44,6 +46,22 @@ def test_options_win_over_the_file(tmp_path):
     assert tomllib.loads(study.to_toml())["data"] == {"lab": "synthetic:lab"}
 
 
+def test_options_of_the_evaluation_win_one_by_one(tmp_path):
+    path = tmp_path / "study.toml"
+    path.write_text('[evaluation]\nwindow_s = 20.0\nhr = "peaks"\n[data]\nlab = "synthetic:lab"\n')
+    evaluation = read_study(path, {"evaluation": {"window_s": 30.0}}).evaluation
+    assert (evaluation.window_s, evaluation.hr) == (30.0, "peaks")
+    protocol = evaluation.build()
+    assert (protocol.window_s, protocol.stride_s, protocol.hr) == (30.0, 30.0, "peaks")
+    assert read_study(path, {}).evaluation.window_s == 20.0
+
+
+def test_checkpoints_alone_need_no_method():
+    fields = {"data": ["synthetic:lab"], "checkpoints": {"ours": "x.safetensors"}}
+    assert read_study(None, fields).methods == ()
+    assert read_study(None, {**fields, "methods": ("pos",)}).methods == ("pos",)
+
+
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
@@ -55,6 +73,11 @@ def test_options_win_over_the_file(tmp_path):
         ({"settings": {"fcus": {"depth": 3}}}, "settings.fcus.depth: Extra"),
         ({"protocol": "leave-one-out"}, "two or more"),
         ({"epochs": 3}, "epochs"),
+        ({"methods": []}, "no methods and no checkpoints"),
+        ({"checkpoints": {"pos+skin": "x.safetensors"}}, "called 'pos\\+skin', as a method is"),
+        ({"checkpoints": {" ": "x.safetensors"}}, "without a name"),
+        ({"evaluation": {"hr": "peak"}}, "'spectrum' or 'peaks'"),
+        ({"evaluation": {"hr": "peaks", "continuity": True}}, "leave continuity out"),
         ({"data": None}, "give --data"),
     ],
 )

@@ -1,9 +1,12 @@
 """A trial's key changes with what its result depends on, and with nothing else."""
 
+import json
 import shutil
+from pathlib import Path
 
 import pytest
 
+from rppg.models.checkpoint import SHIPPED
 from rppg.study import key
 from rppg.study.config import StudyConfig
 from rppg.study.key import Job
@@ -21,7 +24,8 @@ def job(tmp_path, monkeypatch, datasets):
     shutil.copytree(datasets, root)
 
     def of(method="fcus", root=root, **changes) -> Job:
-        study = StudyConfig(data=[f"one={root / 'one.csv'}"], methods=[method], **changes)
+        methods = [method] if method else []
+        study = StudyConfig(data=[f"one={root / 'one.csv'}"], methods=methods, **changes)
         prepared = prepare(study, print)
         return prepared.jobs[plan_trials(study)[0]]
 
@@ -40,7 +44,13 @@ def test_settings_data_and_evaluation_matter_where_they_act(job, monkeypatch):
     before = job()
     evaluated = job(evaluation={"window_s": 5.0})
     assert evaluated.key == before.key and evaluated.tests != before.tests
+    peaks = job(evaluation={"hr": "peaks"})
+    assert peaks.key == before.key and peaks.tests != before.tests
+    assert (job(waves=True).key, job(waves=True).tests) == (before.key, before.tests)
     assert job(settings={"fcus": {"epochs": 2}}).key != before.key
+    assert job(processes_per_trial=2).key != before.key  # which rounds otherwise
+    for method in ("pos", "sinc"):  # not by several processes
+        assert job(method).key == job(method, processes_per_trial=2).key
     assert job("pos").key == job("pos", settings={"fcus": {"epochs": 2}}).key
     assert job(seeds=2, subjects=7, test_subjects=3).key == before.key  # no synthetic people
     monkeypatch.setitem(key.CODE_DIGESTS, "test", "edited")
@@ -65,3 +75,22 @@ def test_a_video_is_known_again_under_another_name(datasets, tmp_path, monkeypat
     one, other = survey(parts, study).values()
     assert other.fingerprints == one.fingerprints[:1] and len(set(one.fingerprints)) == 5
     assert not set(one.digests) & set(other.digests)
+
+
+def test_of_a_checkpoint_its_content_matters_not_its_path(job, tmp_path):
+    def copied(name: str) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        for file in (SHIPPED, SHIPPED.with_suffix(".json")):
+            shutil.copy(file, path.with_suffix(file.suffix))
+        return path
+
+    here, there = copied("here.safetensors"), copied("there/net.safetensors")
+    before = job(None, checkpoints={"ours": here})
+    moved = job(None, checkpoints={"ours": there})
+    assert (moved.key, moved.tests) == (before.key, before.tests)
+    description = there.with_suffix(".json")
+    about = json.loads(description.read_text())
+    about["provenance"]["config"]["clip_s"] = 7.0
+    description.write_text(json.dumps(about))
+    assert job(None, checkpoints={"ours": there}).key != before.key

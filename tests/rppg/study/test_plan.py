@@ -37,6 +37,15 @@ def test_the_number_of_trials(protocol, counts):
     assert len({trial.file_name + str(trial.tests) for trial in trials}) == len(trials)
 
 
+@pytest.mark.parametrize("protocol", ["cross", "leave-one-out", "intra"])
+def test_checkpoints_are_tested_on_every_part_that_a_learner_is(protocol):
+    trials = planned(protocol, checkpoints={"ours": "ours.safetensors"})
+    own = [part for trial in trials if trial.method == "ours" for part in trial.tests]
+    assert len(own) == len(set(own))
+    assert set(own) == {part for trial in trials if trial.learned for part in trial.tests}
+    assert not any(trial.training or trial.seed for trial in trials if trial.method == "ours")
+
+
 def test_cross_tests_on_all_others_and_on_its_own_test_split():
     trial = planned("cross")[0]
     assert [(p.dataset, p.kind) for p in trial.training] == [("a", "train")]

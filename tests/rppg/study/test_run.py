@@ -4,12 +4,16 @@ shards nor SIGKILL change the result."""
 import csv
 import json
 import re
+import shutil
 import signal
 from pathlib import Path
 
 import pytest
 
 from rppg.cli import main
+from rppg.data.fingerprint import fingerprints
+from rppg.data.specs import open_datasets
+from rppg.models.checkpoint import SHIPPED
 from rppg.study.documents import without_timing
 
 AT_A_WRITE = """
@@ -141,13 +145,67 @@ def test_a_failure_by_circumstance_is_tried_again(benchmark, study_file, tmp_pat
         raise MemoryError
 
     with monkeypatch.context() as patched:
-        patched.setattr("rppg.study.run_trial.evaluate", full)
+        patched.setattr("rppg.study.evaluate_part.evaluate", full)
         assert benchmark("--config", file, "--out", out)[0] == 0
     document = json.loads((out / "study.json").read_text())
     assert {entry["reason"] for entry in document["left_out"]} == {"MemoryError: MemoryError"}
     assert benchmark("--config", file, "--out", out)[0] == 0
     document = json.loads((out / "study.json").read_text())
     assert not document["left_out"] and len(document["cells"]) == 2
+
+
+def test_a_checkpoint_is_a_row_and_what_it_was_trained_on_is_marked(
+    benchmark, study_file, datasets, tmp_path
+):
+    known = open_datasets([str(datasets / "single.csv")], split="test", subjects=1)
+    about = json.loads(SHIPPED.with_suffix(".json").read_text())
+    named = ["--checkpoint", f"lost={tmp_path / 'lost.safetensors'}"]
+    for name, trained_on in {"knows": fingerprints(known), "new": []}.items():
+        about["provenance"]["fingerprints"] = trained_on
+        (tmp_path / f"{name}.json").write_text(json.dumps(about))
+        (tmp_path / f"{name}.safetensors").write_bytes(SHIPPED.read_bytes())
+        named += ["--checkpoint", f"{name}={tmp_path / name}.safetensors"]
+    out, file = tmp_path / "out", study_file("single", settings='methods = ["pos"]\n')
+    code, table, err = benchmark("--config", file, "--out", out, *named, "--hr", "peaks")
+    assert code == 0 and err.count(f"lost: can't be used: {tmp_path / 'lost.safetensors'}: no") == 1
+    document = json.loads((out / "study.json").read_text())
+    assert document["study"]["checkpoints"]["new"] == f"{tmp_path / 'new'}.safetensors"
+    assert document["study"]["evaluation"]["hr"] == "peaks"
+    seen = {(c["method"], c["test"], c["part"]): c["seen"] for c in document["cells"]}
+    assert seen == {
+        ("knows", "single", "whole"): 1, ("new", "single", "whole"): 0,
+        ("pos", "single", "whole"): 0,
+    }  # fmt: skip
+    assert "knows on single: MAE" in table
+
+
+def test_waves_are_those_of_evaluate_and_a_trial_without_its_own_is_tested_again(
+    benchmark, study_file, datasets, tmp_path, capsys
+):
+    out, file = tmp_path / "out", study_file("one", settings='methods = ["pos", "constant"]\n')
+    assert benchmark("--config", file, "--out", out)[0] == 0
+    before, tables = stamps(out), written(out)
+    assert not (out / "waves").exists()
+    code, _, err = benchmark("--config", file, "--out", out, "--waves")
+    assert code == 0 and "1 of 2 trials are finished already" in err  # a constant has no wave
+    changed = [name for name, stamp in stamps(out).items() if before[name] != stamp]
+    (folder,) = (out / "waves").iterdir()
+    assert changed == [f"{folder.name}.json"] and folder.name.startswith("pos-")
+    with pytest.raises(SystemExit):
+        spec = f"{datasets / 'one.csv'}?face=full"
+        main(["evaluate", "--data", spec, "--method", "pos", "--waves", str(tmp_path / "waves")])
+    capsys.readouterr()
+    expected = {p.name: p.read_text() for p in (tmp_path / "waves").rglob("*.csv")}
+    assert {p.name: p.read_text() for p in (folder / "whole/one").iterdir()} == expected
+    assert len(expected) == 5 and len(list((folder / "test/one").iterdir())) == 1
+    (document, rows), (plain, plain_rows) = written(out), tables
+    assert document["cells"] == plain["cells"] and rows == plain_rows
+    assert "2 of 2" in benchmark("--config", file, "--out", out, "--waves")[2]
+    assert "2 of 2" in benchmark("--config", file, "--out", out)[2]
+    shutil.rmtree(folder / "test")
+    (folder / "whole/one/gone.csv").touch()
+    assert "1 of 2" in benchmark("--config", file, "--out", out, "--waves")[2]
+    assert len(list((folder / "test/one").iterdir())) == 1
 
 
 def test_the_plan_is_measured(benchmark, study_file, tmp_path):
