@@ -99,7 +99,7 @@ def benchmark(
 
     write_documents(prepared, store)
     if not no_cache:
-        fill_cache(prepared, chosen, workers=jobs)
+        fill_cache(prepared, store, chosen, workers=jobs)
     means = Means(device=device, threads=threads, cache=not no_cache)
     run_missing(prepared, store, shard=chosen, jobs=jobs, means=means, report=print_status)
     _print_tables(write_documents(prepared, store), store)

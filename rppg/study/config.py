@@ -68,6 +68,7 @@ class StudyConfig(FrozenConfig):
             one and tests on that one; `intra` trains and tests within each dataset, by folds of its
             subjects; `convergence` is `cross` after each epoch; `ablation` is `cross` with each of
             the 2³ settings of the three levels.
+        train_on: names of the datasets that are trained on; all of them if None.
         settings: fields of each learner's configuration that differ from its defaults. A level is
             switched on or off by true or false.
 
@@ -83,6 +84,10 @@ class StudyConfig(FrozenConfig):
     folds: int = Field(5, ge=2, description="of the protocol intra")
     subjects: int = Field(60, ge=2, description="people trained on per synthetic domain")
     test_subjects: int = Field(40, ge=1, description="people tested on per synthetic domain")
+    test_split: Literal["test", "validation"] = Field(
+        "test", description="split tested on, of synthetic domains and of training datasets"
+    )
+    train_on: tuple[str, ...] | None = Field(None, min_length=1)
     evaluation: EvaluationConfig = EvaluationConfig()
     settings: Mapping[str, Mapping[str, Any]] = {}
     data: tuple[Dataset, ...] = Field(min_length=1)
@@ -118,6 +123,9 @@ class StudyConfig(FrozenConfig):
                 problem = error.errors()[0]
                 location = ".".join(map(str, ("settings", method, *problem["loc"])))
                 raise InputError(f"{location}: {problem['msg']}") from error
+        names = [dataset.name for dataset in self.data]
+        if unknown := [name for name in self.train_on or () if name not in names]:
+            raise InputError(f"train_on: no dataset {unknown[0]!r}; there are {', '.join(names)}")
         if self.protocol == "leave-one-out" and len(self.data) < 2:
             raise InputError("leave-one-out with one dataset; give two or more")
         self.evaluation.build()
@@ -127,6 +135,13 @@ class StudyConfig(FrozenConfig):
     def learners(self) -> tuple[str, ...]:
         """The methods that are trained."""
         return tuple(method for method in self.methods if method in LEARNERS)
+
+    @property
+    def training_data(self) -> tuple[Dataset, ...]:
+        """The datasets that are trained on."""
+        if self.train_on is None:
+            return self.data
+        return tuple(dataset for dataset in self.data if dataset.name in self.train_on)
 
     def to_toml(self) -> str:
         """Return the study as a TOML file that `read_study` reads."""

@@ -6,7 +6,7 @@ with the networks that are there, and code of the evaluation that changes trains
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,19 +19,32 @@ from rppg.study.parts import Part
 from rppg.study.plan import Trial
 from rppg.study.survey import PartSurvey
 
-DATA = ("data", "crops", "video", "types.py", "study/parts.py")
-EVALUATION = (*DATA, "evaluation", "signals", "study/run_trial.py", "study/train_trial.py")
+EVALUATION = (
+    "data/frame_clock.py",
+    "data/wave_fault.py",
+    "evaluation/left_out.py",
+    "evaluation/metrics.py",
+    "evaluation/prepared_recording.py",
+    "evaluation/run.py",
+    "evaluation/waveform.py",
+    "signals",
+    "study/run_trial.py",
+)
+SYNTHETIC = "synthetic:"
+"""How the SPEC of a synthetic domain starts."""
 NETWORKS = ("estimators", "models", "verification")
 CODE: Mapping[str, tuple[str, ...]] = {
-    "test": (*EVALUATION, *NETWORKS, "methods"),
-    "fcus": (*DATA, *NETWORKS, "signals", "train", "study/train_trial.py"),
-    "peer": (*DATA, *NETWORKS, "signals", "train", "peers", "study/train_trial.py"),
-    UNTRAINED: ("models",),
+    "data": ("data", "crops", "video", "types.py"),
+    "test": EVALUATION,
+    "fcus": (*NETWORKS, "signals", "train", "study/train_trial.py"),
+    "peer": (*NETWORKS, "signals", "train", "peers", "study/train_trial.py"),
+    UNTRAINED: NETWORKS,
     CONSTANT: EVALUATION,
     "classical": ("methods", "estimators/classical.py", "estimators/find.py"),
 }
-"""The files and folders of `rppg` that trainings by kind, and tests, depend on. The synthetic
-domains aren't among them: a domain has a version of its own."""
+"""The files and folders of `rppg` that results depend on: the reading of files (`data`), tests, and
+the methods by kind. Nothing of the synthetic domains, which aren't read from files, is among them:
+a domain has a version of its own."""
 NOT_IN_TRAINING = ("diagnostics", "integrations", "testing")
 """Folders of `gradreg` on which no result depends."""
 
@@ -46,6 +59,8 @@ class Job:
         tests: the key of each test, in the order of the trial's.
         recordings: number of recordings in all training parts, and in each test.
         code: digest of all code behind it, to recognise a process that loaded other code.
+        identity: what the training's key is a digest of: settings, data, and code by its kind.
+        test_identities: the same of each test.
     """
 
     trial: Trial
@@ -53,6 +68,8 @@ class Job:
     tests: tuple[str, ...]
     recordings: tuple[int, tuple[int, ...]]
     code: str
+    identity: Mapping[str, Any]
+    test_identities: tuple[Mapping[str, Any], ...]
 
     @property
     def name(self) -> str:
@@ -66,7 +83,7 @@ def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -
         "method": trial.method,
         "training": [[part.kind, found[part].digest] for part in trial.training],
         "each_epoch": trial.each_epoch,
-        "code": CODE_DIGESTS[_kind(trial.method)],
+        "code": _code(_kind(trial.method), trial.training),
     }
     if trial.learned:
         config = learner_config(study, trial.method, seed=trial.seed, levels=trial.levels)
@@ -75,17 +92,25 @@ def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -
         parts["seed"] = trial.seed
     elif trial.method != CONSTANT:  # one trial a dataset
         parts["tests"] = [found[part].digest for part in trial.tests]
-    evaluation = {
-        "protocol": study.evaluation.model_dump(mode="json"),
-        "code": CODE_DIGESTS["test"],
-    }
+    protocol = study.evaluation.model_dump(mode="json")
     if trial.method == CONSTANT:  # the mean rate is that of the evaluation's windows
-        parts["evaluation"] = evaluation
-    key = _digest(parts)
-    tests = tuple(_digest([key, evaluation, found[part].digest]) for part in trial.tests)
+        parts["protocol"] = protocol
+    key = digest(parts)
+    tests = tuple(
+        {"protocol": protocol, "data": found[part].digest, "code": _code("test", [part])}
+        for part in trial.tests
+    )
     counts = tuple(found[part].recordings for part in trial.tests)
     trained = sum(found[part].recordings for part in trial.training)
-    return Job(trial, key, tests, (trained, counts), CODE_DIGEST)
+    return Job(
+        trial=trial,
+        key=key,
+        tests=tuple(test_key(key, test) for test in tests),
+        recordings=(trained, counts),
+        code=CODE_DIGEST,
+        identity=parts,
+        test_identities=tests,
+    )
 
 
 def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
@@ -95,7 +120,7 @@ def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
     if with_gradreg:
         levels = Path(gradreg.__file__).parent
         digests.append(digest_code([levels], root=levels, without=NOT_IN_TRAINING))
-    return _digest(digests)
+    return digest(digests)
 
 
 def _kind(method: str) -> str:
@@ -104,7 +129,19 @@ def _kind(method: str) -> str:
     return method if method in (UNTRAINED, CONSTANT) else "classical"
 
 
-def _digest(value: Any) -> str:
+def _code(kind: str, parts: Sequence[Part]) -> dict[str, str]:
+    """Return the digests of the code behind a result on parts, by the kind of code."""
+    files = not all(part.spec.startswith(SYNTHETIC) for part in parts)
+    return {name: CODE_DIGESTS[name] for name in (kind, *(["data"] if files else []))}
+
+
+def test_key(key: str, identity: Mapping[str, Any]) -> str:
+    """Return the key of a trial's test."""
+    return digest([key, identity])
+
+
+def digest(value: Any) -> str:
+    """Return letters that identify a JSON value."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -114,5 +151,5 @@ CODE_DIGESTS = {
     for kind, names in CODE.items()
 }
 """Of the code that this process loaded: files edited later change nothing here."""
-CODE_DIGEST = _digest(CODE_DIGESTS)
+CODE_DIGEST = digest(CODE_DIGESTS)
 """Of all of it."""

@@ -35,6 +35,8 @@ Method = Estimator | ConstantGuess
 COLUMNS = ("record", "subject", "start_s", "end_s", "hr_true_bpm", "hr_pred_bpm", "snr_db",
            "correlation")  # fmt: skip
 """The columns of the windows that are kept; see `rppg.evaluation.Row`."""
+DECIMALS = 4
+"""To which bpm, dB, seconds and correlations are kept."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def run_trial(job: Job, study: StudyConfig, store: Store, means: Means) -> Resul
     begun, started_s = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
     result: Result = {
         "training": {},
-        "tests": {key: before["tests"][key] for key in job.tests if key in before["tests"]},
+        "tests": dict(before["tests"]),  # those of other evaluations, too
         "timing": {"tests_s": {}, **before["timing"], "begun": begun},
     }
     folder = store.run_folder(job)
@@ -146,7 +148,7 @@ def mean_rate(recordings: Sequence[Recording], study: StudyConfig) -> tuple[floa
         InputError: no window has a true heart rate.
     """
     protocol = study.evaluation.build()
-    rows = evaluate(recordings, {CONSTANT: constant_guess(75)}, protocol).windows
+    rows = evaluate(recordings, {CONSTANT: constant_guess(75)}, protocol, verified=False).windows
     rates = [row.hr_true_bpm for row in rows if math.isfinite(row.hr_true_bpm)]
     if not rates:
         raise InputError("no window of the training set has a true heart rate to guess")
@@ -179,7 +181,8 @@ def _test(
     recordings = open_parts((part,), study, cache=means.cache, workers=means.workers)
     journal = Journal(folder / f"test-{key}.jsonl", {"key": key}, resume=True)
     named = {str(epoch): method for epoch, method in methods.items()}
-    evaluation = evaluate(recordings, named, study.evaluation.build(), journal=journal)
+    protocol = study.evaluation.build()
+    evaluation = evaluate(recordings, named, protocol, journal=journal, verified=False)
     evaluation = leave_out_without_windows(evaluation, recordings)
     kept = {row.record for row in evaluation.windows}
     return {
@@ -199,7 +202,11 @@ def _test(
 
 def _columns(evaluation: Evaluation, method: str) -> dict[str, list[Any]]:
     rows = [row for row in evaluation.windows if row.method == method]
-    return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    return {name: [_rounded(getattr(row, name)) for row in rows] for name in COLUMNS}
+
+
+def _rounded(value: str | float) -> str | float:
+    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 def _failure(title: str, error: Exception) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Finished trials on disk, one file each, and the folders in which trials work."""
+"""Finished trials on disk, one file each or packed, and the folders in which trials work."""
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ Result = dict[str, Any]
 training failed. A test that failed as a whole has `failed`, too."""
 
 FORMAT = 1
+PACKED = "trials.jsonl"
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,8 @@ class Store:
 
     Attributes:
         folder: OUT: `trials/` has one file per finished trial, `runs/` its checkpoint, log and the
-            state to resume from, `claims/` says which process works on which trial.
+            state to resume from, `claims/` says which process works on which trial. Trials in
+            `trials.jsonl`, one a line, are read where they have no file, and never written.
     """
 
     folder: Path
@@ -51,7 +54,8 @@ class Store:
         try:
             result: Result = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None
+            line = self.packed().get(job.key)
+            return None if line is None else json.loads(line)
         except (OSError, ValueError) as error:
             logger.warning("%s: can't be read (%s); the trial is run again", path, error)
             return None
@@ -60,13 +64,24 @@ class Store:
             return None
         return result
 
+    def packed(self) -> Mapping[str, str]:
+        """Return the lines of `trials.jsonl` by their keys."""
+        path = self.folder / PACKED
+        return _packed_lines(path, path.stat().st_mtime_ns) if path.exists() else {}
+
     def save(self, job: Job, result: Result) -> None:
         """Write a trial's file, whole or not at all.
 
         Raises:
             WriteError: the disk is full, or the folder can't be written to.
         """
-        document = {"format": FORMAT, "key": job.key, "trial": job.trial.to_json(), **result}
+        about = {"key": job.key, "identity": job.identity, "trial": job.trial.to_json()}
+        identities = dict(zip(job.tests, job.test_identities, strict=True))
+        tests = {
+            key: {**test, "identity": identities[key]} if key in identities else test
+            for key, test in result["tests"].items()
+        }
+        document = {"format": FORMAT, **about, **result, "tests": tests}
         write_text(self.path(job), json.dumps(finite_or_null(document)) + "\n")
 
     def complete(self, job: Job) -> bool:
@@ -92,3 +107,9 @@ class Store:
 def is_complete(job: Job, result: Result) -> bool:
     """Return whether a stored result has all of a trial's tests, or why it has none."""
     return "failed" in result or all(key in result["tests"] for key in job.tests)
+
+
+@lru_cache(maxsize=4)
+def _packed_lines(path: Path, modified: int) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {json.loads(line)["key"]: line for line in lines}
