@@ -54,6 +54,7 @@ def test_options_win_over_the_file(tmp_path):
         ({"settings": {"fcus": {"seed": 1}}}, "settings.fcus.seed: said by the study"),
         ({"settings": {"fcus": {"depth": 3}}}, "settings.fcus.depth: Extra"),
         ({"protocol": "leave-one-out"}, "two or more"),
+        ({"train_on": ["lab", "wild"]}, "train_on: no dataset 'wild'; there are lab"),
         ({"epochs": 3}, "epochs"),
         ({"data": None}, "give --data"),
     ],

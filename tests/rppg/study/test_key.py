@@ -1,14 +1,18 @@
 """A trial's key changes with what its result depends on, and with nothing else."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
+import rppg
 from rppg.study import key
 from rppg.study.config import StudyConfig
 from rppg.study.key import Job
+from rppg.study.parts import Part
 from rppg.study.plan import plan_trials
 from rppg.study.run import prepare
+from rppg.study.survey import PartSurvey
 
 
 @pytest.fixture
@@ -52,3 +56,43 @@ def test_a_changed_file_matters(job):
     truth = job.root / "one0.csv"
     truth.write_text(truth.read_text().replace("0.0", "0.1", 1))
     assert job("pos").key != before.key
+
+
+@pytest.mark.parametrize(
+    ("kind", "stale"),
+    [
+        ("data", {"pos": "key", "fcus": "key"}),
+        ("test", {"pos": "tests", "fcus": "tests"}),
+        ("classical", {"pos": "key"}),
+        ("fcus", {"fcus": "key"}),
+    ],
+)
+def test_code_makes_stale_what_it_is_behind_and_nothing_else(monkeypatch, kind, stale):
+    """What reads files isn't behind the results on synthetic people, which are arrays already."""
+
+    def jobs(spec):
+        study = StudyConfig(data=[f"x={spec}"], methods=["pos", "fcus"], seeds=1)
+        trials = {trial.method: trial for trial in plan_trials(study)}
+        parts: dict[Part, PartSurvey] = {}
+        for trial in trials.values():
+            parts |= dict.fromkeys((*trial.training, *trial.tests), PartSurvey(("digest",), 1))
+        return {method: key.job_of(trial, study, parts) for method, trial in trials.items()}
+
+    specs = ("pure:/data", "synthetic:lab")
+    before = {spec: jobs(spec) for spec in specs}
+    monkeypatch.setitem(key.CODE_DIGESTS, kind, "edited")
+    after = {spec: jobs(spec) for spec in specs}
+    for spec in specs:
+        for method, job in before[spec].items():
+            now, what = after[spec][method], stale.get(method)
+            if kind == "data" and spec == "synthetic:lab":
+                what = None
+            trained = bool(job.trial.training) or kind != "data"
+            assert (now.key != job.key) == (what == "key" and trained), (spec, method)
+            assert (now.tests != job.tests) == (what is not None), (spec, method)
+
+
+def test_all_code_is_there():
+    package = Path(rppg.__file__).parent
+    for names in key.CODE.values():
+        assert all((package / name).exists() for name in names)
