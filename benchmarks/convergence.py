@@ -27,7 +27,7 @@ from benchmarks.study.statistics import (
     stack,
 )
 from benchmarks.trials.epoch_cost import epoch_cost
-from benchmarks.trials.store import NEW, Result
+from benchmarks.trials.store import Result
 from benchmarks.trials.trial_settings import PEERS
 from rppg.report.figure_style import PALETTE, in_house_style
 from rppg.study.config import UNTRAINED
@@ -74,7 +74,7 @@ class Reached:
 def main(command_line: Sequence[str] | None = None) -> None:
     """Compute missing trials, print, write."""
     options = parse_study("convergence", __doc__, QUICK, command_line)
-    cost = epoch_cost(NEW, **(COST_QUICK if options.quick else COST_FULL))
+    cost = epoch_cost(options.folder, **(COST_QUICK if options.quick else COST_FULL))
     results = list(run_study(options).values())
 
     def of(method: str, source: str) -> list[Result]:

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--rekey", action="store_true", help="keep trials of older, equal code")
     options = parser.parse_args()
     same_as = read_stamp() if options.rekey else []
-    for store in (trial_store(options.trials), cost_store(options.trials)):
+    for store in (trial_store(options.trials), cost_store(KEPT / "convergence")):
         print(rekey(store, same_as) if options.rekey else pack(store))
     for folder in sorted(KEPT.iterdir()):
         print(rekey_study(folder, of_studies(same_as)) if options.rekey else pack_study(folder))

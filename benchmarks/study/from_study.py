@@ -106,6 +106,10 @@ def parse_study(
 def _chosen(values: argparse.Namespace, quick: Mapping[str, Any]) -> dict[str, Any]:
     """Return the fields of the study that the command line changes."""
     chosen = dict(quick) if values.quick else {}
+    if "settings" in chosen:
+        kept = read_study(values.config, {}).settings
+        changed = chosen["settings"].items()
+        chosen["settings"] = {**kept, **{m: {**kept.get(m, {}), **new} for m, new in changed}}
     chosen |= {count: getattr(values, count) for count in COUNTS if getattr(values, count)}
     if values.sources:
         chosen["train_on"] = tuple(values.sources)

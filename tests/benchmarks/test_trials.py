@@ -699,11 +699,11 @@ def test_convergence_without_peers_and_without_a_tether(tmp_path, capsys):
     """The whole program: what it trains with, and that it asks nothing of peers."""
     study = tmp_path / "study.toml"
     text = (ROOT / "benchmarks/studies/convergence.toml").read_text(encoding="utf-8")
-    study.write_text(text.replace("epochs = 10", "epochs = 2\ntether = 0.0"))
+    study.write_text(text.replace("epochs = 10", "epochs = 10\ntether = 0.0"))
     size = ["--seeds", "1", "--subjects", "3", "--test-subjects", "1", "--sources", "lab"]
     out = tmp_path / "found.json"
     places = ["--config", str(study), "--trials", str(tmp_path), "--out", str(out)]
-    convergence.main(["--full", *size, *places])
+    convergence.main(["--quick", *size, *places])
     found = json.loads(out.read_text())
     assert found["peers"] == [] and found["reached"] == {}
     assert not any("peer" in claim["claim"] for claim in found["claims"])
