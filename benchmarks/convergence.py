@@ -1,11 +1,11 @@
 """Error by epoch, of FCUS-rPPG and its peers: `python -m benchmarks.convergence`.
 
-Trains FCUS-rPPG for ten epochs at one constant learning rate, and two unsupervised peers until
-their own label-free criterion is flat or their time is over, all on the same recordings. Measures
-the error on all five domains against clips seen and wall-clock time. Prints the curves, what each
-peer needs for its lowest error and what FCUS needs for the same, the cost of an epoch, and which
-claims hold; writes `docs/results/convergence.json` and `.svg`. Finished trials are stored, so an
-interrupted program continues.
+The study `benchmarks/studies/convergence.toml`: FCUS-rPPG trained for ten epochs at one constant
+learning rate, and unsupervised peers (`--peers`) until their own label-free criterion is flat, all
+on the same recordings, tested on all five domains after each epoch. Prints the error against clips
+seen and wall-clock time, what each peer needs for its lowest error and what FCUS needs for the
+same, the cost of an epoch, and which claims hold; writes `docs/results/convergence.json` and
+`.svg`. Finished trials are stored, so an interrupted program continues.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from benchmarks.study.options import Budget, parse
+from benchmarks.study.from_study import parse_study, run_study
 from benchmarks.study.output import Claim, print_claims, print_table, spread, write
 from benchmarks.study.statistics import (
     Interval,
@@ -27,16 +27,20 @@ from benchmarks.study.statistics import (
     stack,
 )
 from benchmarks.trials.epoch_cost import epoch_cost
-from benchmarks.trials.store import Result, run_all, trial_store
+from benchmarks.trials.store import Result
 from benchmarks.trials.trial_settings import PEERS
 from rppg.report.figure_style import PALETTE, in_house_style
+from rppg.study.config import UNTRAINED
 from rppg.synthetic.domains import DOMAINS
 
 TARGETS = tuple(DOMAINS)
-QUICK = Budget(
-    ("webcam",), 2, epochs=2, subjects=6, test_subjects=3, peer_minutes=0.1, curve_subjects=1
-)
-FULL = Budget(("webcam", "mobile", "wild"), 3, epochs=10)
+QUICK = {
+    "train_on": ("webcam",),
+    "seeds": 2,
+    "subjects": 6,
+    "test_subjects": 3,
+    "settings": {"fcus": {"epochs": 2}},
+}
 COST_QUICK = {"subjects": 8, "rounds": 1, "part": 16}
 COST_FULL = {"subjects": 68, "rounds": 5, "part": 64}
 
@@ -50,13 +54,12 @@ class Reached:
     Attributes:
         peer: the best peer.
         mae_bpm: its lowest error at any point, averaged over the five domains.
-        fcus_mae_bpm: error of FCUS after one epoch, on the same subjects; median over seeds.
-        untrained_mae_bpm: error of FCUS before training, on the same subjects.
+        fcus_mae_bpm: error of FCUS after one epoch; median over seeds.
+        untrained_mae_bpm: error of FCUS before training.
         clips: clips that the peer had seen at that point.
         train_s: its wall-clock time until then.
-        cpu_s: its CPU time until then.
-        ratios: the peer's clips, wall-clock and CPU time over FCUS's, one per seed; 0 where FCUS
-            doesn't reach the peer's error.
+        ratios: the peer's clips and wall-clock time over FCUS's, one per seed; 0 where FCUS doesn't
+            reach the peer's error.
     """
 
     peer: str
@@ -65,37 +68,30 @@ class Reached:
     untrained_mae_bpm: float
     clips: int
     train_s: float
-    cpu_s: float
     ratios: dict[str, list[float]]
 
 
 def main(command_line: Sequence[str] | None = None) -> None:
     """Compute missing trials, print, write."""
-    options = parse("convergence", __doc__, QUICK, FULL, command_line)
-    budget = options.budget
-    cost = epoch_cost(options.trials, **(COST_QUICK if options.quick else COST_FULL))
-    ours = [budget.trial("fcus", s, seed) for s in budget.sources for seed in range(budget.seeds)]
-    untrained = [budget.trial("untrained", seed=seed) for seed in range(budget.seeds)]
-    peers = [
-        budget.trial(peer, source, seed)
-        for peer in budget.peers
-        for source in budget.sources
-        for seed in range(budget.peer_seeds)
-    ]
-    trials = [*peers, *untrained, *ours]
-    finished = run_all(trial_store(options.trials), trials, jobs=options.jobs)
-    results = dict(zip(trials, finished, strict=True))
-    start = [results[trial] for trial in untrained]
+    options = parse_study("convergence", __doc__, QUICK, command_line)
+    cost = epoch_cost(options.folder, **(COST_QUICK if options.quick else COST_FULL))
+    results = list(run_study(options).values())
+
+    def of(method: str, source: str) -> list[Result]:
+        about = [(r, r["trial"]) for r in results]
+        return [r for r, t in about if (t["method"], t["source"]) == (method, source)]
+
+    peers = [method for method in options.study.learners if method != "fcus"]
     sources = {
         source: Source(
             source,
-            [results[trial] for trial in ours if trial.source == source],
-            start,
-            [results[trial] for trial in peers if trial.source == source],
-            budget.epochs,
+            of("fcus", source),
+            of(UNTRAINED, ""),
+            [result for peer in peers for result in of(peer, source)],
         )
-        for source in budget.sources
+        for source in options.sources
     }
+    epochs = min(source.epochs for source in sources.values())
     print_table(
         "MAE in bpm, averaged over the five domains: median over seeds (lowest–highest)",
         ("epoch", "clips", *(f"trained on {source}" for source in sources)),
@@ -105,26 +101,25 @@ def main(command_line: Sequence[str] | None = None) -> None:
                 str(epoch * next(iter(sources.values())).clips_per_epoch),
                 *(spread(source.errors(epoch)) for source in sources.values()),
             )
-            for epoch in range(budget.epochs + 1)
+            for epoch in range(epochs + 1)
         ],
     )
     reached = {name: source.reached() for name, source in sources.items() if source.peers}
     if reached:
         print_table(
-            "Peers: MAE averaged over the five domains; FCUS after one epoch on the same subjects, "
-            "bpm",
-            ("peer", "source", "epoch", "clips", "wall-clock s", "criterion", "MAE", "FCUS"),
+            "Peers: MAE averaged over the five domains; FCUS after one epoch, bpm",
+            ("peer", "source", "epoch", "clips", "wall-clock s", "MAE", "FCUS"),
             [line for source in sources.values() for line in source.peer_table()],
         )
         print_table(
             "To be as good as the best peer at its best: peer over FCUS, median over seeds",
-            ("source", "peer", "MAE", "clips", "wall-clock", "CPU time", "FCUS untrained"),
+            ("source", "peer", "MAE", "clips", "wall-clock", "FCUS untrained"),
             [
                 (
                     name,
                     r.peer,
                     f"{r.mae_bpm:.2f}",
-                    *(f"{median(r.ratios[kind]):.1f}×" for kind in ("clips", "train_s", "cpu_s")),
+                    *(f"{median(r.ratios[kind]):.1f}×" for kind in ("clips", "train_s")),
                     f"{r.untrained_mae_bpm:.2f}",
                 )
                 for name, r in reached.items()
@@ -177,15 +172,15 @@ class Source:
         fcus: list[Result],
         untrained: list[Result],
         peers: list[Result],
-        epochs: int,
     ) -> None:
-        self.name, self.peers, self.epochs = name, peers, epochs
+        self.name, self.peers = name, peers
         self.failed = [result["failed"] for result in fcus if "failed" in result]
         self.fcus = [result for result in fcus if "failed" not in result]
         if not self.fcus:
             raise SystemExit(f"every training on {name} diverged: {self.failed[0]}")
         self.untrained = [untrained[result["trial"]["seed"]] for result in self.fcus]
         self.clips_per_epoch = self.fcus[0]["clips_per_epoch"]
+        self.epochs = self.fcus[0]["points"][-1]["epoch"]
 
     def points(self, epoch: int) -> list[Point]:
         """Return one point per seed; epoch 0 is the untrained network."""
@@ -205,7 +200,6 @@ class Source:
                 "train_s": [p["train_s"] for p in self.points(epoch)],
                 "mae_bpm": self.errors(epoch),
                 "by_target": {t: [mean_mae(p, [t]) for p in self.points(epoch)] for t in TARGETS},
-                "criterion": [p.get("criterion") for p in self.points(epoch)],
             }
             for epoch in range(self.epochs + 1)
         ]
@@ -220,40 +214,33 @@ class Source:
         return gains
 
     def peer_rows(self) -> list[dict[str, Any]]:
-        """Return every point of every peer, with FCUS's first epoch on the same subjects."""
-        rows = []
-        for result in self.peers:
-            for point in result["points"]:
-                among = list(by_subject(point, TARGETS))
-                rows.append(
-                    {
-                        "peer": result["trial"]["method"],
-                        "source": self.name,
-                        "seed": result["trial"]["seed"],
-                        **{
-                            k: point[k] for k in ("epoch", "clips", "train_s", "cpu_s", "criterion")
-                        },
-                        "picked": bool(point.get("picked")),
-                        "people": len(among),
-                        "mae_bpm": mean_mae(point, TARGETS),
-                        "fcus_mae_bpm": self._at_first(among),
-                        **{k: result[k] for k in ("stopped", "epochs_done", "epochs_published")},
-                        "parameters": result["parameters"],
-                    }
-                )
-        return rows
+        """Return every point of every peer, with FCUS's first epoch."""
+        return [
+            {
+                "peer": result["trial"]["method"],
+                "source": self.name,
+                "seed": result["trial"]["seed"],
+                **{k: point[k] for k in ("epoch", "clips", "train_s")},
+                "picked": point["epoch"] == result["best_epoch"],
+                "mae_bpm": mean_mae(point, TARGETS),
+                "fcus_mae_bpm": median(self.errors(1)),
+                "epochs_trained": result["epochs"],
+                "epochs_planned": result["config"]["epochs"],
+            }
+            for result in self.peers
+            for point in result["points"]
+        ]
 
     def peer_table(self) -> list[list[str]]:
         """Return `peer_rows` as rows of text."""
         return [
             [
-                f"{r['peer']} (seed {r['seed']}; {r['epochs_done']} of {r['epochs_published']} "
-                f"epochs: {r['stopped']})",
+                f"{r['peer']} (seed {r['seed']}; {r['epochs_trained']} of {r['epochs_planned']} "
+                "epochs)",
                 self.name,
                 f"{r['epoch']}{', picked by its criterion' if r['picked'] else ''}",
                 str(r["clips"]),
                 f"{r['train_s']:.0f}",
-                f"{r['criterion']:.4f}",
                 f"{r['mae_bpm']:.2f}",
                 f"{r['fcus_mae_bpm']:.2f}",
             ]
@@ -263,34 +250,24 @@ class Source:
     def reached(self) -> Reached:
         """Return the effort to reach the lowest error of any peer at any point."""
         result, point = min(
-            (
-                (result, point)
-                for result in self.peers
-                for point in result["points"]
-                if not point.get("picked")  # on more subjects, so not comparable with the others
-            ),
+            ((result, point) for result in self.peers for point in result["points"]),
             key=lambda pair: mean_mae(pair[1], TARGETS),
         )
-        among, best = list(by_subject(point, TARGETS)), mean_mae(point, TARGETS)
-        ratios: dict[str, list[float]] = {"clips": [], "train_s": [], "cpu_s": []}
+        best = mean_mae(point, TARGETS)
+        ratios: dict[str, list[float]] = {"clips": [], "train_s": []}
         for ours in self.fcus:
-            as_good = (p for p in ours["points"] if mean_mae(p, TARGETS, among) <= best)
-            first = next(as_good, None)
+            first = next((p for p in ours["points"] if mean_mae(p, TARGETS) <= best), None)
             for kind, values in ratios.items():
                 values.append(point[kind] / first[kind] if first else 0.0)
         return Reached(
             peer=result["trial"]["method"],
             mae_bpm=best,
-            fcus_mae_bpm=self._at_first(among),
-            untrained_mae_bpm=median(mean_mae(p, TARGETS, among) for p in self.points(0)),
+            fcus_mae_bpm=median(self.errors(1)),
+            untrained_mae_bpm=median(self.errors(0)),
             clips=point["clips"],
             train_s=point["train_s"],
-            cpu_s=point["cpu_s"],
             ratios=ratios,
         )
-
-    def _at_first(self, among: Sequence[tuple[str, str]]) -> float:
-        return median(mean_mae(p, TARGETS, among) for p in self.points(1))
 
 
 def one_epoch(sources: dict[str, Source]) -> list[Claim]:
@@ -377,9 +354,8 @@ def draw(sources: dict[str, Source]) -> Figure:
         for result in source.fcus:
             _line(axes, result["points"], PALETTE[0], "FCUS, one point per epoch")
         for result in source.peers:
-            points = [point for point in result["points"] if not point.get("picked")]
             peer = result["trial"]["method"]
-            _line(axes, points, PALETTE[1 + PEERS.index(peer)], peer)
+            _line(axes, result["points"], PALETTE[1 + PEERS.index(peer)], peer)
     axes.set(
         xscale="log",
         yscale="log",

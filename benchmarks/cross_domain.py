@@ -1,10 +1,11 @@
 """Transfer between domains: `python -m benchmarks.cross_domain`.
 
-Trains FCUS-rPPG for one epoch, and two unsupervised peers, on each of the five synthetic domains,
-and evaluates each on all of them. For comparison: a constant guess, classical methods, and the
-untrained network. Prints the matrix, the columns, and which claims hold; writes
-`docs/results/cross_domain.json` and `.svg`. Finished trials are stored, so an interrupted program
-continues.
+The study `benchmarks/studies/cross_domain.toml`: FCUS-rPPG, trained for one epoch on each of the
+five synthetic domains, and unsupervised peers (`--peers`), tested on all domains; beside a constant
+guess, classical methods, and the untrained network. The same networks and some methods are tested
+with continuity, too, and two classical methods with the network's verification. Prints the matrix,
+the columns, and which claims hold; writes `docs/results/cross_domain.json` and `.svg`. Finished
+trials are stored, so an interrupted program continues.
 """
 
 from collections.abc import Sequence
@@ -14,54 +15,26 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from benchmarks.study.options import Budget, parse
+from benchmarks.study.from_study import StudyOptions, add_column, joined, parse_study, run_study
 from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import Interval, Point, coverage, guess_mae, mean_mae
-from benchmarks.study.transfer import TARGETS, Columns, TransferTable
+from benchmarks.study.transfer import TARGETS, WITH_CONTINUITY, Columns, TransferTable
+from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.store import Result, run_all, trial_store
-from benchmarks.trials.trial_settings import FILTERED
+from benchmarks.trials.trial_settings import FILTERED, Trial
 from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
+from rppg.study.config import CONSTANT, UNTRAINED, EvaluationConfig
 from rppg.synthetic.domains import DOMAINS
 
-CLASSICAL = ("green", "ica", "omit", "chrom", "chrom+skin", "pos", "pos+skin", *FILTERED)
 HARD = ("wild", "mobile")
 EASY = ("lab", "webcam")
-QUICK = Budget(
-    ("webcam", "wild"), 2, subjects=6, test_subjects=3, peer_minutes=0.1, curve_subjects=1
-)
-FULL = Budget(TARGETS, 6)
+QUICK = {"train_on": ("webcam", "wild"), "seeds": 2, "subjects": 6, "test_subjects": 3}
 
 
 def main(command_line: Sequence[str] | None = None) -> None:
     """Compute missing trials, print, write."""
-    options = parse("cross_domain", __doc__, QUICK, FULL, command_line)
-    budget = options.budget
-    seeds, sources = range(budget.seeds), budget.sources
-    peers = [
-        budget.trial(peer, source, seed)
-        for peer in budget.peers
-        for source in sources
-        for seed in range(budget.peer_seeds)
-    ]
-    untrained = [budget.trial("untrained", seed=seed) for seed in seeds]
-    classical = [budget.trial(method) for method in CLASSICAL]
-    ours = [budget.trial("fcus", source, seed) for source in sources for seed in seeds]
-    trials = [*peers, *untrained, *classical, *ours]
-    finished = run_all(trial_store(options.trials), trials, jobs=options.jobs)
-    results = dict(zip(trials, finished, strict=True))
-    table = TransferTable(
-        sources,
-        fcus={s: [results[trial] for trial in ours if trial.source == s] for s in sources},
-        untrained=[results[trial] for trial in untrained],
-        classical={trial.method: results[trial] for trial in classical},
-        peers={
-            peer: {
-                s: [results[trial] for trial in peers if (trial.method, trial.source) == (peer, s)]
-                for s in sources
-            }
-            for peer in budget.peers
-        },
-    )
+    options = parse_study("cross_domain", __doc__, QUICK, command_line)
+    table = measure(options)
     print_table(
         "FCUS, one epoch: MAE in bpm, median over seeds (lowest–highest)",
         ("trained on", *TARGETS),
@@ -86,7 +59,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
     print_table(
         "FCUS minus the untrained network, bpm, 95 % interval over subjects",
         ("trained on", *TARGETS),
-        [(s, *(str(differences[s, t]) for t in TARGETS)) for s in sources],
+        [(s, *(str(differences[s, t]) for t in TARGETS)) for s in table.sources],
     )
     claims = [*carries_over(table, columns), *does_no_harm(differences), *no_collapse(table)]
     print_claims(claims)
@@ -102,7 +75,34 @@ def main(command_line: Sequence[str] | None = None) -> None:
             "peers": table.peer_trainings(),
         },
         claims,
-        draw(columns, budget.peers),
+        draw(columns, tuple(table.peers)),
+    )
+
+
+def measure(options: StudyOptions) -> TransferTable:
+    """Return the results of the study, of it with continuity, and of the verified methods."""
+    study = options.study
+    results = run_study(options)
+    chosen = [method for method in WITH_CONTINUITY if method in study.methods]
+    again = {"evaluation": EvaluationConfig(continuity=True), "methods": tuple(chosen)}
+    add_column(results, CONTINUOUS, run_study(options, study.model_copy(update=again)))
+    size = {"split": study.test_split, "test_subjects": study.test_subjects}
+    trials = [Trial(method, **size) for method in FILTERED]
+    filtered = run_all(trial_store(), trials, jobs=options.jobs)
+    own = {name: [r for t, r in results.items() if t.method == name] for name in study.methods}
+
+    def by_source(method: str) -> dict[str, list[Result]]:
+        return {s: [r for r in own[method] if r["trial"]["source"] == s] for s in options.sources}
+
+    others = (CONSTANT, UNTRAINED, *study.learners)
+    return TransferTable(
+        options.sources,
+        constant={source: result for source, (result,) in by_source(CONSTANT).items()},
+        fcus=by_source("fcus"),
+        untrained=own[UNTRAINED],
+        classical={method: joined(own[method]) for method in own if method not in others}
+        | {result["trial"]["method"]: result for result in filtered},
+        peers={method: by_source(method) for method in study.learners if method != "fcus"},
     )
 
 

@@ -1,7 +1,8 @@
 """Finished trials packed into the committed files: `python -m benchmarks.pack`.
 
 Moves the single files in `runs/benchmarks` (`--trials`) into `docs/results/trials.jsonl` and
-`epoch_costs.jsonl`: one result per line, in a fixed order, with all numbers as they were computed.
+`epoch_costs.jsonl`, and those of each study in `docs/results/studies` into its `trials.jsonl`: one
+result per line, in a fixed order, with all numbers as they were computed.
 
 After a change of the code that changes no result, `--rekey` keeps the stored trials: each one's key
 and code digest are computed anew. It needs the stamp of `benchmarks.same_results`.
@@ -13,7 +14,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from benchmarks.same_results import read_stamp
+from benchmarks.same_results import of_studies, read_stamp
+from benchmarks.study.from_study import KEPT
+from benchmarks.study.kept_trials import pack_study, rekey_study
 from benchmarks.trials.key import CODE_DIGESTS, key
 from benchmarks.trials.store import NEW, Result, Store, cost_store, packed_results, trial_store
 from benchmarks.trials.trial_settings import PEERS, Trial, peer_config, train_config
@@ -28,8 +31,11 @@ def main() -> None:
     parser.add_argument("--trials", type=Path, default=NEW, help="folder of the single files")
     parser.add_argument("--rekey", action="store_true", help="keep trials of older, equal code")
     options = parser.parse_args()
-    for store in (trial_store(options.trials), cost_store(options.trials)):
-        print(rekey(store, read_stamp()) if options.rekey else pack(store))
+    same_as = read_stamp() if options.rekey else []
+    for store in (trial_store(options.trials), cost_store(KEPT / "convergence")):
+        print(rekey(store, same_as) if options.rekey else pack(store))
+    for folder in sorted(KEPT.iterdir()):
+        print(rekey_study(folder, of_studies(same_as)) if options.rekey else pack_study(folder))
 
 
 def pack(store: Store) -> str:

@@ -1,11 +1,12 @@
 """Comparison of two trees' results, bit by bit: `python -m benchmarks.same_results OLD_TREE`.
 
 Runs a fixed sample of small trials in the old tree and in this one, in separate processes on this
-machine: an epoch of FCUS on each domain, the untrained network, an epoch of Contrast-Phys, and each
-classical method with and without the skin mask. If all numbers are equal, it trains FCUS once more
-at full size and checks that the error lies within the stored seeds' (`--no-stored` leaves that
-out). Then it writes a stamp to `runs/benchmarks/same_results.json`, which allows
-`python -m benchmarks.pack --rekey` to keep the old code's trials as this code's.
+machine: a study of an epoch of FCUS on each domain, the untrained network, an epoch of
+Contrast-Phys, and each classical method with and without the skin mask; and the benchmarks' own
+trials, one of each kind. If all numbers are equal, it trains one of the kept trials once more, at
+full size, which must give the stored heart rates (`--no-stored` leaves that out). Then it writes a
+stamp to `runs/benchmarks/same_results.json`, which allows `python -m benchmarks.pack --rekey` to
+keep the old code's trials as this code's.
 """
 
 import argparse
@@ -13,34 +14,37 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from benchmarks.results import write_json
-from benchmarks.study.statistics import by_subject, mae
+from benchmarks.study.from_study import KEPT
+from benchmarks.study.kept_trials import read_packed
 from benchmarks.trials.evaluation import CONTINUOUS, SNR
-from benchmarks.trials.fcus import run_fcus
 from benchmarks.trials.key import CODE_DIGESTS, ROOT
-from benchmarks.trials.store import NEW, packed_results, trial_store
-from benchmarks.trials.trial_settings import Trial
+from benchmarks.trials.sample import run
+from benchmarks.trials.store import NEW
 from rppg.errors import InputError
+from rppg.study.key import CODE_DIGESTS as STUDY_CODE
+from rppg.study.store import PACKED
 
 STAMP = NEW / "same_results.json"
 SAMPLE = Path(__file__).parent / "trials" / "sample.py"
-IGNORED = {"train_s", "cpu_s", "unit_s", "config"}
-"""Times differ from one training to the next. Settings may be renamed."""
+IGNORED = {"train_s", "cpu_s", "unit_s", "config", "timing", "identity", "key"}
+"""Times differ from one training to the next. Settings may be renamed. Keys follow the code."""
 ADDED = {CONTINUOUS, SNR}
 """Columns that only new trees have: they are compared where both trees do."""
 
-FULL_SIZE = Trial("fcus", "webcam", test_subjects=8, targets=("webcam",))
-"""Trained at full size, and compared with the stored seeds on the same subjects."""
-STORED = {
-    name: value
-    for name, value in Trial("fcus", "webcam").to_json().items()
-    if name not in ("seed", "epochs", "minutes", "curve_subjects", "published")
-}
+OF_STUDIES = "study/"
+"""Before the kinds of code of `rppg.study.key`, among those of `benchmarks.trials.key`."""
+
+
+KEPT_TRIAL = "webcam"
+"""The domain of the kept trial that is trained anew, and its size."""
+KEPT_SIZE = {"seeds": 1, "subjects": 60, "test_subjects": 40}
 
 
 def main() -> None:
@@ -98,26 +102,46 @@ def compare(old: Any, new: Any, path: str = "") -> list[str]:
 
 
 def check_stored() -> None:
-    """Check that a new training's error lies within the stored seeds' errors.
+    """Check that a trial of the study `cross_domain`, trained anew, is the stored one.
 
     Raises:
-        SystemExit: it doesn't.
+        SystemExit: it isn't.
     """
     torch.set_num_threads(1)
-    point = run_fcus(FULL_SIZE)["points"][0]
-    subjects = list(by_subject(point, FULL_SIZE.targets))
-    (target,) = FULL_SIZE.targets
-    error = mae(point, target)
-    stored = [
-        mae(result["points"][0], target, subjects)
-        for result in packed_results(trial_store().packed).values()
-        if "arm" not in result["trial"]
-        and all(result["trial"][name] == value for name, value in STORED.items())
+    about = {"method": "fcus", "seed": 0}
+    data = {KEPT_TRIAL: f"synthetic:{KEPT_TRIAL}"}
+    (new,) = run({"methods": ("fcus",), "data": data, **KEPT_SIZE}).values()
+    (stored,) = [
+        result
+        for result in read_packed(KEPT / "cross_domain" / PACKED)
+        if about.items() <= result["trial"].items()
+        and [part["dataset"] for part in result["trial"]["training"]] == [KEPT_TRIAL]
     ]
-    seeds = ", ".join(f"{value:.3f}" for value in stored)
-    print(f"{FULL_SIZE.title}: {error:.3f} bpm; stored seeds: {seeds}")
-    if not min(stored) <= error <= max(stored):
-        raise SystemExit("the error lies outside of the stored seeds' errors")
+    before, after = (
+        next(
+            test["windows"]
+            for test in tests
+            if test["part"]["dataset"] == KEPT_TRIAL
+            and not test["identity"]["protocol"]["continuity"]
+        )
+        for tests in (stored["tests"].values(), new["tests"])
+    )
+    if differences := compare(before, after):
+        raise SystemExit(f"{len(differences)} values differ from the stored ones: {differences[0]}")
+    print(f"fcus on {KEPT_TRIAL}, seed 0, at full size: as stored")
+
+
+def code_digests() -> dict[str, str]:
+    """Return the digests of this code, of the benchmarks' trials and of studies, by kind."""
+    return {**CODE_DIGESTS, **{OF_STUDIES + kind: code for kind, code in STUDY_CODE.items()}}
+
+
+def of_studies(same_as: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:
+    """Return the digests of studies alone."""
+    return [
+        {k.removeprefix(OF_STUDIES): v for k, v in code.items() if k.startswith(OF_STUDIES)}
+        for code in same_as
+    ]
 
 
 def write_stamp(old_code: dict[str, str]) -> None:
@@ -125,7 +149,7 @@ def write_stamp(old_code: dict[str, str]) -> None:
     same_as = [] if not STAMP.exists() else _same_as(json.loads(STAMP.read_text("utf-8")))
     if old_code not in same_as:
         same_as.append(old_code)
-    write_json(STAMP, {"code": CODE_DIGESTS, "same_as": same_as})
+    write_json(STAMP, {"code": code_digests(), "same_as": same_as})
     print(f"wrote {STAMP}")
 
 
@@ -145,7 +169,7 @@ def read_stamp() -> list[dict[str, str]]:
 
 
 def _same_as(stamp: dict[str, Any]) -> list[dict[str, str]]:
-    return list(stamp["same_as"]) if stamp["code"] == CODE_DIGESTS else []
+    return list(stamp["same_as"]) if stamp["code"] == code_digests() else []
 
 
 if __name__ == "__main__":

@@ -1,6 +1,8 @@
 """What the studies (convergence, cross_domain, ablation, contamination, ...) share.
 
-options.py           the command line of those that train
+from_study.py        the command line of those whose trials are a study's of the package, and these
+kept_trials.py       the trials of such studies that are kept in git
+options.py           the command line of those that compute trials of their own
 output.py            claims with their outcome, and the results files
 difference_claim.py  claims of the mask less another arm
 statistics.py        errors by subject, paired differences, intervals, Holm's correction, effects

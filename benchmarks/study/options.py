@@ -1,4 +1,4 @@
-"""The command line of the studies."""
+"""The command line of the programs that compute the benchmarks' own trials."""
 
 import argparse
 import sys
@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmarks.results import arguments
 from benchmarks.trials.store import NEW
-from benchmarks.trials.trial_settings import ARMS, PEERS, Trial
+from benchmarks.trials.trial_settings import ARMS, Trial
 from rppg.synthetic.domains import DOMAINS
 
 
@@ -23,14 +23,8 @@ class Budget:
         epochs: of FCUS.
         subjects: number of recordings that each method trains on.
         test_subjects: number of subjects to evaluate on, in each of the five domains.
-        peers: which peers to train.
-        peer_seeds: number of the peers' seeds.
-        peer_minutes: training time of a peer.
-        curve_subjects: number of test subjects at the epochs of a peer that its criterion doesn't
-            choose.
-        published: whether the peers are trained with their published settings, which take days.
+        curve_subjects: the same, for peers, of which PhysNet is slow.
         split: whose subjects to evaluate on.
-        untethered: whether FCUS is trained without its tether.
         dead: shares of the training recordings without a pulse.
         arms: what is done about them; see `ARMS`.
     """
@@ -40,13 +34,8 @@ class Budget:
     epochs: int = 1
     subjects: int = 60
     test_subjects: int = 40
-    peers: tuple[str, ...] = PEERS
-    peer_seeds: int = 1
-    peer_minutes: float = 12.0
     curve_subjects: int = 10
-    published: bool = False
     split: str = "test"
-    untethered: bool = False
     dead: tuple[float, ...] = (0.0, 0.3, 0.6)
     arms: tuple[str, ...] = tuple(ARMS)
 
@@ -58,10 +47,7 @@ class Budget:
             seed,
             epochs=self.epochs,
             subjects=self.subjects,
-            minutes=self.peer_minutes,
-            published=self.published,
             split=self.split,
-            untethered=self.untethered,
             test_subjects=self.test_subjects,
             curve_subjects=self.curve_subjects,
         )
@@ -88,6 +74,14 @@ class Options:
     out: Path
     command: str
 
+    @property
+    def about(self) -> dict[str, Any]:
+        """What the JSON says of the study."""
+        return {
+            "settings": asdict(self.budget),
+            "seeds": list(range(self.budget.seeds)),
+        }
+
 
 def parse(
     name: str, doc: str, quick: Budget, full: Budget, command_line: Sequence[str] | None = None
@@ -98,20 +92,12 @@ def parse(
     size.add_argument("--quick", action="store_true", help="minutes: to see that it works")
     size.add_argument("--full", action="store_true", help="hours: the numbers in the docs")
     parser.add_argument("--sources", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, help="which peers; none: no peers")
     parser.add_argument("--dead", nargs="+", type=float, help="shares without a pulse")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), help="what is done about them")
     parser.add_argument("--split", choices=("test", "validation"), help="validation: for tuning")
-    counts = ("seeds", "epochs", "subjects", "test-subjects", "peer-seeds", "curve-subjects")
+    counts = ("seeds", "epochs", "subjects", "test-subjects", "curve-subjects")
     for count in counts:
         parser.add_argument(f"--{count}", type=int)
-    parser.add_argument("--peer-minutes", type=float)
-    parser.add_argument(
-        "--published", action="store_true", default=None, help="the peers' published settings"
-    )
-    parser.add_argument(
-        "--untethered", action="store_true", default=None, help="train FCUS without its tether"
-    )
     parser.add_argument("--jobs", type=int, default=1, help="number of processes")
     parser.add_argument(
         "--trials", type=Path, default=NEW, help="folder of finished trials that aren't packed yet"
@@ -123,9 +109,7 @@ def parse(
         for field in asdict(full)
         if getattr(values, field, None) is not None
     }
-    chosen |= {
-        name: tuple(chosen[name]) for name in ("sources", "peers", "dead", "arms") if name in chosen
-    }
+    chosen |= {name: tuple(chosen[name]) for name in ("sources", "dead", "arms") if name in chosen}
     words = sys.argv[1:] if command_line is None else command_line
     return Options(
         budget=replace(full if values.full else quick, **chosen),

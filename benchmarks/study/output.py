@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 
 import rppg
 from benchmarks.results import markdown_table, write_json
+from benchmarks.study.from_study import StudyOptions
 from benchmarks.study.options import Options
 from rppg.atomic import atomic_path
 from rppg.report.figure_style import in_house_style
@@ -40,14 +41,15 @@ def print_claims(claims: Sequence[Claim]) -> None:
 
 @in_house_style  # the texts in an SVG are drawn when it is saved
 def write(
-    options: Options, results: Mapping[str, Any], claims: Sequence[Claim], figure: Figure
+    options: Options | StudyOptions,
+    results: Mapping[str, Any],
+    claims: Sequence[Claim],
+    figure: Figure | None = None,
 ) -> None:
-    """Write the JSON, and the figure beside it."""
+    """Write the JSON, and the figure beside it if there is one."""
     document = {
         "command": options.command,
-        "settings": asdict(options.budget),
-        "seeds": list(range(options.budget.seeds)),
-        "peer_seeds": list(range(options.budget.peer_seeds)),
+        **options.about,
         "domains": [domain.key for domain in DOMAINS.values()],
         "versions": {"rppg": rppg.__version__, "torch": torch.__version__},
         "machine": {"cpus": os.cpu_count(), "jobs": options.jobs, "threads": 1},
@@ -55,9 +57,11 @@ def write(
         **results,
     }
     write_json(options.out, _rounded(document), allow_nan=False)
-    with atomic_path(options.out.with_suffix(".svg")) as temporary:
-        figure.savefig(temporary, metadata={"Date": None})
-    print(f"\nwrote {options.out} and {options.out.with_suffix('.svg').name}")
+    print(f"\nwrote {options.out}")
+    if figure is not None:
+        with atomic_path(options.out.with_suffix(".svg")) as temporary:
+            figure.savefig(temporary, metadata={"Date": None})
+        print(f"wrote {options.out.with_suffix('.svg')}")
 
 
 def spread(values: Sequence[float]) -> str:

@@ -13,7 +13,6 @@ from benchmarks.study.statistics import (
     bootstrap,
     by_subject,
     coverage,
-    guess_mae,
     mae,
     pearson,
     stack,
@@ -37,6 +36,7 @@ class TransferTable:
 
     Args:
         sources: domains trained on.
+        constant: guesses of the mean heart rate, by source.
         fcus: one result per seed, by source.
         untrained: one result per seed.
         classical: by method.
@@ -46,20 +46,19 @@ class TransferTable:
     def __init__(
         self,
         sources: Sequence[str],
+        constant: dict[str, Result],
         fcus: dict[str, list[Result]],
         untrained: list[Result],
         classical: dict[str, Result],
         peers: dict[str, dict[str, list[Result]]],
     ) -> None:
-        self.sources = sources
+        self.sources, self.constant = sources, constant
         self.fcus, self.untrained, self.classical, self.peers = fcus, untrained, classical, peers
 
     def points(self, method: str, source: str) -> list[Point]:
-        """Return one point per seed: FCUS's first epoch, or the one a peer's criterion chose."""
-        if method == "fcus":
-            return [p for result in self.fcus[source] for p in result["points"] if p["epoch"] == 1]
-        results = self.peers[method][source]
-        return [point for result in results for point in result["points"] if point.get("picked")]
+        """Return one point per seed: the network that the training ended with."""
+        results = self.fcus[source] if method == "fcus" else self.peers[method][source]
+        return [point for result in results for point in result["points"]]
 
     def cell(self, method: str, source: str, target: str) -> list[float]:
         """Return the MAE of each seed."""
@@ -82,11 +81,10 @@ class TransferTable:
 
     def columns(self) -> Columns:
         """Return each method's error on each target; trained methods from foreign sources."""
-        first = self.untrained[0]["points"][0]
-        middle = {name: sum(DOMAINS[name].hr_bpm) / 2 for name in self.sources}
+        guesses = {source: result["points"][0] for source, result in self.constant.items()}
         columns: Columns = {
             "constant guess": {
-                t: fmean(guess_mae(first, t, middle[s]) for s in self.foreign(t)) for t in TARGETS
+                t: fmean(mae(guesses[s], t) for s in self.foreign(t)) for t in TARGETS
             }
         }
         for method in self.classical:
@@ -164,10 +162,10 @@ class TransferTable:
 
     def peer_trainings(self) -> dict[str, Any]:
         """Return how far each peer's training went."""
-        keys = ("stopped", "epochs_done", "epochs_published", "clips_per_epoch", "parameters")
+        keys = ("epochs", "best_epoch", "clips_per_epoch", "config")
         return {
             f"{peer} {source} {result['trial']['seed']}": {key: result[key] for key in keys}
-            | {"train_s": result["points"][-2]["train_s"], "config": result["config"]}
+            | {"train_s": result["points"][-1]["train_s"]}
             for peer, by_source in self.peers.items()
             for source, results in by_source.items()
             for result in results

@@ -10,7 +10,6 @@ import torch
 from numpy.typing import NDArray
 
 from benchmarks.trials.trial_settings import Trial
-from rppg.estimators.find import find_estimator
 from rppg.evaluation import (
     Estimator,
     PreparedRecording,
@@ -56,13 +55,6 @@ def predict_windows(
         name: _windows(Subjects(name, trial.split, count), estimator, grid)
         for name in trial.targets
     }
-
-
-def run_classical(trial: Trial) -> dict[str, Any]:
-    """Evaluate a classical method."""
-    method = find_estimator(trial.method)
-    windows = predict_windows(trial, method, count=trial.test_subjects, grid=None)
-    return {"points": [{"epoch": 0, "clips": 0, "train_s": 0.0, "targets": windows}]}
 
 
 def _windows(subjects: Subjects, estimator: Estimator, grid: int | None) -> Windows:

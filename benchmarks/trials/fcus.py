@@ -1,4 +1,4 @@
-"""Trials of FCUS-rPPG: trained on one domain and evaluated after each epoch, or untrained."""
+"""Trials of FCUS-rPPG: trained on one domain, diagnosed, and evaluated after each epoch."""
 
 import time
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ from benchmarks.trials.diagnosis import Diagnosis
 from benchmarks.trials.evaluation import Windows, predict_windows
 from benchmarks.trials.trial_settings import Trial, train_config
 from rppg.errors import InputError
-from rppg.estimators.fcus import FcusEstimator, untrained
+from rppg.estimators.fcus import FcusEstimator
 from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.train.clips import ClipSet, batch_sizes, cut_clips
@@ -92,13 +92,6 @@ def run_fcus(trial: Trial) -> dict[str, Any]:
     except InputError as error:
         result["failed"] = str(error)
     return result
-
-
-def run_untrained(trial: Trial) -> dict[str, Any]:
-    """Evaluate the network before its first step, as a trial with a single point."""
-    estimator = untrained(TrainConfig().model, trial.seed)
-    windows = predict_domains(trial, estimator.net, TrainConfig().clip_s)
-    return {"points": [{"epoch": 0, "clips": 0, "train_s": 0.0, "targets": windows}]}
 
 
 def new_network(config: TrainConfig) -> FcusNet:

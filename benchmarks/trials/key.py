@@ -12,7 +12,6 @@ from typing import Any
 from benchmarks.trials.trial_settings import Trial, peer_config, train_config
 from rppg.code_digest import digest_code
 from rppg.synthetic.domains import DOMAINS
-from rppg.train.config import TrainConfig
 
 ROOT = Path(__file__).parents[2]
 
@@ -43,15 +42,6 @@ CODE = {
         "benchmarks/trials/contaminated.py",
         "rppg/verification",
     ),
-    "untrained": (*EVALUATION, "rppg/estimators", "rppg/models"),
-    "peer": (
-        *EVALUATION,
-        "benchmarks/trials/peer.py",
-        "rppg/estimators",
-        "rppg/models",
-        "rppg/peers",
-        "rppg/train",
-    ),
     "contaminated_peer": (
         *EVALUATION,
         "benchmarks/trials/contaminated.py",
@@ -67,12 +57,6 @@ CODE = {
         "rppg/train/loop.py",
         "rppg/train/verified.py",
         "rppg/verification",
-    ),
-    "classical": (
-        *EVALUATION,
-        "rppg/estimators/classical.py",
-        "rppg/estimators/find.py",
-        "rppg/methods",
     ),
     "filtered": (
         *EVALUATION,
@@ -109,14 +93,9 @@ def key(trial: Trial) -> str:
     config: dict[str, Any] = {}
     if trial.kind in ("fcus", "contaminated"):
         config = train_config(trial).model_dump(mode="json", exclude={"epochs"})
-    elif trial.kind == "peer":
-        config = {**peer_config(trial).model_dump(mode="json"), "minutes": trial.minutes}
-        config["curve_subjects"] = trial.curve_subjects
     elif trial.kind == "contaminated_peer":
         config = peer_config(trial).model_dump(mode="json", exclude={"epochs"})
         config |= {"clips": trial.clips, "curve_subjects": trial.curve_subjects}
-    elif trial.kind == "untrained":
-        config = {"seed": trial.seed, "model": TrainConfig().model.model_dump(mode="json")}
     domains = [DOMAINS[name].key for name in trial.targets]
     parts = {
         "method": trial.method,

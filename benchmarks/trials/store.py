@@ -13,11 +13,9 @@ import torch
 from benchmarks.timed_jobs import Report, print_at_once, run_timed_jobs
 from benchmarks.trials.contaminated import run_contaminated
 from benchmarks.trials.contaminated_peer import run_contaminated_peer
-from benchmarks.trials.evaluation import run_classical
-from benchmarks.trials.fcus import run_fcus, run_untrained
+from benchmarks.trials.fcus import run_fcus
 from benchmarks.trials.filtered import run_filtered
 from benchmarks.trials.key import CODE_DIGESTS, key
-from benchmarks.trials.peer import run_peer
 from benchmarks.trials.trial_settings import Trial
 from rppg import atomic
 from rppg.errors import InputError
@@ -29,10 +27,7 @@ method adds."""
 RUN: dict[str, Callable[[Trial], Result]] = {
     "fcus": run_fcus,
     "contaminated": run_contaminated,
-    "untrained": run_untrained,
-    "peer": run_peer,
     "contaminated_peer": run_contaminated_peer,
-    "classical": run_classical,
     "filtered": run_filtered,
 }
 

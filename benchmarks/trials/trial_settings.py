@@ -7,7 +7,6 @@ from typing import Any
 
 from rppg.errors import InputError
 from rppg.estimators.find import SKIN
-from rppg.methods import METHODS
 from rppg.peers.config import PUBLISHED, PeerConfig
 from rppg.synthetic.domains import DOMAINS
 from rppg.synthetic.variations.variation import Variation
@@ -15,7 +14,6 @@ from rppg.train.config import TrainConfig
 
 LEVELS = ("mask", "smooth", "project")
 PEERS = ("sinc", "contrast-phys")
-CLASSICAL = (*METHODS, *(name + SKIN for name in METHODS))
 FILTERED_SUFFIX = "+verified"
 FILTERED = tuple(name + FILTERED_SUFFIX for name in ("chrom+skin", "pos+skin"))
 """Classical methods whose wave is filtered by verification."""
@@ -77,7 +75,7 @@ class Trial:
     """One unit of work. Attributes that name no method apply to all.
 
     Attributes:
-        method: `fcus`, `untrained`, one of `PEERS`, of `CLASSICAL` or of `FILTERED`.
+        method: `fcus`, one of `PEERS`, which need an arm, or of `FILTERED`.
         source: the domain to train on; "" for a method that isn't trained.
         seed: of the training.
         epochs: of FCUS. A longer trial's first epochs are a shorter one's.
@@ -115,7 +113,7 @@ class Trial:
     clips: int = 650
 
     def __post_init__(self) -> None:
-        methods = ("fcus", "untrained", *PEERS, *CLASSICAL, *FILTERED)
+        methods = ("fcus", *PEERS, *FILTERED)
         if self.method not in methods:
             raise InputError(f"no method {self.method!r}; choose one of {', '.join(methods)}")
         arms = {"fcus": ARMS, **dict.fromkeys(PEERS, PEER_ARMS)}.get(self.method, {})
@@ -124,6 +122,8 @@ class Trial:
                 f"{self.method} has no arm {self.arm!r}; fcus has {', '.join(ARMS)}, a peer "
                 f"{', '.join(PEER_ARMS)}"
             )
+        if self.method in PEERS and not self.arm:
+            raise InputError(f"{self.method} without an arm; choose one of {', '.join(PEER_ARMS)}")
         if self.dead and not self.arm:
             raise InputError(
                 f"dead={self.dead:g} without an arm; choose one of {', '.join(arms or ARMS)}"
@@ -134,16 +134,12 @@ class Trial:
 
     @property
     def kind(self) -> str:
-        """The kind of method: `fcus`, `contaminated` (FCUS with an arm), `untrained`, `peer`,
-        `contaminated_peer` (a peer with an arm), `classical` or `filtered`.
+        """The kind of method: `fcus`, `contaminated` (FCUS with an arm), `contaminated_peer` or
+        `filtered`.
         """
-        if self.arm:
-            return "contaminated" if self.method == "fcus" else "contaminated_peer"
-        if self.method in ("fcus", "untrained"):
-            return self.method
-        if self.method in FILTERED:
-            return "filtered"
-        return "peer" if self.method in PEERS else "classical"
+        if self.method == "fcus":
+            return "contaminated" if self.arm else "fcus"
+        return "contaminated_peer" if self.method in PEERS else "filtered"
 
     @property
     def trained(self) -> bool:
@@ -204,7 +200,7 @@ def train_config(trial: Trial) -> TrainConfig:
 def peer_config(trial: Trial) -> PeerConfig:
     """Return the training configuration of a peer's trial.
 
-    With an arm, the number of epochs and the patience follow from the trial's clips instead.
+    The number of epochs follows from the trial's clips.
     """
     options = trial.contamination.text
     settings: dict[str, Any] = {
@@ -212,14 +208,12 @@ def peer_config(trial: Trial) -> PeerConfig:
         "data": (f"synthetic:{trial.source}{f'?{options}' if options else ''}",),
         "subjects": trial.subjects,
         "seed": trial.seed,
-        "patience": PATIENCE,
         **({} if trial.published else PEER_SETTINGS[trial.method]),
+        **CONTAMINATED_PEER,
+        "stride_frames": CONTAMINATED_STRIDE[trial.method],
     }
-    if trial.arm:
-        settings |= CONTAMINATED_PEER
-        settings |= {"patience": None, "stride_frames": CONTAMINATED_STRIDE[trial.method]}
-        settings["model"] = {**settings.get("model", {}), "fps": CONTAMINATED_FPS}
-        settings |= {"mask": {}} if trial.arm in PEER_MASKED else {}
+    settings["model"] = {**settings.get("model", {}), "fps": CONTAMINATED_FPS}
+    settings |= {"mask": {}} if trial.arm in PEER_MASKED else {}
     return PeerConfig.model_validate(settings)
 
 

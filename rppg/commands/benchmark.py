@@ -135,7 +135,7 @@ def benchmark(
 
     write_documents(prepared, store, report=False)
     if not no_cache:
-        fill_cache(prepared, chosen, workers=jobs)
+        fill_cache(prepared, store, chosen, workers=jobs)
     means = Means(device=device, threads=threads, cache=not no_cache)
     with changing_line() as show:
         run_missing(

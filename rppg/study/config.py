@@ -79,6 +79,7 @@ class StudyConfig(FrozenConfig):
             the 2³ settings of the three levels.
         methods: by default a few; none if there are checkpoints.
         checkpoints: networks that were trained elsewhere, by the names of their rows.
+        train_on: names of the datasets that are trained on; all of them if None.
         settings: fields of each learner's configuration that differ from its defaults. A level is
             switched on or off by true or false.
 
@@ -99,6 +100,10 @@ class StudyConfig(FrozenConfig):
         1, ge=1, description="processes that train one network together; FCUS-rPPG's only"
     )
     waves: bool = Field(False, description="whether each recording's waves are written")
+    test_split: Literal["test", "validation"] = Field(
+        "test", description="split tested on, of synthetic domains and of training datasets"
+    )
+    train_on: tuple[str, ...] | None = Field(None, min_length=1)
     evaluation: EvaluationConfig = EvaluationConfig()
     settings: Mapping[str, Mapping[str, Any]] = {}
     data: tuple[Dataset, ...] = Field(min_length=1)
@@ -146,6 +151,9 @@ class StudyConfig(FrozenConfig):
                 problem = error.errors()[0]
                 location = ".".join(map(str, ("settings", method, *problem["loc"])))
                 raise InputError(f"{location}: {problem['msg']}") from error
+        names = [dataset.name for dataset in self.data]
+        if unknown := [name for name in self.train_on or () if name not in names]:
+            raise InputError(f"train_on: no dataset {unknown[0]!r}; there are {', '.join(names)}")
         if self.protocol == "leave-one-out" and len(self.data) < 2:
             raise InputError("leave-one-out with one dataset; give two or more")
         self.evaluation.build()
@@ -155,6 +163,13 @@ class StudyConfig(FrozenConfig):
     def learners(self) -> tuple[str, ...]:
         """The methods that are trained."""
         return tuple(method for method in self.methods if method in LEARNERS)
+
+    @property
+    def training_data(self) -> tuple[Dataset, ...]:
+        """The datasets that are trained on."""
+        if self.train_on is None:
+            return self.data
+        return tuple(dataset for dataset in self.data if dataset.name in self.train_on)
 
     def to_toml(self) -> str:
         """Return the study as a TOML file that `read_study` reads."""

@@ -20,6 +20,8 @@ Method = Estimator | ConstantGuess
 COLUMNS = ("record", "subject", "start_s", "end_s", "hr_true_bpm", "hr_pred_bpm", "snr_db",
            "correlation")  # fmt: skip
 """The columns of the windows that are kept; see `rppg.evaluation.Row`."""
+DECIMALS = 4
+"""To which bpm, dB, seconds and correlations are kept."""
 
 
 def evaluate_part(
@@ -57,6 +59,7 @@ def evaluate_part(
         progress,
         Journal(journal, {"key": key}, resume=True),
         on_waves=None if waves is None else _writer(waves, label, methods),
+        verified=False,
     )
     if waves is not None:
         _remove_others(waves, recordings)
@@ -86,7 +89,7 @@ def mean_rate(recordings: Sequence[Recording], study: StudyConfig) -> tuple[floa
         InputError: no window has a true heart rate.
     """
     protocol = study.evaluation.build()
-    rows = evaluate(recordings, {CONSTANT: constant_guess(75)}, protocol).windows
+    rows = evaluate(recordings, {CONSTANT: constant_guess(75)}, protocol, verified=False).windows
     rates = [row.hr_true_bpm for row in rows if math.isfinite(row.hr_true_bpm)]
     if not rates:
         raise InputError("no window of the training set has a true heart rate to guess")
@@ -95,7 +98,11 @@ def mean_rate(recordings: Sequence[Recording], study: StudyConfig) -> tuple[floa
 
 def _columns(evaluation: Evaluation, method: str) -> dict[str, list[Any]]:
     rows = [row for row in evaluation.windows if row.method == method]
-    return {name: [getattr(row, name) for row in rows] for name in COLUMNS}
+    return {name: [_rounded(getattr(row, name)) for row in rows] for name in COLUMNS}
+
+
+def _rounded(value: str | float) -> str | float:
+    return round(value, DECIMALS) if isinstance(value, float) else value
 
 
 def _writer(folder: Path, label: str, methods: Mapping[str, Method]) -> Callable[[Waves], object]:

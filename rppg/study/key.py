@@ -6,7 +6,7 @@ with the networks that are there, and code of the evaluation that changes trains
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,27 +21,34 @@ from rppg.study.parts import Part
 from rppg.study.plan import Trial
 from rppg.study.survey import PartSurvey
 
-DATA = ("data", "crops", "video", "types.py", "study/parts.py")
 EVALUATION = (
-    *DATA,
-    "evaluation",
+    "data/frame_clock.py",
+    "data/wave_fault.py",
+    "evaluation/left_out.py",
+    "evaluation/metrics.py",
+    "evaluation/prepared_recording.py",
+    "evaluation/run.py",
+    "evaluation/waveform.py",
     "signals",
     "study/evaluate_part.py",
     "study/run_trial.py",
-    "study/train_trial.py",
 )
+SYNTHETIC = "synthetic:"
+"""How the SPEC of a synthetic domain starts."""
 NETWORKS = ("estimators", "models", "verification")
 CODE: Mapping[str, tuple[str, ...]] = {
-    "test": (*EVALUATION, *NETWORKS, "methods"),
-    "fcus": (*DATA, *NETWORKS, "signals", "train", "study/train_trial.py"),
-    "peer": (*DATA, *NETWORKS, "signals", "train", "peers", "study/train_trial.py"),
-    UNTRAINED: ("models",),
-    "checkpoint": ("models",),
+    "data": ("data", "crops", "video", "types.py"),
+    "test": EVALUATION,
+    "fcus": (*NETWORKS, "signals", "train", "study/train_trial.py"),
+    "peer": (*NETWORKS, "signals", "train", "peers", "study/train_trial.py"),
+    UNTRAINED: NETWORKS,
+    "checkpoint": NETWORKS,
     CONSTANT: EVALUATION,
     "classical": ("methods", "estimators/classical.py", "estimators/find.py"),
 }
-"""The files and folders of `rppg` that trainings by kind, and tests, depend on. The synthetic
-domains aren't among them: a domain has a version of its own."""
+"""The files and folders of `rppg` that results depend on: the reading of files (`data`), tests, and
+the methods by kind. Nothing of the synthetic domains, which aren't read from files, is among them:
+a domain has a version of its own."""
 NOT_IN_TRAINING = ("diagnostics", "integrations", "testing")
 """Folders of `gradreg` on which no result depends."""
 
@@ -56,6 +63,8 @@ class Job:
         tests: the key of each test, in the order of the trial's.
         recordings: number of recordings in all training parts, and in each test.
         code: digest of all code behind it, to recognise a process that loaded other code.
+        identity: what the training's key is a digest of: settings, data, and code by its kind.
+        test_identities: the same of each test.
         waves: whether the waves of each recording are to be written.
     """
 
@@ -64,6 +73,8 @@ class Job:
     tests: tuple[str, ...]
     recordings: tuple[int, tuple[int, ...]]
     code: str
+    identity: Mapping[str, Any]
+    test_identities: tuple[Mapping[str, Any], ...]
     waves: bool = False
 
     @property
@@ -82,7 +93,7 @@ def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -
         "method": trial.method,
         "training": [[part.kind, found[part].digest] for part in trial.training],
         "each_epoch": trial.each_epoch,
-        "code": CODE_DIGESTS[_kind(trial)],
+        "code": _code(_kind(trial), trial.training),
     }
     if trial.learned:
         config = learner_config(study, trial.method, seed=trial.seed, levels=trial.levels)
@@ -97,18 +108,26 @@ def job_of(trial: Trial, study: StudyConfig, found: Mapping[Part, PartSurvey]) -
             files = (trial.checkpoint, trial.checkpoint.with_suffix(".json"))
             parts["checkpoint"] = [digest_of(file) for file in files]
         parts["tests"] = [found[part].digest for part in trial.tests]
-    evaluation = {
-        "protocol": study.evaluation.model_dump(mode="json"),
-        "code": CODE_DIGESTS["test"],
-    }
+    protocol = study.evaluation.model_dump(mode="json")
     if trial.method == CONSTANT:  # the mean rate is that of the evaluation's windows
-        parts["evaluation"] = evaluation
-    key = _digest(parts)
-    tests = tuple(_digest([key, evaluation, found[part].digest]) for part in trial.tests)
+        parts["protocol"] = protocol
+    key = digest(parts)
+    tests = tuple(
+        {"protocol": protocol, "data": found[part].digest, "code": _code("test", [part])}
+        for part in trial.tests
+    )
     counts = tuple(found[part].recordings for part in trial.tests)
     trained = sum(found[part].recordings for part in trial.training)
-    waves = study.waves and trial.method != CONSTANT  # a guess has none
-    return Job(trial, key, tests, (trained, counts), CODE_DIGEST, waves)
+    return Job(
+        trial=trial,
+        key=key,
+        tests=tuple(test_key(key, test) for test in tests),
+        recordings=(trained, counts),
+        code=CODE_DIGEST,
+        identity=parts,
+        test_identities=tests,
+        waves=study.waves and trial.method != CONSTANT,  # a guess has none
+    )
 
 
 def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
@@ -118,7 +137,7 @@ def digest_of_code(names: tuple[str, ...], *, with_gradreg: bool) -> str:
     if with_gradreg:
         levels = Path(gradreg.__file__).parent
         digests.append(digest_code([levels], root=levels, without=NOT_IN_TRAINING))
-    return _digest(digests)
+    return digest(digests)
 
 
 def _kind(trial: Trial) -> str:
@@ -129,7 +148,19 @@ def _kind(trial: Trial) -> str:
     return trial.method if trial.method in (UNTRAINED, CONSTANT) else "classical"
 
 
-def _digest(value: Any) -> str:
+def _code(kind: str, parts: Sequence[Part]) -> dict[str, str]:
+    """Return the digests of the code behind a result on parts, by the kind of code."""
+    files = not all(part.spec.startswith(SYNTHETIC) for part in parts)
+    return {name: CODE_DIGESTS[name] for name in (kind, *(["data"] if files else []))}
+
+
+def test_key(key: str, identity: Mapping[str, Any]) -> str:
+    """Return the key of a trial's test."""
+    return digest([key, identity])
+
+
+def digest(value: Any) -> str:
+    """Return letters that identify a JSON value."""
     text = json.dumps(value, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -139,5 +170,5 @@ CODE_DIGESTS = {
     for kind, names in CODE.items()
 }
 """Of the code that this process loaded: files edited later change nothing here."""
-CODE_DIGEST = _digest(CODE_DIGESTS)
+CODE_DIGEST = digest(CODE_DIGESTS)
 """Of all of it."""

@@ -55,16 +55,17 @@ def open_part(part: Part, study: StudyConfig) -> list[Recording]:
     if spec.dataset == "synthetic":
         tested = part.kind in ("test", "whole")
         count = study.test_subjects if tested else study.subjects
-        split = "test" if tested else "train"
+        split = study.test_split if tested else "train"
         return _of_fold(part, study, open_dataset(part.spec, split=split, subjects=count))
     if part.kind in ("train", "test"):
+        split = study.test_split if part.kind == "test" else "train"
         chosen = spec.query.get(SPLIT)
         if chosen is None:
-            text = f"{part.spec}{'&' if spec.query_text else '?'}{SPLIT}={part.kind}"
-            return open_dataset(text, split=part.kind, subjects=1)
-        if chosen != (part.kind,):
+            text = f"{part.spec}{'&' if spec.query_text else '?'}{SPLIT}={split}"
+            return open_dataset(text, split=split, subjects=1)
+        if chosen != (split,):
             raise InputError(
-                f"{part.spec}: chooses split {','.join(chosen)}, so it has no {part.kind} split; "
+                f"{part.spec}: chooses split {','.join(chosen)}, so it has no {split} split; "
                 f"leave {SPLIT} out"
             )
     recordings = open_dataset(part.spec, split="test", subjects=1)

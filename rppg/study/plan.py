@@ -119,11 +119,15 @@ def _levels(study: StudyConfig) -> list[Levels | None]:
 
 def _training_sets(study: StudyConfig) -> Iterator[tuple[tuple[Part, ...], tuple[Part, ...]]]:
     """Yield each training set with the parts that it is tested on."""
-    for dataset in study.data:
+    if study.protocol == "leave-one-out":
+        for dataset in study.data:
+            training = [_part(d, "train") for d in study.training_data if d is not dataset]
+            if training:
+                yield tuple(training), (_part(dataset, "whole"),)
+        return
+    for dataset in study.training_data:
         others = [other for other in study.data if other is not dataset]
-        if study.protocol == "leave-one-out":
-            yield tuple(_part(d, "train") for d in others), (_part(dataset, "whole"),)
-        elif study.protocol == "intra":
+        if study.protocol == "intra":
             for fold in range(1, study.folds + 1):
                 yield (_part(dataset, "other folds", fold),), (_part(dataset, "fold", fold),)
         else:

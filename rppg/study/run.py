@@ -97,16 +97,17 @@ def prepare(study: StudyConfig, report: Report) -> Prepared:
     return prepared
 
 
-def fill_cache(prepared: Prepared, shard: Shard, *, workers: int) -> None:
-    """Read a shard's share of all videos into the cache, in several processes.
+def fill_cache(prepared: Prepared, store: Store, shard: Shard, *, workers: int) -> None:
+    """Read a shard's share of the videos into the cache that trials still need, in several
+    processes.
 
     Trials read what is still missing then. A video that can't be read is named by those.
     """
     recordings: dict[str, Recording] = {}
-    for part, found in prepared.parts.items():
-        if not found.reason:
-            opened = open_part(part, prepared.study)
-            recordings |= dict(zip(found.digests, opened, strict=False))
+    waiting = [job.trial for job in prepared.jobs.values() if not store.complete(job)]
+    for part in dict.fromkeys(p for trial in waiting for p in (*trial.training, *trial.tests)):
+        opened = open_part(part, prepared.study)
+        recordings |= dict(zip(prepared.parts[part].digests, opened, strict=False))
     share = [recordings[digest] for digest in sorted(recordings)][shard.number - 1 :: shard.count]
     store_crops(share, workers=workers)
 

@@ -119,7 +119,7 @@ def died(job: Job, store: Store) -> Result:
         result = {"training": {}, "tests": {}, "timing": {}, "failed": failed}
     else:
         finished = store.finished_tests(job, result)
-        result["tests"] = {key: finished.get(key, {"failed": failed}) for key in job.tests}
+        result["tests"] = {key: {"failed": failed} for key in job.tests} | finished
     store.save(job, result)
     return result
 

@@ -1,9 +1,10 @@
-"""Finished trials on disk, one file each, and the folders in which trials work."""
+"""Finished trials on disk, one file each or packed, and the folders in which trials work."""
 
 import json
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ Result = dict[str, Any]
 with the reason, if its training failed. A test that failed as a whole has `failed`, too."""
 
 FORMAT = 1
+PACKED = "trials.jsonl"
 
 
 @dataclass(frozen=True)
@@ -29,7 +31,8 @@ class Store:
     Attributes:
         folder: OUT: `trials/` has one file per finished trial, `runs/` its checkpoint, log and the
             state to resume from, `waves/` its waves if they are wanted, `claims/` says which
-            process works on which trial.
+            process works on which trial. Trials in `trials.jsonl`, one a line, are read where they
+            have no file, and never written.
     """
 
     folder: Path
@@ -58,7 +61,8 @@ class Store:
         try:
             result: Result = json.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError:
-            return None
+            line = self.packed().get(job.key)
+            return None if line is None else json.loads(line)
         except (OSError, ValueError) as error:
             logger.warning("%s: can't be read (%s); the trial is run again", path, error)
             return None
@@ -67,13 +71,24 @@ class Store:
             return None
         return result
 
+    def packed(self) -> Mapping[str, str]:
+        """Return the lines of `trials.jsonl` by their keys."""
+        path = self.folder / PACKED
+        return _packed_lines(path, path.stat().st_mtime_ns) if path.exists() else {}
+
     def save(self, job: Job, result: Result) -> None:
         """Write a trial's file, whole or not at all.
 
         Raises:
             WriteError: the disk is full, or the folder can't be written to.
         """
-        document = {"format": FORMAT, "key": job.key, "trial": job.trial.to_json(), **result}
+        about = {"key": job.key, "identity": job.identity, "trial": job.trial.to_json()}
+        identities = dict(zip(job.tests, job.test_identities, strict=True))
+        tests = {
+            key: {**test, "identity": identities[key]} if key in identities else test
+            for key, test in result["tests"].items()
+        }
+        document = {"format": FORMAT, **about, **result, "tests": tests}
         write_text(self.path(job), json.dumps(finite_or_null(document)) + "\n")
 
     def complete(self, job: Job) -> bool:
@@ -81,21 +96,21 @@ class Store:
         result = self.load(job)
         if result is None:
             return False
-        return "failed" in result or len(self.finished_tests(job, result)) == len(job.tests)
+        finished = self.finished_tests(job, result)
+        return "failed" in result or all(key in finished for key in job.tests)
 
     def finished_tests(self, job: Job, result: Result) -> dict[str, Any]:
-        """Return those of a trial's tests, by key, in which nothing that is wanted is missing.
-
-        One without its waves, if these are wanted, or whose waves were removed, is to be repeated.
+        """Return the stored tests by key, those of other evaluations, too, but the trial's that are
+        to be repeated: their waves are wanted, and were not written, or removed.
         """
-        tests: dict[str, Any] = {}
+        tests = dict(result["tests"])
+        if not job.waves:
+            return tests
         for part, key in zip(job.trial.tests, job.tests, strict=True):
-            test = result["tests"].get(key)
-            if test is None:
-                continue
+            test = tests.get(key, {})
             has_waves = test.get("waves", False) and self.waves_folder(job, part).is_dir()
-            if "failed" in test or has_waves or not job.waves:
-                tests[key] = test
+            if "failed" not in test and not has_waves:
+                tests.pop(key, None)
         return tests
 
     def forget_circumstances(self, jobs: Iterable[Job]) -> None:
@@ -111,3 +126,9 @@ class Store:
             kept = {k: t for k, t in tests.items() if not t.get("failed", {}).get("again")}
             if len(kept) < len(tests):
                 self.save(job, {**result, "tests": kept})
+
+
+@lru_cache(maxsize=4)
+def _packed_lines(path: Path, modified: int) -> dict[str, str]:
+    lines = path.read_text(encoding="utf-8").splitlines()
+    return {json.loads(line)["key"]: line for line in lines}

@@ -66,8 +66,8 @@ def test_keys_tell_arms_and_shares_apart():
 def test_unknown_arms_are_refused():
     with pytest.raises(InputError, match="no arm 'dirty'"):
         arm("dirty")
-    with pytest.raises(InputError, match="pos has no arm"):
-        Trial("pos", arm="none")
+    with pytest.raises(InputError, match=r"pos\+skin\+verified has no arm"):
+        Trial("pos+skin+verified", arm="none")
     with pytest.raises(InputError, match=r"dead=0\.5 without an arm"):
         Trial("fcus", "lab", dead=0.5)
 

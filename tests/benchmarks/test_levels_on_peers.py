@@ -105,11 +105,13 @@ def test_a_network_at_half_the_rate_gives_a_wave_at_the_frames_rate():
 
 def test_keys_and_descriptions():
     changes = [{}, *({"arm": arm} for arm in ("filter", "mask", "oracle"))]
-    changes += [{"dead": 0.4}, {"clips": 8}, {"seed": 1}, {"arm": ""}, {"curve_subjects": 2}]
+    changes += [{"dead": 0.4}, {"clips": 8}, {"seed": 1}, {"curve_subjects": 2}]
     assert len({key(replace(PLAIN, **change)) for change in changes}) == len(changes)
     assert Trial.from_json(PLAIN.to_json()) == PLAIN
-    assert not {"arm", "dead", "clips"} & replace(PLAIN, arm="").to_json().keys()
+    assert not {"arm", "dead", "clips"} & Trial("fcus", "lab").to_json().keys()
     assert "clips" not in Trial("fcus", "lab", arm="none").to_json()
+    with pytest.raises(InputError, match="without an arm"):
+        Trial("contrast-phys", "lab")
     with pytest.raises(InputError, match="contrast-phys has no arm 'living'"):
         replace(PLAIN, arm="living")
     with pytest.raises(InputError, match=r"choose one of plain, filter, mask, oracle"):

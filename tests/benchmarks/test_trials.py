@@ -12,7 +12,23 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks import ablation, convergence, cross_domain, pack, same_results
+from benchmarks import (
+    ablation,
+    contamination,
+    convergence,
+    cross_domain,
+    mechanisms,
+    pack,
+    same_results,
+)
+from benchmarks.study.from_study import (
+    StudyOptions,
+    add_column,
+    joined,
+    parse_study,
+    run_study,
+)
+from benchmarks.study.kept_trials import pack_study, rekey_study, renew
 from benchmarks.study.options import parse
 from benchmarks.study.statistics import (
     Interval,
@@ -31,21 +47,28 @@ from benchmarks.study.transfer import TransferTable
 from benchmarks.trials import key as keys
 from benchmarks.trials import store as stores
 from benchmarks.trials.diagnosis import Diagnosis, only_background
-from benchmarks.trials.evaluation import CONTINUOUS, run_classical
+from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.fcus import clips_of, new_network, run_fcus
+from benchmarks.trials.filtered import Filtered, run_filtered
 from benchmarks.trials.key import CODE, code_digest, key
 from benchmarks.trials.store import Store, compute, load, packed_results, run_all
-from benchmarks.trials.trial_settings import LEVELS, Trial, peer_config, train_config
+from benchmarks.trials.trial_settings import LEVELS, PEERS, Trial, peer_config, train_config
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator, untrained
 from rppg.evaluation import Protocol, classical, evaluate
+from rppg.study import key as study_key
+from rppg.study import store as study_store
+from rppg.study.config import EvaluationConfig, StudyConfig, learner_config
+from rppg.study.plan import plan_trials
+from rppg.study.run import prepare, run_missing
+from rppg.study.survey import PartSurvey
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS
 from rppg.train.run import train
 
 ROOT = Path(__file__).parents[2]
 SMALL = Trial("fcus", "lab", subjects=3, test_subjects=2, targets=("lab",))
-CLASSICAL = Trial("green", test_subjects=2, targets=("lab",))
+VERIFIED = Trial("pos+skin+verified", test_subjects=1, targets=("lab",))
 
 
 def point(errors, *, epoch=1, clips=100, train_s=10.0, subjects=None):
@@ -80,11 +103,11 @@ def path_of(store, trial):
 
 def test_a_finished_run_is_not_made_again(store):
     lines = []
-    (first,) = run_all(store, [CLASSICAL], report=lines.append)
-    changed = path_of(store, CLASSICAL).stat().st_mtime_ns
-    (second,) = run_all(store, [CLASSICAL], report=lines.append)
+    (first,) = run_all(store, [VERIFIED], report=lines.append)
+    changed = path_of(store, VERIFIED).stat().st_mtime_ns
+    (second,) = run_all(store, [VERIFIED], report=lines.append)
     assert first == second
-    assert path_of(store, CLASSICAL).stat().st_mtime_ns == changed
+    assert path_of(store, VERIFIED).stat().st_mtime_ns == changed
     assert len(lines) == 2
     assert lines[1] == "1 of 1 trials are finished already"
 
@@ -95,24 +118,25 @@ def test_a_killed_program_goes_on(tmp_path, store):
         "from benchmarks.trials.store import Store, run_all\n"
         "from benchmarks.trials.trial_settings import Trial\n"
         "folder = Path(sys.argv[1])\n"
-        "trials = [Trial(m, test_subjects=2, targets=('lab',)) for m in ('green', 'pos')]\n"
+        "methods = ('pos+skin+verified', 'chrom+skin+verified')\n"
+        "trials = [Trial(m, test_subjects=1, targets=('lab',)) for m in methods]\n"
         "def report(line): print(line, flush=True); time.sleep(60)\n"
         "run_all(Store(folder / 'trials.jsonl', folder), trials, report=report)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", program, str(tmp_path)], cwd=ROOT, stdout=subprocess.PIPE, text=True
     ) as process:
-        assert process.stdout.readline().startswith("[1/2] green")
+        assert process.stdout.readline().startswith("[1/2] pos+skin+verified")
         process.send_signal(signal.SIGKILL)
-    assert [path.name[:5] for path in tmp_path.glob("*.json")] == ["green"]
-    changed = path_of(store, CLASSICAL).stat().st_mtime_ns
+    assert [path.name[:8] for path in tmp_path.glob("*.json")] == ["pos+skin"]
+    changed = path_of(store, VERIFIED).stat().st_mtime_ns
     lines = []
-    both = [CLASSICAL, replace(CLASSICAL, method="pos")]
+    both = [VERIFIED, replace(VERIFIED, method="chrom+skin+verified")]
     results = run_all(store, both, report=lines.append)
-    assert [result["trial"]["method"] for result in results] == ["green", "pos"]
+    assert [result["trial"]["method"] for result in results] == [t.method for t in both]
     assert lines[0] == "1 of 2 trials are finished already"
-    assert lines[1].startswith("[1/1] pos")
-    assert path_of(store, CLASSICAL).stat().st_mtime_ns == changed
+    assert lines[1].startswith("[1/1] chrom+skin")
+    assert path_of(store, VERIFIED).stat().st_mtime_ns == changed
 
 
 def test_workers_end_with_a_killed_program(tmp_path):
@@ -153,7 +177,7 @@ def test_a_run_that_did_not_go_far_enough_is_made_again(store):
 @pytest.fixture
 def stored(store):
     """A store with a classical trial and the description of an FCUS one, both packed."""
-    run_all(store, [CLASSICAL], report=lambda line: None)
+    run_all(store, [VERIFIED], report=lambda line: None)
     result = {
         "key": key(SMALL),
         "code": keys.CODE_DIGESTS["fcus"],
@@ -172,7 +196,7 @@ def test_packed_results_are_found_as_they_were(stored):
     first = stored.packed.read_bytes()
     assert pack.pack(stored).endswith("0 results added, 2 in all")
     assert stored.packed.read_bytes() == first
-    assert run_all(stored, [CLASSICAL], report=lambda line: None) == [load(stored, CLASSICAL)]
+    assert run_all(stored, [VERIFIED], report=lambda line: None) == [load(stored, VERIFIED)]
 
 
 def test_a_single_file_wins_over_the_packed_one(stored):
@@ -232,13 +256,14 @@ def test_an_added_column_is_compared_where_both_trees_have_it():
 
 
 def test_trials_hold_the_estimates_with_continuity():
-    result = run_classical(replace(CLASSICAL, split="validation"))
+    result = run_filtered(replace(VERIFIED, split="validation"))
     windows = result["points"][0]["targets"]["lab"]
-    (recording, _) = synthetic_recordings("lab", "validation", 2)
+    (recording,) = synthetic_recordings("lab", "validation", 1)
     protocol = Protocol(continuity=True)
-    found = evaluate([recording], {"green": classical("green")}, protocol)
+    method = Filtered(classical("pos", skin=True), untrained())
+    found = evaluate([recording], {"verified": method}, protocol)
     path = [round(row.hr_pred_bpm, 3) for row in found.windows]
-    assert windows[CONTINUOUS][: len(path)] == path
+    assert windows[CONTINUOUS] == path
     assert len(windows[CONTINUOUS]) == len(windows["pred_bpm"]) == len(windows["true_bpm"])
 
 
@@ -253,6 +278,7 @@ def test_rows_with_continuity_are_there_if_every_trial_has_it():
         results = [{"points": [fcus], "trial": {"seed": 0}}]
         return TransferTable(
             ("lab", "webcam"),
+            constant={name: {"points": [with_path([5.0])]} for name in ("lab", "webcam")},
             fcus={"lab": results, "webcam": results},
             untrained=[{"points": [with_path([3.0])]}],
             classical={name: {"points": [with_path([4.0])]} for name in ("pos+skin", "chrom+skin")},
@@ -265,6 +291,7 @@ def test_rows_with_continuity_are_there_if_every_trial_has_it():
     assert list(new.continuity()) == [*rows, "FCUS, continuity"]
     assert all(row == dict.fromkeys(DOMAINS, 0.25) for row in new.continuity().values())
     assert new.columns() == old.columns()
+    assert new.columns()["constant guess"]["lab"] == 5
     assert new.columns()["fcus"]["wild"] == 2 and new.columns()["POS, skin mask"]["wild"] == 4
 
 
@@ -304,7 +331,7 @@ def test_key_follows_the_code_but_not_what_is_said_of_it(tmp_path, monkeypatch):
 
 def test_code_that_changes_under_way_is_refused(store):
     with pytest.raises(InputError, match="the code changed"):
-        compute((store, CLASSICAL, "another digest"))
+        compute((store, VERIFIED, "another digest"))
 
 
 def test_every_place_of_code_is_there():
@@ -385,22 +412,91 @@ def test_untrained_networks_start_where_training_does():
     assert all(torch.equal(ours[name], known[name]) for name in known)
 
 
-def test_classical_methods_go_by_the_protocol():
+def test_a_study_s_methods_go_by_the_protocol(tmp_path):
+    """And its results come in the form of the benchmarks' own trials."""
+    study = StudyConfig(data=["synthetic:lab"], methods=["green", "pos+skin"], test_subjects=2)
+    options = StudyOptions(study, True, tmp_path, 1, tmp_path / "found.json", "")
     recordings = synthetic_recordings("lab", "test", 2)
-    for name, estimator in (
-        ("green", classical("green")),
-        ("pos+skin", classical("pos", skin=True)),
-    ):
-        found = stores.RUN["classical"](replace(CLASSICAL, method=name))["points"][0]
-        table = evaluate(recordings, {name: estimator}).summary()
-        assert mae(found, "lab") == pytest.approx(table[0].mae_bpm.value, abs=1e-2)
+    estimators = {"green": classical("green"), "pos+skin": classical("pos", skin=True)}
+    expected = {s.method: s.mae_bpm.value for s in evaluate(recordings, estimators).summary()}
+    results = run_study(options)
+    assert {t.method: mae(joined([r])["points"][0], "lab") for t, r in results.items()} == (
+        pytest.approx(expected, abs=1e-3)
+    )
+    again = study.model_copy(update={"evaluation": EvaluationConfig(continuity=True)})
+    add_column(results, CONTINUOUS, run_study(options, again))
+    windows = results[plan_trials(study)[0]]["points"][0]["targets"]["lab"]
+    found = evaluate(recordings, {"green": estimators["green"]}, Protocol(continuity=True))
+    assert windows[CONTINUOUS] == pytest.approx([r.hr_pred_bpm for r in found.windows], abs=1e-3)
+    assert run_study(options).keys() == results.keys()  # both evaluations are kept
+    assert len(list((tmp_path / "trials").iterdir())) == 2
 
 
-def test_peers_depart_from_what_is_published_by_default():
-    trial = Trial("contrast-phys", "lab")
-    assert peer_config(trial).lr == 3e-4
-    assert peer_config(replace(trial, published=True)).lr == 1e-5
-    assert peer_config(replace(trial, method="sinc")).model.side == 32
+def test_peers_depart_from_what_is_published():
+    study = parse_study("cross_domain", "x", {}, ["--full", "--peers", *PEERS]).study
+    assert learner_config(study, "contrast-phys").lr == 3e-4
+    assert learner_config(study, "sinc").model.side == 32
+    assert study.learners == ("fcus", *PEERS)
+    assert peer_config(Trial("contrast-phys", "lab", arm="plain")).lr == 1e-3
+
+
+# ---- Studies that are kept ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def kept(tmp_path):
+    """`kept()`: the trial of a small study, stored and packed in `tmp_path`, as it is found now."""
+    study = StudyConfig(data=["synthetic:lab"], methods=["green"], test_subjects=1)
+    store = study_store.Store(tmp_path)
+
+    def load():
+        (job,) = prepare(study, print).jobs.values()
+        return store.load(job) if store.complete(job) else None
+
+    run_missing(prepare(study, print), store, report=lambda line: None)
+    pack_study(tmp_path)
+    return load
+
+
+def test_a_packed_study_is_found_as_it_was(kept, tmp_path):
+    assert not list((tmp_path / "trials").iterdir())
+    first = (tmp_path / study_store.PACKED).read_bytes()
+    assert kept()["trial"]["method"] == "green"
+    assert pack_study(tmp_path).endswith("0 results added, 1 in all")
+    assert rekey_study(tmp_path, []).endswith("0 results re-keyed, 0 of other code left")
+    assert (tmp_path / study_store.PACKED).read_bytes() == first
+
+
+@pytest.mark.parametrize("kind", ["classical", "test"])
+def test_a_study_of_other_code_is_kept_only_if_that_code_is_equal(
+    kept, tmp_path, monkeypatch, kind
+):
+    old, before = dict(study_key.CODE_DIGESTS), kept()
+    monkeypatch.setitem(study_key.CODE_DIGESTS, "data", "new code, of files alone")
+    assert kept() == before
+    monkeypatch.setitem(study_key.CODE_DIGESTS, kind, "new code")
+    assert kept() is None
+    other = {**old, kind: "something else"}
+    assert rekey_study(tmp_path, [other]).endswith("0 results re-keyed, 1 of other code left")
+    assert kept() is None
+    assert rekey_study(tmp_path, [other, old]).endswith("1 results re-keyed, 0 of other code left")
+    windows = [[t["windows"] for t in r["tests"].values()] for r in (kept(), before)]
+    assert windows[0] == windows[1]
+
+
+def test_fields_that_a_study_gains_do_not_cost_its_trials(tmp_path):
+    study = StudyConfig(data=["synthetic:lab"], methods=["fcus"], seeds=1)
+    parts = {part: PartSurvey(("x",), 1) for t in plan_trials(study) for part in t.training}
+    parts |= {part: PartSurvey(("y",), 1) for t in plan_trials(study) for part in t.tests}
+    job = study_key.job_of(plan_trials(study)[0], study, parts)
+    older = json.loads(json.dumps(job.identity))
+    del older["config"]["tether"]
+    older_test = json.loads(json.dumps(job.test_identities[0]))
+    del older_test["protocol"]["continuity"]
+    key = study_key.digest(older)
+    tests = {study_key.test_key(key, older_test): {"identity": older_test}}
+    found = renew({"key": key, "identity": older, "tests": tests}, [])
+    assert (found["key"], tuple(found["tests"])) == (job.key, job.tests) != (key, tuple(tests))
 
 
 # ---- Statistics ---------------------------------------------------------------------------------
@@ -476,10 +572,9 @@ def source_of(peer_points):
             "trial": {"method": method, "seed": 0},
             "points": points,
             "clips_per_epoch": 100,
-            "stopped": "time",
-            "epochs_done": 3,
-            "epochs_published": 30,
-            "parameters": 1,
+            "epochs": 3,
+            "best_epoch": 2,
+            "config": {"epochs": 30},
         }
 
     ours = [
@@ -487,9 +582,8 @@ def source_of(peer_points):
         point([1.0, 1.0], epoch=2, clips=200, train_s=20.0),
     ]
     untrained = [result("untrained", [point([4.0, 4.0], epoch=0, clips=0, train_s=0.0)])]
-    return convergence.Source(
-        "lab", [result("fcus", ours)], untrained, [result("sinc", peer_points)], epochs=2
-    )
+    peers = [result("sinc", peer_points)]
+    return convergence.Source("lab", [result("fcus", ours)], untrained, peers)
 
 
 def test_ratios_to_the_best_peer_s_best():
@@ -498,7 +592,8 @@ def test_ratios_to_the_best_peer_s_best():
     source = source_of([worse, best])
     reached = source.reached()
     assert (reached.peer, reached.mae_bpm, reached.fcus_mae_bpm) == ("sinc", 1.5, 2.0)
-    assert reached.ratios == {"clips": [5.0], "train_s": [30.0], "cpu_s": [30.0]}
+    assert reached.ratios == {"clips": [5.0], "train_s": [30.0]}
+    assert [row["picked"] for row in source.peer_rows()] == [False, True]
     claims = convergence.against_peers({"lab": source}, {"lab": reached})
     assert [claim.holds for claim in claims[:3]] == [False, True, True]
 
@@ -518,27 +613,53 @@ def test_one_epoch_is_held_to_the_best_of_all():
 
 
 def effects_of(mean, p):
-    return {
-        level: Interval(mean, mean - 0.1, mean + 0.1, p)
-        for level in (ablation.MAE, *ablation.MECHANISMS)
-    }
+    return {level: Interval(mean, mean - 0.1, mean + 0.1, p) for level in LEVELS}
 
 
 def test_main_claims_are_corrected():
-    effects = {s: {level: effects_of(-0.5, 0.02) for level in LEVELS} for s in ("wild", "mobile")}
+    effects = {source: effects_of(-0.5, 0.02) for source in ("wild", "mobile")}
     judged = ablation.judge(effects)
     assert [claim.holds for claim in judged[:3]] == [False, False, False]  # 3 × 0.02 > 0.05
-    effects["wild"]["mask"] = effects_of(-0.5, 0.001)
+    effects["wild"]["mask"] = Interval(-0.5, -0.6, -0.4, 0.001)
     assert [claim.holds for claim in ablation.judge(effects)[:3]] == [True, True, True]
-    effects["wild"]["mask"] = effects_of(0.5, 0.001)
+    effects["wild"]["mask"] = Interval(0.5, 0.4, 0.6, 0.001)
     assert [claim.holds for claim in ablation.judge(effects)[:3]] == [False, True, True]
 
 
 def test_harm_on_another_source_is_seen():
-    effects = {s: {level: effects_of(-0.5, 0.02) for level in LEVELS} for s in ("wild", "mobile")}
-    effects["mobile"]["mask"] = effects_of(0.4, 0.9)
+    effects = {source: effects_of(-0.5, 0.02) for source in ("wild", "mobile")}
+    effects["mobile"]["mask"] = Interval(0.4, 0.3, 0.5, 0.9)
     harm = [claim for claim in ablation.judge(effects) if "hurts" in claim.claim]
     assert [claim.holds for claim in harm] == [False, True, True]
+
+
+def test_effects_of_levels_are_paired_by_seed():
+    """On two sources, and a seed of which a training diverged is left out."""
+
+    def result(trial):
+        if trial.seed == 2 and trial.levels == ("mask",):
+            return {"failed": "loss"}
+        error = 4.0 + trial.seed - ("mask" in trial.levels) - 2 * (trial.levels == ("smooth",))
+        return {"points": [point([error, error])]}
+
+    data = [f"synthetic:{name}" for name in DOMAINS]
+    study = StudyConfig(data=data, methods=["fcus"], protocol="ablation", train_on=("wild",))
+    found = ablation.Ablation("wild", {trial: result(trial) for trial in plan_trials(study)})
+    assert found.seeds == [0, 1]
+    assert found.effect("mask").mean == pytest.approx((-1 - 1 - 1 + 1) / 4)
+    assert found.settings()["smooth"]["own_mae_bpm"] == pytest.approx([2.0, 3.0])
+    assert found.settings()["none"]["mae_bpm"] == pytest.approx([4.0, 5.0])
+
+
+def test_intended_effects_have_a_direction():
+    measured = {}
+    for setting in settings_of(LEVELS):
+        drifts = [5.0 + seed - 2 * ("project" in setting) for seed in range(3)]
+        measured[setting] = dict.fromkeys(mechanisms.SHOWN, drifts)
+    effects = mechanisms.effects_of(measured)
+    assert effects["project"]["drift"].mean == -2 and effects["mask"]["drift"].mean == 0
+    claims = mechanisms.judge({"lab": effects})
+    assert [c.claim.split(":")[0] for c in claims if c.holds] == ["project"]
 
 
 def test_rate_of_divergence_is_bounded():
@@ -555,31 +676,39 @@ def test_divergence_is_seen():
     assert cross_domain.has_diverged({**result, "points": [point([np.nan] * 4)]}, reference)
 
 
-def test_options_replace_the_budget(tmp_path):
-    options = parse(
-        "ablation",
-        "x",
-        ablation.QUICK,
-        ablation.FULL,
-        ["--full", "--seeds", "3", "--sources", "lab"],
-    )
+def test_options_replace_the_budget():
+    words = ["--full", "--seeds", "3", "--sources", "lab"]
+    options = parse("contamination", "x", contamination.QUICK, contamination.FULL, words)
     assert (options.budget.seeds, options.budget.sources) == (3, ("lab",))
-    assert options.budget.test_subjects == ablation.FULL.test_subjects
-    assert options.command == "python -m benchmarks.ablation --full --seeds 3 --sources lab"
+    assert options.budget.test_subjects == contamination.FULL.test_subjects
+    assert options.command == "python -m benchmarks.contamination --full --seeds 3 --sources lab"
+
+
+def test_options_win_over_a_study_s_file():
+    words = ["--full", "--seeds", "3", "--sources", "lab", "--split", "validation"]
+    options = parse_study("ablation", "x", ablation.QUICK, words)
+    assert (options.study.seeds, options.sources) == (3, ("lab",))
+    assert (options.study.test_subjects, options.study.test_split) == (40, "validation")
+    assert options.command == f"python -m benchmarks.ablation {' '.join(words)}"
+    quick = parse_study("ablation", "x", ablation.QUICK, ["--quick", "--seeds", "1"])
+    assert (quick.study.seeds, quick.study.subjects) == (1, 6)
 
 
 @pytest.mark.slow
 def test_convergence_without_peers_and_without_a_tether(tmp_path, capsys):
     """The whole program: what it trains with, and that it asks nothing of peers."""
-    size = ["--quick", "--seeds", "1", "--subjects", "3", "--test-subjects", "1"]
+    study = tmp_path / "study.toml"
+    text = (ROOT / "benchmarks/studies/convergence.toml").read_text(encoding="utf-8")
+    study.write_text(text.replace("epochs = 10", "epochs = 10\ntether = 0.0"))
+    size = ["--seeds", "1", "--subjects", "3", "--test-subjects", "1", "--sources", "lab"]
     out = tmp_path / "found.json"
-    convergence.main(
-        [*size, "--untethered", "--peers", "--trials", str(tmp_path), "--out", str(out)]
-    )
+    places = ["--config", str(study), "--trials", str(tmp_path), "--out", str(out)]
+    convergence.main(["--quick", *size, *places])
     found = json.loads(out.read_text())
     assert found["peers"] == [] and found["reached"] == {}
     assert not any("peer" in claim["claim"] for claim in found["claims"])
+    assert [point["epoch"] for point in found["curves"]["lab"]] == [0, 1, 2]
     assert "Peers" not in capsys.readouterr().out
     (kept,) = tmp_path.glob("trials/fcus-*.json")
-    config = json.loads(kept.read_text())["config"]
+    config = json.loads(kept.read_text())["training"]["config"]
     assert config["tether"] == 0

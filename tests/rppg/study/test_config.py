@@ -72,6 +72,7 @@ def test_checkpoints_alone_need_no_method():
         ({"settings": {"fcus": {"seed": 1}}}, "settings.fcus.seed: said by the study"),
         ({"settings": {"fcus": {"depth": 3}}}, "settings.fcus.depth: Extra"),
         ({"protocol": "leave-one-out"}, "two or more"),
+        ({"train_on": ["lab", "wild"]}, "train_on: no dataset 'wild'; there are lab"),
         ({"epochs": 3}, "epochs"),
         ({"methods": []}, "no methods and no checkpoints"),
         ({"checkpoints": {"pos+skin": "x.safetensors"}}, "called 'pos\\+skin', as a method is"),

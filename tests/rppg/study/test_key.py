@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+import rppg
 from rppg.models.checkpoint import SHIPPED
 from rppg.study import key
 from rppg.study.config import StudyConfig
@@ -13,7 +14,7 @@ from rppg.study.key import Job
 from rppg.study.parts import Part
 from rppg.study.plan import plan_trials
 from rppg.study.run import prepare
-from rppg.study.survey import survey
+from rppg.study.survey import PartSurvey, survey
 
 
 @pytest.fixture
@@ -94,3 +95,43 @@ def test_of_a_checkpoint_its_content_matters_not_its_path(job, tmp_path):
     about["provenance"]["config"]["clip_s"] = 7.0
     description.write_text(json.dumps(about))
     assert job(None, checkpoints={"ours": there}).key != before.key
+
+
+@pytest.mark.parametrize(
+    ("kind", "stale"),
+    [
+        ("data", {"pos": "key", "fcus": "key"}),
+        ("test", {"pos": "tests", "fcus": "tests"}),
+        ("classical", {"pos": "key"}),
+        ("fcus", {"fcus": "key"}),
+    ],
+)
+def test_code_makes_stale_what_it_is_behind_and_nothing_else(monkeypatch, kind, stale):
+    """What reads files isn't behind the results on synthetic people, which are arrays already."""
+
+    def jobs(spec):
+        study = StudyConfig(data=[f"x={spec}"], methods=["pos", "fcus"], seeds=1)
+        trials = {trial.method: trial for trial in plan_trials(study)}
+        parts: dict[Part, PartSurvey] = {}
+        for trial in trials.values():
+            parts |= dict.fromkeys((*trial.training, *trial.tests), PartSurvey(("digest",), 1))
+        return {method: key.job_of(trial, study, parts) for method, trial in trials.items()}
+
+    specs = ("pure:/data", "synthetic:lab")
+    before = {spec: jobs(spec) for spec in specs}
+    monkeypatch.setitem(key.CODE_DIGESTS, kind, "edited")
+    after = {spec: jobs(spec) for spec in specs}
+    for spec in specs:
+        for method, job in before[spec].items():
+            now, what = after[spec][method], stale.get(method)
+            if kind == "data" and spec == "synthetic:lab":
+                what = None
+            trained = bool(job.trial.training) or kind != "data"
+            assert (now.key != job.key) == (what == "key" and trained), (spec, method)
+            assert (now.tests != job.tests) == (what is not None), (spec, method)
+
+
+def test_all_code_is_there():
+    package = Path(rppg.__file__).parent
+    for names in key.CODE.values():
+        assert all((package / name).exists() for name in names)

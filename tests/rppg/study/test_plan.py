@@ -66,6 +66,33 @@ def test_nothing_is_trained_on_what_it_is_tested_on(protocol):
                 )
 
 
+def test_only_some_datasets_are_trained_on():
+    cross = planned("cross", train_on=("a", "c"))
+    assert Counter(t.method for t in cross)["fcus"] == 4
+    assert {t.trained_on for t in cross if t.learned} == {"a", "c"}
+    assert len(cross[0].tests) == 3
+    rest = planned("leave-one-out", train_on=("a",))
+    assert {(t.trained_on, t.tests[0].dataset) for t in rest if t.learned} == {
+        ("a", "b"), ("a", "c")
+    }  # fmt: skip
+
+
+def test_tuning_can_test_on_the_validation_split(tmp_path):
+    rows = "".join(f"{n}.avi,,person{n}\n" for n in range(10))
+    (tmp_path / "all.csv").write_text("video,ground_truth,subject\n" + rows)
+    for n in range(10):
+        (tmp_path / f"{n}.avi").write_bytes(b"x")
+    spec = str(tmp_path / "all.csv")
+    seen = {}
+    for split in ("test", "validation"):
+        study = StudyConfig(data=[f"m={spec}"], test_split=split)
+        parts = [Part("m", spec, kind) for kind in ("train", "test")]
+        seen[split] = [{r.subject for r in open_part(part, study)} for part in parts]
+    assert seen["test"][0] == seen["validation"][0]
+    assert not seen["test"][1] & seen["validation"][1]
+    assert not seen["test"][0] & seen["validation"][1]
+
+
 def test_folds_share_the_subjects_out():
     names = [f"s{n}" for n in range(11)]
     folds = folds_of(names, 4)
