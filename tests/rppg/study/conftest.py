@@ -4,7 +4,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -82,20 +82,25 @@ Start = Callable[..., subprocess.Popen[str]]
 
 
 @pytest.fixture(scope="module")
-def start(tmp_path_factory: pytest.TempPathFactory) -> Start:
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
     """`start(*arguments)`: `rppg benchmark` in a process of its own, with one cache for all but
     those that name another."""
     shared = tmp_path_factory.mktemp("cache")
+    started: list[subprocess.Popen[str]] = []
 
     def run(
         *arguments: object, program: tuple[str, ...] = ("-m", "rppg.cli"), cache: Path = shared
     ):
-        return subprocess.Popen(
+        process = subprocess.Popen(
             [sys.executable, *program, "benchmark", *map(str, arguments)],
             env={**os.environ, "RPPG_CACHE": str(cache), "OMP_NUM_THREADS": "1"},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
+        started.append(process)
+        return process
 
-    return run
+    yield run
+    for process in started:  # alive only after a test that failed
+        process.kill()
