@@ -12,7 +12,7 @@ from benchmarks.gpu.parts import LEFT_OUT, LeftOutError, Setting
 from benchmarks.gpu.stand_ins import AbsentPackageError, install
 
 GRACE_S = 5.0
-"""A part that outlives its parent, which would have ended it at its limit, ends so long after it."""
+"""A part that outlives its parent, which would have ended it at its limit, ends so long after."""
 
 install()  # here, so that worker processes, which import this module first, have stand-ins, too
 
