@@ -35,8 +35,8 @@ STAMP = NEW / "same_results.json"
 SAMPLE = Path(__file__).parent / "trials" / "sample.py"
 IGNORED = {"train_s", "cpu_s", "unit_s", "config", "timing", "identity", "key"}
 """Times differ from one training to the next. Settings may be renamed. Keys follow the code."""
-ADDED = {CONTINUOUS, SNR}
-"""Columns that only new trees have: they are compared where both trees do."""
+ADDED = {CONTINUOUS, SNR, "checkpoint", "seen", "waves"}
+"""What only new trees have: it is compared where both trees do."""
 
 OF_STUDIES = "study/"
 """Before the kinds of code of `rppg.study.key`, among those of `benchmarks.trials.key`."""
