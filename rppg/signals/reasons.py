@@ -13,9 +13,7 @@ GREY = "the frames have no colour: a pulse can't be told from light and motion"
 NO_FACE = "the face is out of view"
 LIGHT = "the same rate is in the background: flickering light"
 MOTION = "the same rate is in the head's motion"
-ONE_SIDE = (
-    "the wave is stronger on one side of the face: a lamp from the side, or the head's motion"
-)
+ONE_SIDE = "the wave is stronger on one side of the face: a lamp beside it, or motion"
 REGIONS = "the face's regions don't agree: no common pulse"
 NO_RATE = "no clear rate"
 CUT = "a cut to another picture or person: its parts are not joined"

@@ -127,7 +127,7 @@ def died(job: Job, store: Store) -> Result:
 def _counter(job: Job, folder: Path, finished: Mapping[str, Any]) -> Callable[[Recording], None]:
     """Return a function that counts the recordings as they are tested, in the progress file."""
     counts = dict(zip(job.tests, job.recordings[1], strict=True))
-    done, total = sum(counts[key] for key in finished), sum(counts.values())
+    done, total = sum(counts[key] for key in counts.keys() & finished.keys()), sum(counts.values())
     write = progress_writer(folder / PROGRESS, "tests")
 
     def after_recording(_: Recording) -> None:

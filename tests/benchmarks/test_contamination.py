@@ -22,7 +22,7 @@ from benchmarks.trials.contaminated import (
 from benchmarks.trials.evaluation import CONTINUOUS, SNR
 from benchmarks.trials.fcus import new_network, run_fcus
 from benchmarks.trials.key import key
-from benchmarks.trials.trial_settings import ARMS, Trial, train_config
+from benchmarks.trials.trial_settings import ARMS, FILTERED, Trial, train_config
 from rppg.errors import InputError
 from rppg.estimators.fcus import FcusEstimator
 from rppg.evaluation import evaluate
@@ -53,9 +53,9 @@ def test_older_trials_have_no_arm():
 
 def test_keys_of_trials_without_an_arm_are_those_of_the_committed_ones():
     lines = (ROOT / "docs/results/trials.jsonl").read_text(encoding="utf-8").splitlines()
-    classical = [r for r in map(json.loads, lines) if r["trial"]["method"] == "pos"]
-    assert classical
-    assert all(key(Trial.from_json(r["trial"])) == r["key"] for r in classical)
+    filtered = [r for r in map(json.loads, lines) if r["trial"]["method"] in FILTERED]
+    assert filtered
+    assert all(key(Trial.from_json(r["trial"])) == r["key"] for r in filtered)
 
 
 def test_keys_tell_arms_and_shares_apart():

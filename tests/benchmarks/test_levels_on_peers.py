@@ -52,6 +52,7 @@ LIVING = (3, 4, 6, 8, 9, 10)
 # ---- Trials -------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("trial", [PLAIN, MASKED])
 def test_a_trial_is_the_package_s_own_training(trial):
     found = run_contaminated_peer(trial)
@@ -82,6 +83,7 @@ def test_arms_choose_their_recordings():
     }
 
 
+@pytest.mark.slow
 def test_a_filtered_folder_spends_its_clips_on_what_it_keeps():
     found = run_contaminated_peer(replace(MASKED, arm="filter"))
     assert found["recordings"]["living"] == len(LIVING)

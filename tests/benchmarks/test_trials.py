@@ -349,6 +349,7 @@ def test_unknown_learners_and_domains_are_refused():
 # ---- Methods ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_run_is_the_package_s_own_training(tmp_path):
     """And its first epoch is that of a longer run."""
     longer = run_fcus(replace(SMALL, epochs=2))

@@ -10,13 +10,13 @@ from rppg.commands.predict import _print_prediction
 from rppg.estimators.find import find_estimator
 from rppg.predict import predict_crops
 from rppg.report.prediction import prediction_figure, write_rates
-from rppg.signals.reasons import GREY, LIGHT, MOTION, NO_FACE, NO_RATE, REGIONS
+from rppg.signals.reasons import GREY, LIGHT, MOTION, NO_FACE, NO_RATE, ONE_SIDE, REGIONS
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.synthetic.variations.kinds import KINDS
 from rppg.types import FaceCrops
 
-REASONS = {LIGHT, MOTION, REGIONS, NO_RATE, NO_FACE, GREY}
+REASONS = {LIGHT, MOTION, ONE_SIDE, REGIONS, NO_RATE, NO_FACE, GREY}
 NUMBER = 1
 
 

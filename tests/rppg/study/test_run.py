@@ -67,6 +67,7 @@ def ends(process) -> str:
     return err
 
 
+@pytest.mark.slow
 def test_what_is_bad_is_named_and_the_rest_completes(benchmark, study_file, tmp_path):
     out = tmp_path / "out"
     names = ("one", "damaged", "single", "gone")
@@ -179,6 +180,7 @@ def test_a_checkpoint_is_a_row_and_what_it_was_trained_on_is_marked(
     assert "knows on single: MAE" in table
 
 
+@pytest.mark.slow
 def test_waves_are_those_of_evaluate_and_a_trial_without_its_own_is_tested_again(
     benchmark, study_file, datasets, tmp_path, capsys
 ):
@@ -198,7 +200,7 @@ def test_waves_are_those_of_evaluate_and_a_trial_without_its_own_is_tested_again
     expected = {p.name: p.read_text() for p in (tmp_path / "waves").rglob("*.csv")}
     assert {p.name: p.read_text() for p in (folder / "whole/one").iterdir()} == expected
     assert len(expected) == 5 and len(list((folder / "test/one").iterdir())) == 1
-    (document, rows), (plain, plain_rows) = written(out), tables
+    (document, rows, *_), (plain, plain_rows, *_) = written(out), tables
     assert document["cells"] == plain["cells"] and rows == plain_rows
     assert "2 of 2" in benchmark("--config", file, "--out", out, "--waves")[2]
     assert "2 of 2" in benchmark("--config", file, "--out", out)[2]
@@ -239,6 +241,7 @@ def test_other_protocols(benchmark, study_file, tmp_path):
     assert [cell["epoch"] for cell in ends] == [2]
 
 
+@pytest.mark.slow
 def test_shards_end_in_the_same_result(benchmark, study_file, tmp_path):
     whole, shards = tmp_path / "whole", tmp_path / "shards"
     file = study_file("one", "two", settings='methods=["pos", "chrom", "constant"]\nseeds=1\n')
