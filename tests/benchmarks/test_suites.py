@@ -71,6 +71,7 @@ def test_torchs_database_holds_and_a_wrapper_that_changes_something_is_found(mon
     assert {name.rpartition(" ")[2] for name in changed.broken} == {"steps", "resume"}
 
 
+@pytest.mark.slow
 def test_optimizers_are_wrapped_in_tests_that_know_nothing_of_it(tmp_path):
     (tmp_path / "test_sgd.py").write_text(TESTS, encoding="utf-8")
     found = run(PytestSuite("sgd", "sgd 1", tmp_path, ["."]), "all three")

@@ -400,6 +400,7 @@ def test_the_module_trains_without_any_level(run_of_train, rppg, small, tmp_path
     assert made["config"]["seed"] == 9 and made["config"]["epochs"] == 2
 
 
+@pytest.mark.slow
 def test_an_evaluation_with_continuity_names_it_everywhere(rppg, tmp_path):
     ended = rppg(
         "evaluate", "--data", "synthetic:lab", "--subjects", 2, "--method", "pos",

@@ -304,6 +304,7 @@ def command(*arguments, path=None, **options):
     )
 
 
+@pytest.mark.slow
 def test_other_code_makes_them_again(films, tmp_path):
     """A copy of the package, of which modules are changed."""
     copy, root = tmp_path / "code" / "rppg", films(1)
