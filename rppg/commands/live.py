@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rppg.commands.box import Box, parse_box
+from rppg.commands.options import Checkpoint, FullFrame, Method
 from rppg.commands.readings import show_readings
 from rppg.commands.terminal import print_json, print_line
 from rppg.errors import InputError
@@ -37,16 +38,10 @@ def live(
         bool, typer.Option("--json", help="Print one JSON document per line, nothing else.")
     ] = False,
     wave: Annotated[bool, typer.Option("--wave", help="Include the wave in the JSON.")] = False,
-    method: Annotated[
-        str, typer.Option(help="fcus or a classical method, see `rppg methods`.")
-    ] = "fcus",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Your own network; by default the shipped one.")
-    ] = None,
+    method: Method = "fcus",
+    checkpoint: Checkpoint = None,
     box: Box = None,
-    full_frame: Annotated[
-        bool, typer.Option("--full-frame", help="The face fills the whole frame.")
-    ] = False,
+    full_frame: FullFrame = False,
     duration: Annotated[
         float | None, typer.Option(min=0, help="Stop after so many seconds; by default never.")
     ] = None,

@@ -1,10 +1,16 @@
 """Options that several commands share."""
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
 
 Specs = Annotated[list[str], typer.Argument(metavar="SPEC...", help="See `rppg datasets`.")]
+Method = Annotated[str, typer.Option(help="fcus or a classical method, see `rppg methods`.")]
+Checkpoint = Annotated[
+    Path | None, typer.Option(help="Your own network; by default the shipped one.")
+]
+FullFrame = Annotated[bool, typer.Option("--full-frame", help="The face fills the whole frame.")]
 Subjects = Annotated[int, typer.Option(min=1, help="Subjects per synthetic domain.")]
 Device = Annotated[str, typer.Option(help="Device of the networks: cpu, cuda, cuda:1.")]
 Workers = Annotated[

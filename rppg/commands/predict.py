@@ -11,7 +11,7 @@ import typer
 
 from rppg.captured_warnings import capture_warnings
 from rppg.commands.box import Box, parse_box
-from rppg.commands.options import Json
+from rppg.commands.options import Checkpoint, FullFrame, Json, Method
 from rppg.commands.terminal import print_error, print_json, print_line
 from rppg.errors import InputError
 
@@ -21,12 +21,8 @@ if TYPE_CHECKING:
 
 def predict(
     videos: Annotated[list[Path], typer.Argument(metavar="VIDEO...", help="Video files.")],
-    method: Annotated[
-        str, typer.Option(help="fcus or a classical method, see `rppg methods`.")
-    ] = "fcus",
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Your own network; by default the shipped one.")
-    ] = None,
+    method: Method = "fcus",
+    checkpoint: Checkpoint = None,
     as_json: Json = False,
     bvp: Annotated[bool, typer.Option("--bvp", help="Include the pulse wave in the JSON.")] = False,
     csv: Annotated[
@@ -36,9 +32,7 @@ def predict(
         Path | None, typer.Option(help="Plot pulse and heart rate (PNG, SVG, PDF); one video only.")
     ] = None,
     box: Box = None,
-    full_frame: Annotated[
-        bool, typer.Option("--full-frame", help="The face fills the whole frame.")
-    ] = False,
+    full_frame: FullFrame = False,
     skin: Annotated[
         bool,
         typer.Option(

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import numpy as np
 
 from rppg.estimators.streaming import SPLIT_S
+from rppg.signals.face_time import face_seconds
 from rppg.types import FaceCrops
 from rppg.video.crop_stream import Crop
 
@@ -50,6 +51,14 @@ class CropBuffer:
             boxes=np.array([crop.box for crop in crops]),
             is_key=np.array([crop.is_key for crop in crops]),
             repeats=np.array([crop.repeats for crop in crops]),
+        )
+
+    @property
+    def in_view_s(self) -> float:
+        """Time for which the crops show the face, in seconds."""
+        return face_seconds(
+            np.array([crop.time_s for crop in self._crops]),
+            np.array([crop.is_valid for crop in self._crops], dtype=np.bool_),
         )
 
     @property

@@ -12,7 +12,7 @@ from rppg.estimators.estimator import Estimator
 from rppg.estimators.find import choose_estimator, with_reference
 from rppg.estimators.last_window import LastWindow, measure_last_window
 from rppg.estimators.streaming import SPLIT_S
-from rppg.live.crop_buffer import BUFFER_S, CropBuffer
+from rppg.live.crop_buffer import CropBuffer
 from rppg.live.reading import Reading, State
 from rppg.live.reasons import FEW_FRAMES, find_reason
 from rppg.signals import RELIABLE
@@ -180,8 +180,8 @@ class Monitor:
         if frame_rate(window.times_s) < LEAST_FPS:
             return State.UNRELIABLE, FEW_FRAMES, 0.0
         missing_s = max(
-            RELIABLE_FACE_S - _seconds_in_view(self._buffer.newest(BUFFER_S)),
-            LEAST_FACE_S - _seconds_in_view(window),
+            RELIABLE_FACE_S - self._buffer.in_view_s,
+            LEAST_FACE_S - face_seconds(window.times_s, window.valid),
         )
         if last is None or missing_s > SLACK_S:
             still_s = 0.0 if self._is_fixed else max(0.0, LOOKAHEAD_S - stream.waiting_s)
@@ -200,10 +200,6 @@ class Monitor:
         if self._full_frame:
             return 0.0, 0.0, float(self._size[0]), float(self._size[1])
         return stream.newest_face if self._box is None else self._box
-
-
-def _seconds_in_view(crops: FaceCrops) -> float:
-    return face_seconds(crops.times_s, crops.valid)
 
 
 def _check_time(time_s: Any) -> float:

@@ -43,7 +43,7 @@ MOST_PER_S = 120
 """Messages in a second; a camera of 60 frames a second sends fewer, also after a pause."""
 RESET = "reset"
 """The only message that is text: another person."""
-REFUSED, TOO_MANY, BUSY = 1003, 1008, 1013
+REFUSED, TOO_MANY = 1003, 1008
 """Codes with which a WebSocket is closed."""
 
 

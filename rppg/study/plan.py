@@ -3,13 +3,14 @@
 import re
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from itertools import chain, combinations
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from rppg.peers.config import LEVELS
 from rppg.study.config import CONSTANT, LEARNERS, UNTRAINED, Dataset, StudyConfig
 from rppg.study.parts import Kind, Part
+from rppg.study.statistics import settings_of
 
 Levels = tuple[str, ...]
 
@@ -113,8 +114,7 @@ def _levels(study: StudyConfig) -> list[Levels | None]:
     """Return the settings of the levels that are compared; [None] for the learner's own."""
     if study.protocol != "ablation":
         return [None]
-    sizes = range(len(LEVELS) + 1)
-    return list(chain.from_iterable(combinations(LEVELS, size) for size in sizes))
+    return list(settings_of(LEVELS))
 
 
 def _training_sets(study: StudyConfig) -> Iterator[tuple[tuple[Part, ...], tuple[Part, ...]]]:
