@@ -202,10 +202,11 @@ def _print_tables(found: "Tables", store: "Store") -> None:
 
 
 def _in_words(mean: "Mean") -> str:
-    trained = f", {mean.n_training_sets} training sets" if mean.n_training_sets else ""
-    seeds = f", {mean.n_seeds} seed{'s' if mean.n_seeds > 1 else ''}" if mean.seeded else ""
+    from rppg.study.report.wording import many, trials_behind
+
+    counts = [many(mean.n_windows, "window"), many(mean.n_subjects, "subject"), trials_behind(mean)]
     interval = "" if mean.low != mean.low else f" ({mean.low:.2f} to {mean.high:.2f})"
     return (
         f"{mean.label} on {mean.test or 'all'}: MAE {mean.mae_bpm:.2f} bpm{interval}; "
-        f"n = {mean.n_windows} windows, {mean.n_subjects} subjects{seeds}{trained}"
+        f"n = {', '.join(filter(None, counts))}"
     )
