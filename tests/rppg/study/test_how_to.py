@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -47,6 +48,23 @@ def small(text: str, five: Path) -> str:
     return text.replace("rppg benchmark --data", "rppg benchmark --config small.toml --data")
 
 
+def assert_compiles(text: str, folder: Path) -> None:
+    """Compile a block as a paper, where there is LaTeX; elsewhere its tables are there."""
+    tables = re.findall(r"\\input{(.*)}", text)
+    assert tables and all((folder / table).is_file() for table in tables)
+    if not shutil.which("pdflatex"):
+        return
+    head = r"\documentclass[twocolumn]{article} \usepackage{booktabs}"
+    paper = rf"{head} \begin{{document}} {text} \end{{document}}"
+    (folder / "paper.tex").write_text(paper)
+    run = subprocess.run(
+        ["pdflatex", "-halt-on-error", "-interaction=nonstopmode", "paper.tex"],
+        cwd=folder, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert run.returncode == 0, run.stdout
+    assert (folder / "paper.pdf").is_file()
+
+
 @pytest.mark.slow
 def test_every_block_runs(five: Path, tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text(toml_text(SMALL))
@@ -72,6 +90,9 @@ def test_every_block_runs(five: Path, tmp_path: Path) -> None:
             assert title == "study.toml"
             study = merged(tomllib.loads(small(text, five)), SMALL)
             (tmp_path / title).write_text(toml_text(study))
+            continue
+        if language == "latex":
+            assert_compiles(text, tmp_path)
             continue
         assert language == "bash"
         run = subprocess.run(
