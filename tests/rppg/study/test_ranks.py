@@ -70,7 +70,7 @@ def test_killed_and_continued_it_is_what_torchrun_trains(start, study_file, data
     subprocess.run(
         [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone",
          "-m", "rppg.train", "--config", tmp_path / "config.toml", "--no-mask",
-         "--data", f"{datasets / 'one.csv'}?face=full", "--out", tmp_path / "trained"],
+         "--data", f"{datasets / 'one.csv'}?face=full&split=train", "--out", tmp_path / "trained"],
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path),
              "RPPG_CACHE": str(tmp_path / "cache")},
         check=True, timeout=600,
