@@ -92,6 +92,28 @@ def test_another_camera() -> None:
         assert_shown(shown, flat(cells))
 
 
+def test_kept_trials_give_the_table_across_cameras() -> None:
+    """Each cell is the mean error of the windows that are kept."""
+    matrix = load("cross_domain")["matrix"]["fcus"]
+    lines = (DOCS / "results/studies/cross_domain/trials.jsonl").read_text(encoding="utf-8")
+    cells = 0
+    for result in map(json.loads, lines.splitlines()):
+        trial = result["trial"]
+        source = "".join(part["dataset"] for part in trial["training"])
+        if trial["method"] != "fcus":
+            continue
+        for test in result["tests"].values():
+            if test["identity"]["protocol"]["continuity"]:
+                continue
+            (windows,) = test["windows"].values()
+            pairs = zip(windows["hr_pred_bpm"], windows["hr_true_bpm"], strict=True)
+            error = mean(abs(predicted - true) for predicted, true in pairs)
+            shown = matrix[source][test["part"]["dataset"]][trial["seed"]]
+            assert error == pytest.approx(shown, abs=1e-3)
+            cells += 1
+    assert cells == len(DOMAINS) ** 2 * len(matrix["lab"]["lab"])
+
+
 def test_epochs() -> None:
     curves = load("convergence")["curves"]
     for epoch, shown in table("Is one epoch enough?").items():
