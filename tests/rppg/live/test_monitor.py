@@ -8,6 +8,7 @@ import pytest
 
 from rppg.errors import InputError
 from rppg.live import Monitor, State
+from rppg.live.reasons import LOST_FRAMES
 from rppg.predict import predict
 from rppg.signals.frame_rate import LEAST_FPS
 from rppg.signals.reasons import GREY
@@ -123,7 +124,9 @@ def test_another_size_or_clock_and_a_reset_begin_anew():
 def test_a_gap_begins_anew_and_short_ones_do_not():
     long = [item for item in skin(20) if not 3 < item[0] < 9]
     short = [item for item in skin(12.2) if not 3 < item[0] < 4]
-    reading = push_all(Monitor(full_frame=True, every_s=1), long)[-1]
+    readings = push_all(Monitor(full_frame=True, every_s=2), long)
+    assert not {reading.reason for reading in readings} - {None}
+    reading = readings[-1]
     assert reading.start_s >= 9 and reading.hr_bpm == pytest.approx(SKIN_BPM, abs=1)
     reading = push_all(Monitor(full_frame=True, every_s=12), short)[-1]
     assert reading.start_s < 3 and reading.hr_bpm == pytest.approx(SKIN_BPM, abs=1)
@@ -133,6 +136,16 @@ def test_too_few_frames_a_second():
     reading = push_all(Monitor(full_frame=True, every_s=11), skin(12, fps=3))[-1]
     assert reading.state is State.UNRELIABLE and reading.fps < LEAST_FPS
     assert reading.reason == "too few frames a second" and "20 a second" in reading.advice
+
+
+@pytest.mark.parametrize(("kept_s", "of_s"), [(0.4, 1.0), (2.0, 8.0)])
+def test_bursts_of_lost_frames_are_the_reason(kept_s, of_s):
+    """As of a computer that is too busy: waiting would not help."""
+    frames = [item for item in skin(27) if item[0] % of_s < kept_s]
+    first, *_, last = push_all(Monitor(full_frame=True, every_s=8), frames)
+    assert first.state is State.MEASURING and first.reason is None
+    assert last.state is State.UNRELIABLE and last.reason == LOST_FRAMES
+    assert "too busy" in last.advice
 
 
 def test_grey_frames_have_no_reliable_pulse():
