@@ -1,6 +1,7 @@
 """The server's process: its socket, its limits, and the address of the page."""
 
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,8 +54,8 @@ def bind_server(
         certificate, key: PEM files of TLS.
 
     Raises:
-        InputError: an address that can't be used, no certificate for one that others reach, or one
-            without its key.
+        InputError: an address that can't be used, no certificate for one that others reach, one
+            without its key, or files that are none.
     """
     if (certificate is None) != (key is None):
         raise InputError("--certificate and --key belong together; give both, or none")
@@ -80,6 +81,14 @@ def bind_server(
         ssl_certfile=None if certificate is None else str(certificate),
         ssl_keyfile=None if key is None else str(key),
     )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        bound.close()
+        raise InputError(
+            f"{certificate}, {key}: no certificate and its key ({error.strerror or error}); give "
+            "two PEM files that belong together"
+        ) from error
     address = sorted(access.hosts)[0]
     url = f"{access.scheme}://{address}/#{access.token}"
     return LiveServer(url, uvicorn.Server(config), bound)
