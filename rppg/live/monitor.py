@@ -74,18 +74,27 @@ class Monitor:
         full_frame: bool = False,
         every_s: float = 1.0,
     ) -> None:
-        if not (math.isfinite(every_s) and every_s > 0):
-            raise InputError(f"a reading every {every_s} s; give a positive number of seconds")
         if box is not None and full_frame:
             raise InputError("both a box and the full frame are given; choose one")
         chosen = choose_estimator(method, estimator)
         self._estimator, self._reference = with_reference(chosen, full_frame=full_frame)
         self._box = box
         self._full_frame = full_frame
-        self._every_s = every_s
+        self.every_s = every_s
         self._buffer = CropBuffer()
         self._arrivals = Arrivals()
         self.reset()
+
+    @property
+    def every_s(self) -> float:
+        """Time between two readings in seconds; it may be changed at any time."""
+        return self._every_s
+
+    @every_s.setter
+    def every_s(self, every_s: float) -> None:
+        if not (math.isfinite(every_s) and every_s > 0):
+            raise InputError(f"a reading every {every_s} s; give a positive number of seconds")
+        self._every_s = every_s
 
     def reset(self) -> None:
         """Forget all frames, as for another person."""

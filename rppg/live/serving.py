@@ -17,6 +17,9 @@ from rppg.live.server import create_app
 MOST_REQUESTS = 64
 """Connections of any kind; more are refused. Of a WebSocket, one message waits, then its sender."""
 
+BUSY_S = 120.0
+"""Time after which a browser that doesn't answer is gone: the answer waits behind its frames."""
+
 
 @dataclass(frozen=True)
 class LiveServer:
@@ -71,6 +74,7 @@ def bind_server(
         ws="websockets-sansio",
         ws_max_size=MOST_BYTES,
         ws_per_message_deflate=False,
+        ws_ping_timeout=BUSY_S,
         limit_concurrency=MOST_REQUESTS,
         timeout_graceful_shutdown=2,
         access_log=False,

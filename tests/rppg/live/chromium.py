@@ -22,12 +22,12 @@ OPTIONS = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream
 ROOT_OPTIONS = ("--no-sandbox",) if os.geteuid() == 0 else ()
 
 
-def write_camera(path: Path, frames: Iterable[NDArray[np.uint8]]) -> Path:
-    """Write RGB frames as raw video of 30 a second: compression would weaken the colours."""
+def write_camera(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: int) -> Path:
+    """Write RGB frames as raw video: compression would weaken the colours."""
     frames = iter(frames)
     first = next(frames)
     with av.open(str(path), "w", format="yuv4mpegpipe") as container:
-        stream = container.add_stream("rawvideo", rate=30)
+        stream = container.add_stream("rawvideo", rate=fps)
         stream.height, stream.width = first.shape[:2]
         stream.pix_fmt = "yuv420p"
         for rgb in chain([first], frames):

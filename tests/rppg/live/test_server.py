@@ -1,5 +1,7 @@
 """The page's server, over real sockets: frames in, readings out."""
 
+import json
+import time
 from urllib.parse import urlsplit
 
 import numpy as np
@@ -9,7 +11,7 @@ from rppg.errors import InputError
 from rppg.live import Monitor
 from rppg.live.access import LOOPBACK, new_access
 from rppg.live.frame_message import HEADER, MAGIC, MOST_BYTES, MOST_PIXELS, pack_frame, unpack_frame
-from tests.rppg.live.sockets import FRAME, assert_serves, connected
+from tests.rppg.live.sockets import FRAME, assert_serves, connected, running
 
 httpx = pytest.importorskip("httpx")
 
@@ -22,6 +24,23 @@ def test_frames_in_readings_out_and_a_reset(server):
         assert_serves(good, 0.0)
         good.send("reset")
         assert_serves(good, -400.0)
+
+
+def test_readings_that_take_long_come_less_often():
+    """So that frames don't wait for them until they are lost."""
+
+    class SlowMonitor(Monitor):
+        def push(self, frame, time_s, *, is_key=False):
+            reading = super().push(frame, time_s, is_key=is_key)
+            time.sleep(0.3 if reading is not None else 0)
+            return reading
+
+    live = bind_server(lambda: SlowMonitor(full_frame=True, every_s=0.2))
+    with running(live) as server, connected(server) as connection:
+        for time_s in np.arange(22) / 10:
+            connection.send(pack_frame(FRAME, time_s))
+        times_s = [json.loads(connection.recv(timeout=60))["time_s"] for _ in range(4)]
+    assert times_s[:2] == [0.2, 0.4] and np.all(np.diff(times_s[1:]) >= 0.59)
 
 
 def test_the_page_loads_nothing_from_elsewhere(server):
