@@ -6,13 +6,16 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from benchmarks.throughput.videos import long_video
 from rppg.errors import InputError
 from rppg.live import Monitor, State
 from rppg.live.reasons import LOST_FRAMES
 from rppg.predict import predict
 from rppg.signals.frame_rate import LEAST_FPS
 from rppg.signals.reasons import GREY
+from rppg.video import read_frames
 from rppg.video.track import LOOKAHEAD_S
+from tests.rppg.live import real_clip
 
 BPM = 93.0
 SKIN_BPM = 72.0
@@ -47,7 +50,27 @@ def readings(film):
 
 
 def test_readings_are_those_of_predict(film, readings):
-    """On the same span: the tracker of the whole doesn't end where the span does."""
+    assert_as_predicted(film, readings)
+
+
+@pytest.mark.slow
+def test_readings_of_a_rendered_video_are_those_of_predict():
+    film = [(frame.time_s, frame.rgb) for frame in read_frames(long_video(320, 240, 0.5))]
+    assert_as_predicted(film, push_all(Monitor(), film))
+
+
+@pytest.mark.slow
+@real_clip.needs_clip
+def test_readings_of_a_real_clip_are_those_of_predict():
+    film = list(real_clip.there_and_back(real_clip.PATH, 24.0))
+    assert_as_predicted(film, push_all(Monitor(), film))
+
+
+def assert_as_predicted(film, readings):
+    """Check the first and the last pulse against `predict` on the same span.
+
+    The tracker of the whole doesn't end where the span does.
+    """
     pulses = [reading for reading in readings if reading.state is State.PULSE]
     assert len(pulses) >= 3
     for reading in (pulses[0], pulses[-1]):
