@@ -10,9 +10,11 @@ import re
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from rppg.live import Monitor
+from rppg.video import write_video
 from tests.rppg.live import real_clip
 from tests.rppg.live.chromium import opened, playwright, write_camera
 
@@ -106,7 +108,17 @@ def take_pictures(page, folder):
         assert rate["y"] + rate["height"] < height  # on the first screen
 
 
-def test_a_camera_shows_the_rate_and_nothing_leaves_the_page(url, camera, monitors, tmp_path):
+@pytest.fixture(scope="module")
+def short_video(tmp_path_factory, person):
+    frames = np.stack([frame for _, frame in person(2, fps=FPS)])
+    path = tmp_path_factory.mktemp("short") / "person.mp4"
+    write_video(path, frames, fps=FPS)
+    return path
+
+
+def test_a_camera_shows_the_rate_and_nothing_leaves_the_page(
+    url, camera, short_video, monitors, tmp_path
+):
     with opened(camera, accept_downloads=True) as page:
         watch(page, url, monitors, BPM)
         if PICTURES is not None:
@@ -118,6 +130,10 @@ def test_a_camera_shows_the_rate_and_nothing_leaves_the_page(url, camera, monito
         page.click("#stop")
         assert page.inner_text("#state") == "stopped" and page.inner_text("#bpm") == "--"
         assert page.locator("#start").is_enabled()
+        page.set_input_files("#file", short_video)
+        ended = playwright.expect(page.locator("#state"))
+        ended.to_have_text("the video has ended", timeout=60_000)
+        assert save_session(page, tmp_path)[-1]["state"] == "measuring"
         assert not page.complaints
         origin = url.partition("#")[0]
         assert all(sent.startswith((origin, "blob:" + origin)) for sent in page.requested)
