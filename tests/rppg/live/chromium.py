@@ -4,6 +4,7 @@ import os
 import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from fractions import Fraction
 from itertools import chain
 from pathlib import Path
 
@@ -22,7 +23,7 @@ OPTIONS = ("--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream
 ROOT_OPTIONS = ("--no-sandbox",) if os.geteuid() == 0 else ()
 
 
-def write_camera(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: int) -> Path:
+def write_camera(path: Path, frames: Iterable[NDArray[np.uint8]], *, fps: Fraction | int) -> Path:
     """Write RGB frames as raw video: compression would weaken the colours."""
     frames = iter(frames)
     first = next(frames)

@@ -8,6 +8,7 @@ import logging
 import os
 import re
 import time
+from fractions import Fraction
 from pathlib import Path
 
 import numpy as np
@@ -148,7 +149,9 @@ def test_a_camera_shows_the_rate_and_nothing_leaves_the_page(
 @real_clip.needs_clip
 @real_clip.needs_rate
 def test_a_real_clip_shows_its_rate(url, monitors, tmp_path):
-    frames = (frame for _, frame in real_clip.there_and_back(real_clip.PATH, 40.0))
-    with opened(write_camera(tmp_path / "clip.y4m", frames, fps=30)) as page:
+    film = list(real_clip.there_and_back(real_clip.PATH, 40.0))
+    fps = Fraction(1 / (film[1][0] - film[0][0])).limit_denominator(1001)
+    camera = write_camera(tmp_path / "clip.y4m", (frame for _, frame in film), fps=fps)
+    with opened(camera) as page:
         watch(page, url, monitors, float(real_clip.BPM))
         take_pictures(page, tmp_path)
