@@ -3,25 +3,33 @@
 A rendered face, 320 × 240 at 30 frames a second, is pushed frame by frame to a monitor, on one
 core. Measured are the CPU time of `push` as a share of the video's time (1 is all of a core), of a
 frame and of a reading; the delay from a frame's time to the reading that contains it; and the
-memory beside the imports. For comparison the CPU time of `predict` on the same frames. CPU times
-grow, too, if other programs use the machine: the load average is written along.
+memory beside the imports. For comparison the CPU time of `predict` on the same frames. Then the
+first seconds are sent to the page's server in real time, as the page sends them, and the frames are
+counted that it would leave out because those before them still wait. CPU times grow, too, if other
+programs use the machine: the load average is written along.
 
 Writes `docs/results/live.json` and the table of `docs/how-to/live.md`.
 """
 
 import os
+import threading
 import time
+from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import numpy as np
 import torch
+from websockets.sync.client import connect
 
 from benchmarks.results import arguments, markdown_table, replace_tables, write_json
 from benchmarks.throughput.process import memory_mb
 from benchmarks.throughput.videos import long_video
 from rppg.estimators.find import load_estimator
 from rppg.live import Monitor, Reading
+from rppg.live.frame_message import pack_frame
+from rppg.live.serving import bind_server
 from rppg.predict import predict
 from rppg.video import read_frames
 
@@ -30,6 +38,10 @@ BEGIN, END = "<!-- table: python -m benchmarks.live -->", "<!-- end of the table
 SIZE = (320, 240)
 SETTLED_S = 40.0
 """From here on the buffer is full, and a reading costs what it always will."""
+SENT_S = 60.0
+"""Length of what is sent in real time."""
+MOST_WAITING = 2
+"""Frames that wait for the server before the page leaves one out, as in `page/main.js`."""
 
 
 def main() -> None:
@@ -46,6 +58,7 @@ def main() -> None:
     before = time.process_time()
     predict(video, estimator=estimator)
     result["predict_share"] = (time.process_time() - before) / (60 * options.minutes)
+    result["left_out"], result["sent"] = sent(video, estimator)
     result["load_average"] = [round(load, 2) for load in os.getloadavg()]
     write_json(options.out, {"settings": {"size": SIZE, "minutes": options.minutes}, **result})
     print(table(result))
@@ -79,6 +92,34 @@ def pushed(video: Path, estimator: Any) -> dict[str, Any]:
     }
 
 
+def sent(video: Path, estimator: Any) -> tuple[int, int]:
+    """Send frames to a server in real time; return how many were left out, and how many not."""
+    live = bind_server(lambda: Monitor(estimator=estimator))
+    thread = threading.Thread(target=live.run, daemon=True)
+    thread.start()
+    url = urlsplit(live.url)
+    left_out = count = 0
+    with connect(
+        f"ws://{url.netloc}/frames",
+        origin=f"{url.scheme}://{url.netloc}",
+        subprotocols=["rppg", url.fragment],
+        compression=None,
+        max_queue=None,
+    ) as connection:
+        started = time.monotonic()
+        for frame in islice(read_frames(video), round(30 * SENT_S)):
+            late_s = time.monotonic() - started - frame.time_s
+            if late_s > MOST_WAITING / 30:
+                left_out += 1
+                continue
+            time.sleep(max(0.0, -late_s))
+            connection.send(pack_frame(frame.rgb, frame.time_s))
+            count += 1
+    live.server.should_exit = True
+    thread.join()
+    return left_out, count
+
+
 def table(result: dict[str, Any]) -> str:
     """Return the costs as a table."""
     return markdown_table(
@@ -91,6 +132,10 @@ def table(result: dict[str, Any]) -> str:
             [
                 "delay of a reading, median and 95 %",
                 f"{result['delay_median_s']:.1f} s, {result['delay_95_s']:.1f} s",
+            ],
+            [
+                f"frames left out in {SENT_S:g} s, sent in real time",
+                f"{result['left_out']} of {result['left_out'] + result['sent']}",
             ],
             ["memory beside the imports, at its peak", f"{result['memory_mb']:.0f} MB"],
             ["load average of the machine", f"{result['load_average'][0]:.1f}"],

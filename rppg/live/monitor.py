@@ -12,9 +12,10 @@ from rppg.estimators.estimator import Estimator
 from rppg.estimators.find import choose_estimator, with_reference
 from rppg.estimators.last_window import LastWindow, measure_last_window
 from rppg.estimators.streaming import SPLIT_S
+from rppg.live.arrivals import Arrivals
 from rppg.live.crop_buffer import CropBuffer
 from rppg.live.reading import Reading, State
-from rppg.live.reasons import FEW_FRAMES, find_reason
+from rppg.live.reasons import FEW_FRAMES, UNEXPLAINED, find_reason
 from rppg.signals import RELIABLE
 from rppg.signals.face_time import LEAST_FACE_S, RELIABLE_FACE_S, SLACK_S, face_seconds
 from rppg.signals.frame_rate import LEAST_FPS, frame_rate
@@ -73,21 +74,32 @@ class Monitor:
         full_frame: bool = False,
         every_s: float = 1.0,
     ) -> None:
-        if not (math.isfinite(every_s) and every_s > 0):
-            raise InputError(f"a reading every {every_s} s; give a positive number of seconds")
         if box is not None and full_frame:
             raise InputError("both a box and the full frame are given; choose one")
         chosen = choose_estimator(method, estimator)
         self._estimator, self._reference = with_reference(chosen, full_frame=full_frame)
         self._box = box
         self._full_frame = full_frame
-        self._every_s = every_s
+        self.every_s = every_s
         self._buffer = CropBuffer()
+        self._arrivals = Arrivals()
         self.reset()
+
+    @property
+    def every_s(self) -> float:
+        """Time between two readings in seconds; it may be changed at any time."""
+        return self._every_s
+
+    @every_s.setter
+    def every_s(self, every_s: float) -> None:
+        if not (math.isfinite(every_s) and every_s > 0):
+            raise InputError(f"a reading every {every_s} s; give a positive number of seconds")
+        self._every_s = every_s
 
     def reset(self) -> None:
         """Forget all frames, as for another person."""
         self._buffer.clear()
+        self._arrivals.clear()
         self._stream: CropStream | None = None
         self._size = (0, 0)
         self._reduce = 1
@@ -115,6 +127,7 @@ class Monitor:
         if self._last_s == -math.inf:
             self._origin_s, self._next_s = time_s, time_s + self._every_s
         self._last_s = time_s
+        self._arrivals.add(time_s)
         stream = self._stream_for(frame.shape[1], frame.shape[0])
         rgb = reduce_image(as_rgb(frame), self._reduce)
         rgb = rgb.copy() if np.shares_memory(rgb, frame) else rgb
@@ -139,9 +152,11 @@ class Monitor:
     def _read(self, stream: CropStream) -> Reading:
         box = self._face_box(stream)
         if len(self._buffer) < 2:
-            state = State.LOOKING if box is None else State.MEASURING
-            missing_s = 0.0 if box is None else RELIABLE_FACE_S + LOOKAHEAD_S - stream.waiting_s
-            return Reading(self._last_s, state, missing_s=missing_s, box=box)
+            if box is None:
+                return Reading(self._last_s, State.LOOKING)
+            missing_s = RELIABLE_FACE_S + LOOKAHEAD_S - stream.waiting_s
+            state, reason, missing_s = self._judge_waiting(missing_s)
+            return Reading(self._last_s, state, reason=reason, missing_s=missing_s, box=box)
         window = self._buffer.newest(WINDOW_S)
         fps = frame_rate(window.times_s)
         last = self._measure() if fps >= LEAST_FPS else None
@@ -185,10 +200,22 @@ class Monitor:
         )
         if last is None or missing_s > SLACK_S:
             still_s = 0.0 if self._is_fixed else max(0.0, LOOKAHEAD_S - stream.waiting_s)
-            return State.MEASURING, None, max(missing_s, 0.0) + still_s
+            return self._judge_waiting(max(missing_s, 0.0) + still_s)
         if last.quality >= RELIABLE:
             return State.PULSE, None, 0.0
         reason = find_reason(last.reason or NO_RATE, window, full_frame=self._full_frame)
+        if reason in UNEXPLAINED:
+            reason = self._arrivals.find_reason() or reason
+        return State.UNRELIABLE, reason, 0.0
+
+    def _judge_waiting(self, missing_s: float) -> tuple[State, str | None, float]:
+        """Return what `_judge` does while seconds of the face are missing.
+
+        Where frames keep being lost, waiting doesn't help.
+        """
+        reason = self._arrivals.find_reason()
+        if reason is None:
+            return State.MEASURING, None, missing_s
         return State.UNRELIABLE, reason, 0.0
 
     @property

@@ -23,12 +23,14 @@ DARK = "the face is too dark"
 CLIPPED = "the face is too bright: its colours are clipped"
 MOVING = "the head moves"
 FEW_FRAMES = "too few frames a second"
+LOST_FRAMES = "many frames are lost"
 
 ADVICE = {
     DARK: "turn on a light in front of you, or let the camera expose for longer",
     CLIPPED: "turn away from the light, or lower the camera's exposure",
     MOVING: "rest your head, and keep still",
     FEW_FRAMES: "give the camera more light, and close what else uses it: 20 a second are needed",
+    LOST_FRAMES: "close what else uses this computer, or its camera: either is too busy",
     FOLDED: "give the camera more light, and close what else uses it: 20 a second are needed",
     LIGHT: "use daylight or another lamp, and turn off screens",
     MOTION: "rest your head, and keep still",
@@ -54,6 +56,8 @@ MOST_MOTION = 0.05
 """Standard deviation of the face's place, in its sides, from which the head moves."""
 LEAST_FPS = 15.0
 """Frames a second from which their number is no reason."""
+LEAST_SHARE = 0.7
+"""Share of the frames that have to arrive; gaps don't change the usual rate."""
 LOOKED_AT = 8
 """Frames of the window whose pixels are looked at."""
 
@@ -69,12 +73,16 @@ def find_reason(reason: str, window: FaceCrops, *, full_frame: bool = False) -> 
     if reason not in UNEXPLAINED:
         return reason
     share = 1.0 if full_frame else 1 / CROP_TO_FACE
-    every = max(1, len(window.frames) // LOOKED_AT)
+    every, times_s = max(1, len(window.frames) // LOOKED_AT), window.times_s
     strongest = _middle(window.frames[::every], share).max(axis=-1)
     conditions = (
         (np.mean(strongest) < LEAST_LEVEL, DARK),
         (np.mean(strongest >= CLIPPED_LEVEL) > MOST_CLIPPED, CLIPPED),
-        (frame_rate(window.times_s) < LEAST_FPS, FEW_FRAMES),
+        (frame_rate(times_s) < LEAST_FPS, FEW_FRAMES),
+        (
+            len(times_s) < LEAST_SHARE * frame_rate(times_s) * (times_s[-1] - times_s[0]),
+            LOST_FRAMES,
+        ),
         (_motion(window) > MOST_MOTION, MOVING),
     )
     return next((known for holds, known in conditions if holds), reason)

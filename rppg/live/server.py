@@ -43,6 +43,9 @@ MOST_PER_S = 120
 """Messages in a second; a camera of 60 frames a second sends fewer, also after a pause."""
 RESET = "reset"
 """The only message that is text: another person."""
+MOST_SHARE = 0.5
+"""Share of the time in which readings are computed, while frames wait: on a slow or busy computer
+they come less often, so that fewer frames are lost."""
 REFUSED, TOO_MANY = 1003, 1008
 """Codes with which a WebSocket is closed."""
 
@@ -80,6 +83,7 @@ def create_app(access: Access, new_monitor: Callable[[], Monitor]) -> ASGIApp:
 async def _serve(socket: WebSocket, monitor: Monitor) -> None:
     """Push the frames of a connection to its monitor, and send its readings, until it ends."""
     recent: deque[float] = deque()
+    every_s = monitor.every_s
     while True:
         message = await socket.receive()
         if message["type"] == "websocket.disconnect":
@@ -97,6 +101,7 @@ async def _serve(socket: WebSocket, monitor: Monitor) -> None:
             await socket.close(REFUSED, str(error)[:120])
             return
         if reading is not None:
+            monitor.every_s = max(every_s, (time.monotonic() - now_s) / MOST_SHARE)
             await socket.send_text(json.dumps(reading))
 
 

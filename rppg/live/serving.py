@@ -1,6 +1,7 @@
 """The server's process: its socket, its limits, and the address of the page."""
 
 import socket
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,9 @@ from rppg.live.server import create_app
 
 MOST_REQUESTS = 64
 """Connections of any kind; more are refused. Of a WebSocket, one message waits, then its sender."""
+
+BUSY_S = 120.0
+"""Time after which a browser that doesn't answer is gone: the answer waits behind its frames."""
 
 
 @dataclass(frozen=True)
@@ -53,8 +57,8 @@ def bind_server(
         certificate, key: PEM files of TLS.
 
     Raises:
-        InputError: an address that can't be used, no certificate for one that others reach, or one
-            without its key.
+        InputError: an address that can't be used, no certificate for one that others reach, one
+            without its key, or files that are none.
     """
     if (certificate is None) != (key is None):
         raise InputError("--certificate and --key belong together; give both, or none")
@@ -70,6 +74,7 @@ def bind_server(
         ws="websockets-sansio",
         ws_max_size=MOST_BYTES,
         ws_per_message_deflate=False,
+        ws_ping_timeout=BUSY_S,
         limit_concurrency=MOST_REQUESTS,
         timeout_graceful_shutdown=2,
         access_log=False,
@@ -80,6 +85,14 @@ def bind_server(
         ssl_certfile=None if certificate is None else str(certificate),
         ssl_keyfile=None if key is None else str(key),
     )
+    try:
+        config.load()
+    except (ssl.SSLError, OSError) as error:
+        bound.close()
+        raise InputError(
+            f"{certificate}, {key}: no certificate and its key ({error.strerror or error}); give "
+            "two PEM files that belong together"
+        ) from error
     address = sorted(access.hosts)[0]
     url = f"{access.scheme}://{address}/#{access.token}"
     return LiveServer(url, uvicorn.Server(config), bound)

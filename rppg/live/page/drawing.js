@@ -39,6 +39,11 @@ export function drawBox(canvas, reading, frame) {
 
 export function drawWave(canvas, reading) {
   const { context, width, height } = prepare(canvas);
+  context.strokeStyle = colour("line");
+  context.beginPath();
+  context.moveTo(0, height / 2);
+  context.lineTo(width, height / 2);
+  context.stroke();
   const values = reading?.wave?.value ?? [];
   if (values.length < 2) return;
   context.strokeStyle = colour(reading.reliable ? "accent" : "faint");

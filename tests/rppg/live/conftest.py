@@ -1,4 +1,4 @@
-"""A person in front of a camera: a photograph whose skin pulses."""
+"""A person in front of a camera, a photograph whose skin pulses; and the page's server."""
 
 from collections.abc import Callable, Iterator
 
@@ -42,3 +42,16 @@ def person() -> Callable[..., Frames]:
             yield time_s, frame
 
     return play
+
+
+@pytest.fixture(scope="session")
+def server():
+    """The page's server, whose monitors take the whole frame for the face."""
+    from rppg.estimators.find import load_estimator
+    from rppg.live import Monitor
+    from rppg.live.serving import bind_server
+    from tests.rppg.live.sockets import running
+
+    estimator = load_estimator()
+    with running(bind_server(lambda: Monitor(estimator=estimator, full_frame=True))) as live:
+        yield live

@@ -6,12 +6,16 @@ import tracemalloc
 import numpy as np
 import pytest
 
+from benchmarks.throughput.videos import long_video
 from rppg.errors import InputError
 from rppg.live import Monitor, State
+from rppg.live.reasons import LOST_FRAMES
 from rppg.predict import predict
 from rppg.signals.frame_rate import LEAST_FPS
 from rppg.signals.reasons import GREY
+from rppg.video import read_frames
 from rppg.video.track import LOOKAHEAD_S
+from tests.rppg.live import real_clip
 
 BPM = 93.0
 SKIN_BPM = 72.0
@@ -46,7 +50,27 @@ def readings(film):
 
 
 def test_readings_are_those_of_predict(film, readings):
-    """On the same span: the tracker of the whole doesn't end where the span does."""
+    assert_as_predicted(film, readings)
+
+
+@pytest.mark.slow
+def test_readings_of_a_rendered_video_are_those_of_predict():
+    film = [(frame.time_s, frame.rgb) for frame in read_frames(long_video(320, 240, 0.5))]
+    assert_as_predicted(film, push_all(Monitor(), film))
+
+
+@pytest.mark.slow
+@real_clip.needs_clip
+def test_readings_of_a_real_clip_are_those_of_predict():
+    film = list(real_clip.there_and_back(real_clip.PATH, 24.0))
+    assert_as_predicted(film, push_all(Monitor(), film))
+
+
+def assert_as_predicted(film, readings):
+    """Check the first and the last pulse against `predict` on the same span.
+
+    The tracker of the whole doesn't end where the span does.
+    """
     pulses = [reading for reading in readings if reading.state is State.PULSE]
     assert len(pulses) >= 3
     for reading in (pulses[0], pulses[-1]):
@@ -123,7 +147,9 @@ def test_another_size_or_clock_and_a_reset_begin_anew():
 def test_a_gap_begins_anew_and_short_ones_do_not():
     long = [item for item in skin(20) if not 3 < item[0] < 9]
     short = [item for item in skin(12.2) if not 3 < item[0] < 4]
-    reading = push_all(Monitor(full_frame=True, every_s=1), long)[-1]
+    readings = push_all(Monitor(full_frame=True, every_s=2), long)
+    assert not {reading.reason for reading in readings} - {None}
+    reading = readings[-1]
     assert reading.start_s >= 9 and reading.hr_bpm == pytest.approx(SKIN_BPM, abs=1)
     reading = push_all(Monitor(full_frame=True, every_s=12), short)[-1]
     assert reading.start_s < 3 and reading.hr_bpm == pytest.approx(SKIN_BPM, abs=1)
@@ -133,6 +159,16 @@ def test_too_few_frames_a_second():
     reading = push_all(Monitor(full_frame=True, every_s=11), skin(12, fps=3))[-1]
     assert reading.state is State.UNRELIABLE and reading.fps < LEAST_FPS
     assert reading.reason == "too few frames a second" and "20 a second" in reading.advice
+
+
+@pytest.mark.parametrize(("kept_s", "of_s"), [(0.4, 1.0), (2.0, 8.0)])
+def test_bursts_of_lost_frames_are_the_reason(kept_s, of_s):
+    """As of a computer that is too busy: waiting would not help."""
+    frames = [item for item in skin(27) if item[0] % of_s < kept_s]
+    first, *_, last = push_all(Monitor(full_frame=True, every_s=8), frames)
+    assert first.state is State.MEASURING and first.reason is None
+    assert last.state is State.UNRELIABLE and last.reason == LOST_FRAMES
+    assert "too busy" in last.advice
 
 
 def test_grey_frames_have_no_reliable_pulse():
