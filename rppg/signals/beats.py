@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+import scipy  # imports its parts when they are used: most are slow to import
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from rppg.signals.rates import RateSeries
 from rppg.signals.spans import true_spans
@@ -120,7 +120,7 @@ def _beats_of_span(bvp: Array, fps: float, rate_hz: Array) -> Array:
 
 def _maxima(x: Array) -> tuple[Array, Array]:
     """Return the maxima of the cubic spline through `x` `(T,)`: positions in samples, heights."""
-    spline = CubicSpline(np.arange(len(x)), x)
+    spline = scipy.interpolate.CubicSpline(np.arange(len(x)), x)
     # Between two samples the derivative is a parabola c₁ + 2 c₂ u + 3 c₃ u². Its root with negative
     # slope is the maximum, in a form that also holds for c₃ → 0.
     c3, c2, c1, _ = spline.c

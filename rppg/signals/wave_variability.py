@@ -14,9 +14,9 @@ smallest uncertainty.
 from dataclasses import dataclass
 
 import numpy as np
+import scipy
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from rppg.signals.beats import Beats, find_beats
 from rppg.signals.refine import modulation_gain, refine
@@ -128,7 +128,7 @@ def _reason(beats: Beats) -> str:
 def _filtered(
     wave: Array, fps: float, beats: Beats, intervals: Intervals, width_hz: float
 ) -> _Filtered:
-    spline = CubicSpline(np.arange(len(wave)) / fps, wave)
+    spline = scipy.interpolate.CubicSpline(np.arange(len(wave)) / fps, wave)
     rate_hz = 1 / float(np.median(intervals.seconds[intervals.normal]))
     hz = np.linspace(0, rate_hz / 2, GRID)
     gain = modulation_gain(hz, width_hz, fps)
