@@ -34,7 +34,7 @@ def bandpass_sections(order: int, low_hz: float, high_hz: float, fps: float) -> 
     root = np.sqrt(half**2 - middle**2)
     analogue = np.concatenate([half + root, half - root])
     poles = (4 + analogue) / (4 - analogue)
-    gain = width**order * np.real(4.0**order / np.prod(4 - analogue))
+    gain = float(width**order * np.real(4.0**order / np.prod(4 - analogue)))
     return _paired(poles, np.repeat([-1.0, 1.0], order), gain)
 
 
@@ -59,10 +59,10 @@ def _paired(poles: Complex, zeros: Array, gain: float) -> list[Section]:
             real = np.flatnonzero(rest.imag == 0)
             second, rest = _take(rest, int(real[_sharpest(rest[real])]))
         pair = np.argsort(np.abs(zeros - first), kind="stable")[:2]
-        one, other = zeros[pair]
+        one, other = (float(zero) for zero in zeros[pair])
         zeros = np.delete(zeros, pair)
-        a1, a2 = -(first + second).real, (first * second).real
-        sections.insert(0, (1.0, float(-(one + other)), float(one * other), float(a1), float(a2)))
+        a1, a2 = -float((first + second).real), float((first * second).real)
+        sections.insert(0, (1.0, -(one + other), one * other, a1, a2))
     b0, b1, b2, a1, a2 = sections[0]
     sections[0] = (b0 * gain, b1 * gain, b2 * gain, a1, a2)
     return sections

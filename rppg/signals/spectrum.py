@@ -36,7 +36,7 @@ def power_spectrum(x: ArrayLike, fps: float, resolution_bpm: float = 0.1) -> tup
     spectrum = np.fft.rfft(centred * window, n=size)
     power = spectrum.real**2 + spectrum.imag**2
     power[..., 1 : -1 if size % 2 == 0 else None] *= 2  # the negative frequencies'
-    return np.fft.rfftfreq(size, 1 / fps), power
+    return np.asarray(np.fft.rfftfreq(size, 1 / fps), dtype=np.float64), power
 
 
 def _fast_length(least: int) -> int:
