@@ -34,9 +34,14 @@ def print_table(title: str, head: Sequence[str], rows: Sequence[Sequence[str]]) 
 
 def print_claims(claims: Sequence[Claim]) -> None:
     """Print which claims hold."""
+    print(f"\nClaims\n\n{claims_table(claims)}")
+
+
+def claims_table(claims: Sequence[Claim]) -> str:
+    """Return which claims hold, as Markdown."""
     words = {True: "yes", False: "NO", None: "not asked"}
     rows = [(c.claim, c.found, words[c.holds]) for c in claims]
-    print_table("Claims", ("claim", "found", "holds"), rows)
+    return markdown_table(("claim", "found", "holds"), rows)
 
 
 @in_house_style  # the texts in an SVG are drawn when it is saved

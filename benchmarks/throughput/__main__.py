@@ -4,7 +4,8 @@ Each measurement is a separate process: start-up (interpreter, imports, checkpoi
 once, with wall-clock and CPU time per frame and peak memory minus that after the imports. Then the
 stages, each including all before it. For comparison `open-rppg` from PyPI, in an environment that
 is installed on first use. Videos: the real clip (only its speed is measured), five minutes at
-1280 × 720, and with `--long` 3 and 30 minutes at 1920 × 1080. Writes
+1280 × 720, and with `--long` 3 and 30 minutes at 1920 × 1080. And the bars (`bars.py`), on one and
+ten minutes at 640 × 480; `--bars` measures them alone and writes nothing. Writes
 `docs/results/throughput.json` and the tables of `docs/throughput.md`.
 """
 
@@ -16,10 +17,13 @@ import subprocess
 import sys
 import time
 import venv
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from benchmarks.results import arguments, markdown_table, replace_tables, write_json
+from benchmarks.study.output import claims_table, print_claims
+from benchmarks.throughput.bars import find_claims, measure_bars
 from benchmarks.throughput.videos import long_video
 from rppg.cache_folder import cache_folder
 from rppg.video import probe
@@ -41,7 +45,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--long", action="store_true", help="also 1920 × 1080, up to half an hour")
     parser.add_argument("--no-peer", action="store_true", help="without open-rppg")
+    parser.add_argument("--bars", action="store_true", help="measure the bars alone, write nothing")
     options = parser.parse_args()
+    bars = measure_bars(run, long_video(640, 480, 1), long_video(640, 480, 10), options.rounds)
+    if options.bars:
+        print_claims(find_claims(bars, {}))
+        return
     videos = {"720p, 5 min": long_video(1280, 720, 5)}
     if REAL.exists():
         videos = {"real clip, 480p, 12 s": REAL, **videos}
@@ -57,6 +66,8 @@ def main() -> None:
             name = f"1080p, {minutes} min"
             results[name] = measure(long_video(1920, 1080, minutes), 1, None, ())
             print(table(name, results[name]), flush=True)
+    claims = find_claims(bars, {name: peak_mb(result) for name, result in results.items()})
+    print_claims(claims)
     settings = {
         "rounds": options.rounds,
         "cores": len(os.sched_getaffinity(0)),
@@ -64,9 +75,16 @@ def main() -> None:
         "peer": f"{PEER} {PEER_VERSION}" if peer else f"{PEER}: {missing}",
         "machine": platform.machine(),
     }
-    write_json(options.out, {"settings": settings, "videos": results})
+    document = {
+        "settings": settings,
+        "claims": [asdict(claim) for claim in claims],
+        "bars": {name: [round(v, 3) for v in values] for name, values in bars.items()},
+        "videos": results,
+    }
+    write_json(options.out, document)
     if PAGE.exists():
-        tables = "\n".join(table(*item) for item in results.items())
+        tables = f"## Bars\n\n{claims_table(claims)}\n\n"
+        tables += "\n".join(table(*item) for item in results.items())
         if not peer:
             tables += f"\n{PEER}: {missing}.\n"
         replace_tables(PAGE, tables, MARK)
@@ -123,6 +141,12 @@ def run(command: list[str], *arguments: str) -> Numbers:
     if done.returncode:
         raise RuntimeError(f"{' '.join(command)}: {done.stderr.strip()[-2000:]}")
     return json.loads(done.stdout.strip().splitlines()[-1])
+
+
+def peak_mb(result: Numbers) -> float:
+    """Return the median of this package's peak memory on a video, with that of its imports."""
+    ours = result["programs"]["rppg"]
+    return float(ours["imports_mb"][0] + ours["peak_mb"][0])
 
 
 def summary(rounds: list[Numbers]) -> Numbers:

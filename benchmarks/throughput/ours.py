@@ -1,12 +1,15 @@
 """Speed of this package on one video, in a separate process.
 
-Arguments: the mode (`whole`: from file to heart rate; or `stages`), the video, the monotonic time
-at which the process was started, and for `stages` the number of seconds to read.
+Arguments: the mode (`whole`: from file to heart rate; `bare`: decoding to RGB alone, without this
+package; or `stages`), the video, the monotonic time at which the process was started, and for
+`stages` the number of seconds to read.
 """
 
 import sys
 import time
 from collections.abc import Iterator
+
+import av
 
 from benchmarks.throughput.process import Stopwatch, memory_mb, print_json
 from rppg.estimators.find import load_estimator
@@ -20,7 +23,22 @@ from rppg.video.track import FaceTrack
 def main() -> None:
     """Measure and print."""
     mode, path, started, *rest = sys.argv[1:]
-    print_json(whole(path, float(started)) if mode == "whole" else stages(path, float(rest[0])))
+    if mode == "bare":
+        print_json(bare(path))
+    else:
+        print_json(whole(path, float(started)) if mode == "whole" else stages(path, float(rest[0])))
+
+
+def bare(path: str) -> dict[str, float]:
+    """Return the cost of decoding to RGB, as in the examples of PyAV."""
+    watch = Stopwatch()
+    frames = 0
+    with av.open(path) as container:
+        container.streams.video[0].thread_type = "AUTO"
+        for frame in container.decode(video=0):
+            frame.to_ndarray(format="rgb24")
+            frames += 1
+    return watch.per_frame(frames)
 
 
 def whole(path: str, started: float) -> dict[str, float]:

@@ -48,7 +48,7 @@ class FcusEstimator:
         Raises:
             InputError: frames with another number of channels than the network's.
         """
-        return self._estimate(frames, fps)[0]
+        return self._estimate(self.patches(frames, fps), fps)[0]
 
     def with_references(
         self, frames: NDArray[np.float32], fps: float
@@ -60,7 +60,13 @@ class FcusEstimator:
         Raises:
             InputError: as a call.
         """
-        rows = self._estimate(frames, fps, stack_traces)
+        return self.references_of_patches(self.patches(frames, fps), fps)
+
+    def references_of_patches(
+        self, patches: Tensor, fps: float
+    ) -> tuple[NDArray[np.float64], ReferenceTraces]:
+        """Return what `with_references` does, of the frames' patches."""
+        rows = self._estimate(patches, fps, stack_traces)
         return rows[0], ReferenceTraces(rows.astype(np.float32), count_lights(self.net.config))
 
     def of_skin(self) -> "FcusEstimator":
@@ -80,12 +86,11 @@ class FcusEstimator:
 
     def _estimate(
         self,
-        frames: NDArray[np.float32],
+        patches: Tensor,
         fps: float,
         traces_of: Callable[[FcusOutput, Tensor], Tensor] | None = None,
     ) -> NDArray[np.float64]:
         """Return rows `(1 + N, T)`: the BVP, and the N traces of the network's outputs."""
-        patches = self._patches(frames, fps)
         length = min(round(self.clip_s * fps), len(patches))
         starts = clip_starts(len(patches), length)
         device = self.net.fusion_power.device
@@ -106,8 +111,12 @@ class FcusEstimator:
                 rows = torch.cat([rows, torch.cat(traces)], 1)
         return overlap_add(rows.double().numpy(), starts, len(patches))
 
-    def _patches(self, frames: NDArray[np.float32], fps: float) -> Tensor:
-        """Check frames `(T, S, S, C)` and pool them to patches `(T, C, G, G)`."""
+    def patches(self, frames: NDArray[np.float32], fps: float) -> Tensor:
+        """Check frames `(T, S, S, C)` and pool them to patches `(T, C, G, G)`.
+
+        Raises:
+            InputError: as a call.
+        """
         config = self.net.config
         if fps != config.fps:
             raise ValueError(f"frames at {fps} Hz; this network needs {config.fps} Hz: resample")
@@ -139,8 +148,11 @@ def wave_and_traces(
     `reference` gives the traces. None if there is no reference.
     """
     if isinstance(estimator, FcusEstimator):
-        wave, traces = estimator.with_references(frames, fps)
-        return wave, traces.with_second(POS(frames, fps) if frames.shape[-1] == 3 else np.nan)
+        patches = estimator.patches(frames, fps)
+        second = POS(frames, fps) if frames.shape[-1] == 3 else np.nan
+        del frames  # as much memory as the network needs, if the caller has no use for them either
+        wave, traces = estimator.references_of_patches(patches, fps)
+        return wave, traces.with_second(second)
     wave = np.asarray(estimator(frames, fps), dtype=np.float64)
     return wave, None if reference is None else find_traces(reference, frames, fps)
 

@@ -198,9 +198,13 @@ class _Stretch:
         return [self]
 
     def _estimate(self, grid_s: Array) -> None:
-        frames = _resample_pieces(self._pending, grid_s)
-        with one_thread():
-            wave, part = wave_and_traces(self._estimator, frames, self._fps, self._reference)
+        with one_thread():  # the frames have no name here, so that they can be freed within
+            wave, part = wave_and_traces(
+                self._estimator,
+                _resample_pieces(self._pending, grid_s),
+                self._fps,
+                self._reference,
+            )
         _cross_fade(self._waves, wave, self._overlap)
         if part is not None:
             _cross_fade(self._rows, part.rows, self._overlap)

@@ -7,8 +7,8 @@ may lie in the face).
 """
 
 import numpy as np
+import scipy  # imports its parts when they are used: most are slow to import
 from numpy.typing import NDArray
-from scipy.stats import chi2
 
 from rppg.errors import InputError
 
@@ -62,7 +62,7 @@ def _mask_of_mean(image: Array, face: NDArray[np.bool_]) -> Array:
     level = np.median(brightness[seed])
     centre = np.median(chroma[seed], axis=0)
     offset = chroma - centre
-    limit = chi2.ppf(INSIDE, chroma.shape[-1])
+    limit = scipy.stats.chi2.ppf(INSIDE, chroma.shape[-1])
     near = seed & (brightness > DARK * level)
     for _ in range(3):  # alternate between the cluster's covariance and its pixels
         covariance = np.atleast_2d(np.cov(offset[near], rowvar=False, bias=True))

@@ -4,10 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from rppg.signals.rates import RateSeries
 from rppg.signals.spans import true_spans
+from rppg.signals.spline import evaluate_spline, spline_coefficients
 
 Array = NDArray[np.float64]
 
@@ -120,14 +120,15 @@ def _beats_of_span(bvp: Array, fps: float, rate_hz: Array) -> Array:
 
 def _maxima(x: Array) -> tuple[Array, Array]:
     """Return the maxima of the cubic spline through `x` `(T,)`: positions in samples, heights."""
-    spline = CubicSpline(np.arange(len(x)), x)
+    index = np.arange(len(x), dtype=np.float64)
+    spline = spline_coefficients(index, x)
     # Between two samples the derivative is a parabola c₁ + 2 c₂ u + 3 c₃ u². Its root with negative
     # slope is the maximum, in a form that also holds for c₃ → 0.
-    c3, c2, c1, _ = spline.c
+    c3, c2, c1, _ = spline
     discriminant = c2**2 - 3 * c3 * c1
     root = np.sqrt(np.where(discriminant > 0, discriminant, 0.0))
     divisor = root - c2
     offset = np.where(divisor > 0, c1 / np.where(divisor > 0, divisor, 1.0), np.nan)
     is_maximum = (discriminant > 0) & (offset >= 0) & (offset < 1)
     position = np.asarray(np.flatnonzero(is_maximum) + offset[is_maximum], dtype=np.float64)
-    return position, np.asarray(spline(position), dtype=np.float64)
+    return position, evaluate_spline(index, spline, position)

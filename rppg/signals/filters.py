@@ -7,9 +7,9 @@ other rows are not affected.
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy.linalg import solveh_banded
-from scipy.signal import butter, sosfiltfilt
 
 from rppg.errors import InputError
+from rppg.signals.butterworth import bandpass_sections, filter_both_ways
 
 Array = NDArray[np.float64]
 
@@ -69,10 +69,10 @@ def bandpass(
     n = signal.shape[-1]
     if n < 2 or signal.size == 0:
         return np.zeros_like(signal)
-    sections = butter(order, [low_hz, high_hz], btype="bandpass", fs=fps, output="sos")
+    sections = bandpass_sections(order, low_hz, high_hz, fps)
     padding = min(n - 1, round(fps / low_hz))
     shifted = signal - signal[..., :1]
-    return np.asarray(sosfiltfilt(sections, shifted, axis=-1, padlen=padding), dtype=np.float64)
+    return filter_both_ways(sections, shifted, padding)
 
 
 def _bands(n: int, weight: float) -> Array:

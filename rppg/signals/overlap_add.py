@@ -6,7 +6,8 @@ Two Hann windows that overlap by half sum to one.
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.signal import get_window
+
+from rppg.signals.hann import hann_window
 
 Array = NDArray[np.float64]
 
@@ -29,7 +30,7 @@ def add_half_overlapping(windows: Array, frames: int) -> Array:
     count, length = windows.shape[-2:]
     half = length // 2
     parts = windows - np.mean(windows, axis=-1, keepdims=True)
-    parts = parts * get_window("hann", length)
+    parts = parts * hann_window(length)
     out = np.zeros((*windows.shape[:-2], (count + 1) * half))
     for k in range(count):
         out[..., k * half : (k + 2) * half] += parts[..., k, :]

@@ -20,9 +20,8 @@ Reference:
 from collections.abc import Mapping
 
 import numpy as np
+import scipy  # imports its parts when they are used: most are slow to import
 from numpy.typing import ArrayLike, NDArray
-from scipy.fft import irfft, rfft
-from scipy.signal import butter, filtfilt, find_peaks, periodogram
 
 from rppg.signals import detrend
 
@@ -31,9 +30,12 @@ Array = NDArray[np.float64]
 
 def clean(bvp: ArrayLike, fps: float, low_hz: float, high_hz: float, order: int) -> Array:
     """Detrend with λ = 100 at any rate, then apply `filtfilt`, `(..., T)` → `(..., T)`."""
-    numerator, denominator = butter(order, [low_hz, high_hz], btype="bandpass", fs=fps)
+    band = [low_hz, high_hz]
+    numerator, denominator = scipy.signal.butter(order, band, btype="bandpass", fs=fps)
     flat = detrend(bvp, 30.0)  # λ is 100 at 30 Hz
-    return np.asarray(filtfilt(numerator, denominator, flat, axis=-1), dtype=np.float64)
+    return np.asarray(
+        scipy.signal.filtfilt(numerator, denominator, flat, axis=-1), dtype=np.float64
+    )
 
 
 def spectrum(bvp: ArrayLike, fps: float) -> tuple[Array, Array]:
@@ -42,7 +44,7 @@ def spectrum(bvp: ArrayLike, fps: float) -> tuple[Array, Array]:
     size = 1 << max(0, x.shape[-1] - 1).bit_length()
     if x.size == 0:
         return np.arange(size // 2 + 1) * fps / size, np.zeros((*x.shape[:-1], size // 2 + 1))
-    frequencies, power = periodogram(x, fps, nfft=size, detrend=False)
+    frequencies, power = scipy.signal.periodogram(x, fps, nfft=size, detrend=False)
     return np.asarray(frequencies, dtype=np.float64), np.asarray(power, dtype=np.float64)
 
 
@@ -69,7 +71,7 @@ def peak_rate_bpm(bvp: ArrayLike, fps: float, low_hz: float, high_hz: float) -> 
 
 
 def _peak_rate(wave: Array, fps: float) -> float:
-    peaks, _ = find_peaks(wave)
+    peaks, _ = scipy.signal.find_peaks(wave)
     return float(60 * fps / np.mean(np.diff(peaks))) if len(peaks) > 1 else float("nan")
 
 
@@ -97,7 +99,8 @@ def macc(true: ArrayLike, predicted: ArrayLike) -> float:
     norm = float(np.sqrt(np.sum(a**2) * np.sum(b**2)))
     if len(a) < 2 or not (np.isfinite(norm) and norm > 0):
         return float("nan")
-    products = irfft(np.conj(rfft(a)) * rfft(b), len(a))  # at n: a delayed by n samples, times b
+    # At n: a delayed by n samples, times b.
+    products = scipy.fft.irfft(np.conj(scipy.fft.rfft(a)) * scipy.fft.rfft(b), len(a))
     return float(np.max(np.abs(products[: len(a) - 1])) / norm)
 
 

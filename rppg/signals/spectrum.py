@@ -2,10 +2,9 @@
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from scipy.fft import next_fast_len, rfftfreq
-from scipy.signal import periodogram
 
 from rppg.errors import InputError
+from rppg.signals.hann import hann_window
 
 Array = NDArray[np.float64]
 
@@ -29,9 +28,20 @@ def power_spectrum(x: ArrayLike, fps: float, resolution_bpm: float = 0.1) -> tup
     n = signal.shape[-1]
     if n == 0:
         raise InputError("the signal is empty; give at least one sample")
-    size = next_fast_len(max(n, int(np.ceil(fps * 60.0 / resolution_bpm))), real=True)
-    if signal.size == 0:  # no rows: SciPy would return the wrong shape
-        return rfftfreq(size, 1 / fps), np.zeros((*signal.shape[:-1], size // 2 + 1))
+    size = _fast_length(max(n, int(np.ceil(fps * 60.0 / resolution_bpm))))
     shifted = signal - signal[..., :1]  # a constant becomes exactly 0, without rounding errors
-    frequencies, power = periodogram(shifted, fps, window="hann", nfft=size, detrend="constant")
-    return np.asarray(frequencies, dtype=np.float64), np.asarray(power, dtype=np.float64)
+    centred = shifted - shifted.mean(axis=-1, keepdims=True)
+    window = hann_window(n)
+    window *= 1 / np.sqrt(np.cumsum(window**2)[-1] / (1 / fps))
+    spectrum = np.fft.rfft(centred * window, n=size)
+    power = spectrum.real**2 + spectrum.imag**2
+    power[..., 1 : -1 if size % 2 == 0 else None] *= 2  # the negative frequencies'
+    return np.asarray(np.fft.rfftfreq(size, 1 / fps), dtype=np.float64), power
+
+
+def _fast_length(least: int) -> int:
+    """Return the smallest length of no prime factor above 5, whose transform is fast."""
+    length = least
+    while pow(30, length.bit_length(), length):  # 0 if length divides a power of 30
+        length += 1
+    return length

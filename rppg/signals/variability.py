@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.ndimage import median_filter
 
 from rppg.signals.beats import Beats
 
@@ -145,6 +145,8 @@ def _is_normal(intervals: Array) -> NDArray[np.bool_]:
     """Return whether each of the intervals `(N,)` of one span is normal."""
     if len(intervals) == 0:
         return np.zeros(0, dtype=np.bool_)
-    median = median_filter(intervals, size=min(NEIGHBOURS, len(intervals)), mode="nearest")
+    count = min(NEIGHBOURS, len(intervals))
+    padded = np.pad(intervals, (count // 2, count - 1 - count // 2), mode="edge")
+    median = np.sort(sliding_window_view(padded, count))[:, count // 2]
     near = np.abs(intervals - median) <= MOST_DEVIATION * median
     return np.asarray(near & (intervals >= SHORTEST_S) & (intervals <= LONGEST_S))

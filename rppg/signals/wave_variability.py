@@ -16,10 +16,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
-from scipy.interpolate import CubicSpline
 
 from rppg.signals.beats import Beats, find_beats
 from rppg.signals.refine import modulation_gain, refine
+from rppg.signals.spline import evaluate_spline, spline_coefficients
 from rppg.signals.variability import Intervals, Variability, find_intervals
 
 Array = NDArray[np.float64]
@@ -128,7 +128,7 @@ def _reason(beats: Beats) -> str:
 def _filtered(
     wave: Array, fps: float, beats: Beats, intervals: Intervals, width_hz: float
 ) -> _Filtered:
-    spline = CubicSpline(np.arange(len(wave)) / fps, wave)
+    times_s = np.arange(len(wave)) / fps
     rate_hz = 1 / float(np.median(intervals.seconds[intervals.normal]))
     hz = np.linspace(0, rate_hz / 2, GRID)
     gain = modulation_gain(hz, width_hz, fps)
@@ -136,7 +136,7 @@ def _filtered(
     folded = modulation_gain(rate_hz - hz, width_hz, fps)
     return _Filtered(
         intervals=intervals,
-        heights=np.asarray(spline(beats.times_s), dtype=np.float64),
+        heights=evaluate_spline(times_s, spline_coefficients(times_s, wave), beats.times_s),
         rate_hz=rate_hz,
         gain=gain,
         noise=gain**2 + folded**2,

@@ -38,9 +38,9 @@ def environment(cache):
 def rppg(environment):
     """`rppg("predict", ...)` runs the command to its end."""
 
-    def run(*arguments, module="rppg.cli", cwd=None):
+    def run(*arguments, module="rppg.cli", cwd=None, options=()):
         return subprocess.run(
-            [sys.executable, "-m", module, *map(str, arguments)],
+            [sys.executable, *options, "-m", module, *map(str, arguments)],
             env=environment,
             cwd=cwd,
             capture_output=True,
@@ -144,12 +144,18 @@ def test_two_seconds_are_too_short(refused, bad):
     assert line.startswith(f"{path}: 2.0 s of video") and "at least 5 s" in line
 
 
-def test_the_good_among_the_bad(rppg, scene, bad):
-    """All are looked at; no box is given: the rendered face is found."""
-    video, _, bpm = scene
+@pytest.fixture(scope="module")
+def good_among_bad(rppg, scene, bad):
+    """`rppg predict` of a good video between two bad ones; stderr names what was imported."""
     faceless = next(path for path in bad if path.name == "faceless.mp4")
-    missing = faceless.with_name("missing.mp4")
-    ended = rppg("predict", missing, video, faceless, "--json")
+    videos = faceless.with_name("missing.mp4"), scene[0], faceless
+    return *videos, rppg("predict", *videos, "--json", options=("-X", "importtime"))
+
+
+def test_the_good_among_the_bad(good_among_bad, scene):
+    """All are looked at; no box is given: the rendered face is found."""
+    bpm = scene[2]
+    missing, video, faceless, ended = good_among_bad
     assert ended.returncode == 2
     first, good, last = json.loads(ended.stdout)["videos"]
     assert set(first) == set(last) == {"path", "error"}
@@ -159,6 +165,18 @@ def test_the_good_among_the_bad(rppg, scene, bad):
     assert good["hr_bpm"] == pytest.approx(bpm, abs=3)
     assert good["reliable"] is True and good["face_share"] > 0.95
     assert "Traceback" not in ended.stderr
+
+
+def test_predict_imports_only_what_it_uses(good_among_bad):
+    lines = good_among_bad[-1].stderr.splitlines()
+    imported = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
+    assert {"torch", "av", "scipy.linalg"} <= imported
+    unused = {
+        "scipy.signal", "scipy.stats", "scipy.interpolate", "scipy.ndimage", "scipy.fft", "h5py",
+        "torch._dynamo", "sympy", "matplotlib", "PIL", "onnxruntime", "starlette",
+        "gradreg", "rppg.evaluation", "rppg.synthetic", "rppg.train",
+    }  # fmt: skip
+    assert not imported & unused
 
 
 def test_predict_with_a_box_writes_csv_and_plot(rppg, scene, tmp_path):

@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from rppg.errors import InputError
 from rppg.estimators.find import load_estimator
-from rppg.models.checkpoint import load_checkpoint, save_checkpoint
+from rppg.models.checkpoint import MOST_BYTES, load_checkpoint, save_checkpoint
 from rppg.models.fcus import FcusNet, ModelConfig
 
 
@@ -93,6 +93,22 @@ def test_a_damaged_description_is_refused(saved: Path, text: str) -> None:
     sidecar = saved.with_suffix(".json")
     sidecar.write_text(text)
     refused(saved, sidecar, "not a checkpoint's description")
+
+
+def test_a_network_too_large_for_memory_is_refused(saved: Path) -> None:
+    sidecar = saved.with_suffix(".json")
+    about = json.loads(sidecar.read_text())
+    sidecar.write_text(json.dumps({**about, "network": "physnet", "model": {"width": 2**15}}))
+    refused(saved, sidecar, "a network of [0-9.]+ GiB")
+
+
+def test_the_largest_network_of_ours_fits() -> None:
+    """`BOUNDED` names it, so its bytes aren't counted."""
+    fields = ModelConfig.model_json_schema()["properties"]
+    width, grid, regions = (fields[name]["maximum"] for name in ("width", "grid", "regions"))
+    encoder = 9 * width**2 + 9 * 4 * width + 4 * width + 1
+    tables = (regions**2 + 4) * grid**2
+    assert 4 * (encoder + tables) < MOST_BYTES
 
 
 def test_another_format_is_refused_with_both_numbers(saved: Path) -> None:

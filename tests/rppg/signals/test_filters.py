@@ -6,6 +6,7 @@ from scipy.signal import butter, sosfiltfilt
 
 from rppg.errors import InputError
 from rppg.signals import bandpass, detrend, heart_rate_bpm
+from rppg.signals.butterworth import bandpass_sections
 
 
 @pytest.mark.parametrize("n", [3, 4, 5, 120])
@@ -47,11 +48,20 @@ def test_a_row_of_nan_leaves_the_others_alone() -> None:
         np.testing.assert_allclose(found[[0, 2]], filtered(x)[[0, 2]], atol=1e-12)
 
 
-def test_bandpass_is_scipys_with_ends_extended_by_one_slow_period() -> None:
-    x = np.random.default_rng(0).standard_normal((2, 400))
-    sections = butter(2, [0.6, 3.3], btype="bandpass", fs=30.0, output="sos")
-    expected = sosfiltfilt(sections, x, padlen=50)
-    np.testing.assert_allclose(bandpass(x, 30.0), expected, atol=1e-9)
+@pytest.mark.parametrize("order", [1, 2, 3, 4])
+@pytest.mark.parametrize("band", [(0.6, 3.3), (0.1, 3.9)])
+def test_bandpass_is_scipys_with_ends_extended_by_one_slow_period(
+    order: int, band: tuple[float, float]
+) -> None:
+    """The wide band of an odd order has real poles."""
+    for fps in (8.0, 29.97, 30.0):
+        x = np.random.default_rng(0).standard_normal((2, 3, 400))
+        sections = butter(order, band, btype="bandpass", fs=fps, output="sos")
+        ours = [(b0, b1, b2, 1, *a) for b0, b1, b2, *a in bandpass_sections(order, *band, fps)]
+        np.testing.assert_allclose(ours, sections, rtol=1e-12)
+        expected = sosfiltfilt(sections, x - x[..., :1], padlen=round(fps / band[0]))
+        tolerance = 1e-12 * np.abs(expected).max()
+        np.testing.assert_allclose(bandpass(x, fps, *band, order), expected, atol=tolerance)
 
 
 def test_bandpass_has_no_phase_and_halves_power_twice_at_its_edges() -> None:
