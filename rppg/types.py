@@ -112,7 +112,8 @@ class FaceCrops:
         is_key: `(T,)` bool, True where the codec stored the frame whole; None if it is unknown.
         repeats: `(T,)` bool, True where the whole frame repeats the one before, pixel by pixel;
             None if it is unknown.
-        cuts_s: times of the first frames after hard cuts (`rppg.video.scene_cuts`).
+        cuts_s: times of the first frames after hard cuts (`rppg.video.scene_cuts`), and of those of
+            another person after the face was lost (`rppg.video.person_changes`).
     """
 
     frames: NDArray[np.uint8]

@@ -8,7 +8,7 @@ import numpy as np
 from rppg.estimators.streaming import SPLIT_S
 from rppg.signals.face_time import face_seconds
 from rppg.types import FaceCrops
-from rppg.video.crop_stream import Crop
+from rppg.video.tracked_crop import Crop
 
 BUFFER_S = 30.0
 """Length that is kept: a window of 10 s, and the time around it that its quality rests on."""

@@ -8,11 +8,12 @@ import numpy as np
 
 from rppg.errors import InputError
 from rppg.types import FaceCrops, Frame, Video, VideoInfo
-from rppg.video.crop_stream import Crop, CropStream, box_around
+from rppg.video.crop_stream import CropStream, box_around
 from rppg.video.prefetch import prefetch
 from rppg.video.resize import Box
 from rppg.video.sources.video_file import VideoFile
 from rppg.video.track import LOOKAHEAD_S
+from rppg.video.tracked_crop import Crop
 
 CROP_SIZE = 48
 """Default side of a crop in pixels, in prediction, training and export: on the validation domains
@@ -63,7 +64,8 @@ def read_crops(
     `rppg.video.track`. The crop is `CROP_TO_FACE` times the face box, resampled by area with
     sub-pixel precision; outside the frame, edge pixels are repeated. Frames before the first
     detection repeat the first crop and are marked invalid, as are frames where the face was lost.
-    After a hard cut to another face, tracking starts anew.
+    After a hard cut to another face, tracking starts anew. Where another person comes after the
+    face was lost (`rppg.video.person_changes`), that counts as a cut, too.
 
     A box is final after a few seconds. If the frames of that time don't fit into `BUFFER_BYTES`
     (larger than 720p at 30 Hz), frames are reduced by a whole number while decoding.

@@ -2,36 +2,22 @@
 
 import logging
 from collections import deque
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rppg.types import CROP_TO_FACE, Frame, VideoInfo
+from rppg.video.person_changes import PersonChanges
 from rppg.video.resize import Box, resample_box_uint8
 from rppg.video.scene_cuts import SceneCuts, is_same_face, same_look_in
 from rppg.video.threads import one_thread
 from rppg.video.track import FaceTrack
+from rppg.video.tracked_crop import Crop
 
 log = logging.getLogger(__name__)
 
 HOLE_S = 0.5
 """Frames on both sides of a longer gap between timestamps are invalid."""
-
-
-class Crop(NamedTuple):
-    """A crop of a frame; `box` is that of the crop in pixels of the file.
-
-    `scene` is the number of cuts before it (`rppg.video.scene_cuts`).
-    """
-
-    time_s: float
-    pixels: NDArray[np.uint8]
-    box: Box
-    is_valid: bool
-    is_key: bool
-    repeats: bool
-    scene: int
 
 
 class CropStream:
@@ -40,8 +26,9 @@ class CropStream:
     The face is tracked, anew after each hard cut to another face, and a crop follows some seconds
     after its frame, when its box is final (`rppg.video.track.LOOKAHEAD_S`). Frames after the first
     detection all have a crop, in their order; where the face is lost, it repeats the last one and
-    is invalid. A fixed crop follows after at most two comparisons with the picture before
-    (`rppg.video.scene_cuts`).
+    is invalid. After a loss, crops follow some seconds later still, as they may be of another
+    person (`rppg.video.person_changes`). A fixed crop follows after at most two comparisons with
+    the picture before (`rppg.video.scene_cuts`).
 
     Args:
         name: of the video, for warnings.
@@ -74,6 +61,7 @@ class CropStream:
         self._last: Crop | None = None
         self._repeats = _Repeats()
         self._holes = _Holes()
+        self._people = PersonChanges(name)
         self._count = self._lost = 0
 
     def add(self, frame: Frame) -> list[Crop]:
@@ -83,7 +71,8 @@ class CropStream:
     def finish(self) -> list[Crop]:
         """Return the crops of the remaining frames, and warn of what was noticed in all."""
         crops = [crop for item in self._cuts.finish() for crop in self._cut_out(*item)]
-        marked = self._mark(crops + self._finish_scene()) + self._holes.finish()
+        marked = self._mark(crops + self._finish_scene()) + self._by_person(self._holes.finish())
+        marked += self._people.finish()
         self._holes.warn(self._name)
         if self._lost:
             share = 100 * self._lost / self._count
@@ -166,10 +155,15 @@ class CropStream:
         return self._info.width / rgb.shape[1], self._info.height / rgb.shape[0]
 
     def _mark(self, crops: list[Crop]) -> list[Crop]:
-        """Count the crops without a face, and mark those beside a hole."""
+        """Count the crops without a face, mark those beside a hole, and those of other people."""
         self._count += len(crops)
         self._lost += sum(not crop.is_valid for crop in crops)
-        return [marked for crop in crops for marked in self._holes.add(crop)]
+        return self._by_person([marked for crop in crops for marked in self._holes.add(crop)])
+
+    def _by_person(self, crops: list[Crop]) -> list[Crop]:
+        if self._box is not None:  # a fixed crop is never lost
+            return crops
+        return [passed for crop in crops for passed in self._people.add(crop)]
 
 
 class _Repeats:
