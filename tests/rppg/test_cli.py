@@ -172,7 +172,8 @@ def test_predict_imports_only_what_it_uses(good_among_bad):
     imported = {line.split("|")[-1].strip() for line in lines if line.startswith("import time:")}
     assert {"torch", "av", "scipy.linalg"} <= imported
     unused = {
-        "scipy.signal", "scipy.stats", "scipy.interpolate", "scipy.ndimage", "scipy.fft", "h5py",
+        "scipy.signal", "scipy.stats", "scipy.interpolate", "scipy.ndimage", "scipy.fft",
+        "scipy.optimize", "scipy.io", "h5py",
         "torch._dynamo", "sympy", "matplotlib", "PIL", "onnxruntime", "starlette",
         "gradreg", "rppg.evaluation", "rppg.synthetic", "rppg.train",
     }  # fmt: skip
