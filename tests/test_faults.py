@@ -348,7 +348,9 @@ def test_absurd_frame_rates(ended, tmp_path) -> None:
     write_video(fast, beating(np.arange(6500) / 1000), fps=1000, codec="ffv1")
     names = [tmp_path / f"{name}.avi" for name in ("zero", "none", "huge")]
     result = ended("predict", "--full-frame", "--method", "green", "--json", *names, slow, fast)
-    assert result.returncode == 2 and len(result.stderr.splitlines()) == 4
+    *errors, repeated = result.stderr.splitlines()
+    assert result.returncode == 2 and len(errors) == 4
+    assert "96 % of the frames repeat the one before" in repeated
     *bad, good = json.loads(result.stdout)["videos"]
     assert all("a pulse needs at least 5 s" in video["error"] for video in bad[:3])
     assert "a frame every 1.0 s, too slow for a pulse" in bad[3]["error"]
@@ -515,7 +517,7 @@ def test_results_that_exist_are_replaced_whole(ended, short, tmp_path) -> None:
     csv.write_text("old")
     csv.chmod(0o600)
     assert ended(*measured(short), "--csv", csv).returncode == 0
-    assert csv.read_text().startswith("start_s,end_s,hr_bpm,quality\n")
+    assert csv.read_text().startswith("start_s,end_s,hr_bpm,quality,reason\n")
     assert "is a folder" in one_line(ended(*measured(short), "--csv", tmp_path))
 
 

@@ -11,7 +11,7 @@ import math
 from dataclasses import dataclass
 
 import torch
-from pydantic import Field
+from pydantic import Field, model_validator
 from torch import Tensor, nn
 
 from rppg.frozen_config import FrozenConfig
@@ -38,13 +38,19 @@ class ModelConfig(FrozenConfig):
     """The network's structure; written into every checkpoint."""
 
     fps: float = Field(30.0, gt=0, le=1000, description="rate the network runs at, Hz")
-    low_hz: float = Field(0.5, gt=0, description="low end of the pulse's band")
+    low_hz: float = Field(0.5, gt=0, le=20, description="low end of the pulse's band")
     high_hz: float = Field(3.3, gt=0, le=20, description="its high end")
     grid: int = Field(18, ge=12, le=128, description="patches per side of a crop")
     regions: int = Field(6, ge=1, le=32, description="regions per side of the face box")
     window_s: float = Field(5.0, ge=0.5, le=3600, description="length of a beamformer's window")
     width: int = Field(8, ge=1, le=4096, description="features of the shared encoder")
     signatures: tuple[tuple[float, ...], ...] = NOMINAL_SIGNATURES
+
+    @model_validator(mode="after")
+    def _check_band(self) -> "ModelConfig":
+        if self.low_hz >= self.high_hz:
+            raise ValueError(f"low_hz {self.low_hz} is not below high_hz {self.high_hz}")
+        return self
 
     @property
     def spectral_channels(self) -> int:
