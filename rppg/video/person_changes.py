@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.types import CROP_TO_FACE
+from rppg.video.scene_cuts import name_times
 from rppg.video.track import LOST_S
 from rppg.video.tracked_crop import Crop
 
@@ -39,8 +40,6 @@ BESIDE = 0.85
 """Distance from the crop's centre, in half sides, from which it shows the surroundings."""
 DARK = 4.0
 """Darker pixels, in 8-bit levels, count as this dark."""
-MOST_NAMED = 5
-"""Changes that are named in the warning."""
 
 
 class Look(NamedTuple):
@@ -94,14 +93,11 @@ class PersonChanges:
         """Return the crops that are left, and warn of other people."""
         left = self._release()
         if self._changed_s:
-            named = ", ".join(f"{time_s:.1f}" for time_s in self._changed_s[:MOST_NAMED])
-            more = ", ..." if len(self._changed_s) > MOST_NAMED else ""
             log.warning(
-                "%s: another person's face after one was lost, from %s%s s on; the parts are not "
+                "%s: another person's face after one was lost, from %s s on; the parts are not "
                 "joined",
                 self._name,
-                named,
-                more,
+                name_times(self._changed_s, len(self._changed_s)),
             )
         return left
 

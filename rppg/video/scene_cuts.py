@@ -10,7 +10,7 @@ two comparisons late.
 """
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 import numpy as np
@@ -44,7 +44,7 @@ SAME_PLACE = 0.3
 OTHER_LOOK = 0.05
 """Distance of the pictures of two faces from which they are different."""
 MOST_NAMED = 5
-"""Cuts that are named in the warning."""
+"""Changes of the picture that are named in a warning."""
 
 IsSameFace = Callable[[NDArray[np.uint8], NDArray[np.uint8]], bool]
 """A function of the frames `(H, W, 3)` before and after a change of the picture."""
@@ -128,15 +128,18 @@ class SceneCuts:
     def _warn(self) -> None:
         if not self._count:
             return
-        named = ", ".join(f"{time_s:.1f}" for time_s in self._named)
-        more = ", ..." if self._count > MOST_NAMED else ""
         log.warning(
-            "%s: %d cuts to another picture or person, at %s%s s; the parts are not joined",
+            "%s: %d cuts to another picture or person, at %s s; the parts are not joined",
             self._name,
             self._count,
-            named,
-            more,
+            name_times(self._named, self._count),
         )
+
+
+def name_times(times_s: Sequence[float], count: int) -> str:
+    """Return the first times of `count` changes of the picture, for a warning: `3.0, 7.5, ...`."""
+    named = ", ".join(f"{time_s:.1f}" for time_s in times_s[:MOST_NAMED])
+    return named + (", ..." if count > MOST_NAMED else "")
 
 
 def picture(rgb: NDArray[np.uint8]) -> Array:
