@@ -112,8 +112,8 @@ def measure(video: Path, rounds: int, peer: Path | None, models: tuple[str, ...]
     ours = [sys.executable, "-m", "benchmarks.throughput.ours"]
     commands = {"rppg": [*ours, "whole", str(video)]}
     if peer:
-        for model in models:
-            commands[f"{PEER} {model}"] = [str(peer), str(peer_program), model, str(video)]
+        for model in models:  # -E: a PYTHONPATH would lead it to this package
+            commands[f"{PEER} {model}"] = [str(peer), "-E", str(peer_program), model, str(video)]
     by_program: dict[str, list[Numbers]] = {name: [] for name in commands}
     stages: list[Numbers] = []
     for _ in range(rounds):

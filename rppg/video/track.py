@@ -77,11 +77,6 @@ class FaceTrack:
         self._warned = False  # about several faces
 
     @property
-    def has_face(self) -> bool:
-        """True once a face was detected."""
-        return bool(self._times)
-
-    @property
     def detections(self) -> tuple[Array, Array]:
         """Times `(N,)` of the face's detections, and its boxes `(N, 4)` before smoothing.
 
