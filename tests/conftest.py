@@ -1,7 +1,8 @@
-"""Hypothesis profiles, and the real clip, which is outside the repository."""
+"""Hypothesis profiles, cases that are run by default, and the real clip, which is elsewhere."""
 
 import os
 import signal
+from collections import defaultdict
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,21 @@ settings.register_profile(
     "thorough", deadline=None, max_examples=500, suppress_health_check=list(HealthCheck)
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "ci"))
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark as slow the cases beyond the number of a test that is marked `default_cases`."""
+    cases = defaultdict(list)
+    for item in items:
+        if item.get_closest_marker("default_cases") and not item.get_closest_marker("slow"):
+            cases[item.nodeid.partition("[")[0]].append(item)
+    for among in cases.values():
+        (count,) = among[0].get_closest_marker("default_cases").args
+        kept = {k * len(among) // count for k in range(count)}  # evenly spread
+        for number, item in enumerate(among):
+            if len(among) > count and number not in kept:
+                item.add_marker(pytest.mark.slow)
 
 
 @pytest.fixture(autouse=True)

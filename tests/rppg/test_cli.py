@@ -324,7 +324,7 @@ def test_any_name_can_be_a_title(flicker, tmp_path):
     assert plot.exists()
 
 
-@pytest.mark.parametrize("method", ["fcus", "pos"])
+@pytest.mark.parametrize("method", ["fcus", pytest.param("pos", marks=pytest.mark.slow)])
 def test_the_real_clip(rppg, real_face, method):
     ended = rppg("predict", "--json", "--bvp", "--method", method, real_face / "video.mp4")
     assert ended.returncode == 0, ended.stderr
@@ -393,7 +393,9 @@ def test_the_function_and_the_command_train_the_same(run_of_train, cache, monkey
         np.testing.assert_allclose(value, theirs[name], rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-@pytest.mark.parametrize("level", ["mask", "smooth", "project"])
+@pytest.mark.parametrize(
+    "level", ["mask", *(pytest.param(n, marks=pytest.mark.slow) for n in ("smooth", "project"))]
+)
 def test_each_level_can_be_left_out(run_of_train, cache, monkeypatch, tmp_path, small, level):
     monkeypatch.setenv("RPPG_CACHE", str(cache))
     arguments = ["--data", "synthetic:wild", "--config", small, "--out", tmp_path / "run"]

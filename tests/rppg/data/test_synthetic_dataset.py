@@ -40,6 +40,7 @@ def still_person() -> int:
     return next(n for n in range(100) if draw_profile(lab, n).motion.name == "still")
 
 
+@pytest.mark.default_cases(2)
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_what_is_written_is_whole_and_beats_in_step(tmp_path, layout):
     """A frame's delay between images and ground truth would be seen."""
@@ -91,7 +92,7 @@ def test_each_domain_goes_into_the_layout_that_it_mirrors():
 
 
 def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):
-    spec = write_dataset("lab", tmp_path / "a", subjects=2, first=1, duration_s=5)
+    spec = write_dataset("lab", tmp_path / "a", subjects=2, first=1, duration_s=2)
     motions = {"still": "steady", "translation": "slow translation", "rotation": "small rotation"}
     recordings = open_dataset(spec, split="train", subjects=1)
     assert [recording.subject for recording in recordings] == ["01", "02"]
@@ -101,7 +102,7 @@ def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):
 
 
 def test_cameras_of_the_wild_differ_but_film_the_same_pulse(tmp_path):
-    spec = write_dataset("wild", tmp_path / "a", subjects=1, duration_s=5)
+    spec = write_dataset("wild", tmp_path / "a", subjects=1, duration_s=2)
     first, second = open_dataset(spec, split="train", subjects=1)
     assert (tmp_path / "a" / first.name / "time.txt").exists()
     assert not (tmp_path / "a" / second.name / "time.txt").exists()
@@ -116,7 +117,7 @@ def test_light_motion_and_skin_of_the_mobile_are_told_as_in_mmpd(tmp_path):
     mobile = find_domain("mobile")
     number = next(n for n in range(100) if draw_profile(mobile, n).motion.hr_bpm)
     cast = draw_profile(mobile, number)
-    spec = write_dataset("mobile", tmp_path / "a", subjects=1, first=number, duration_s=5)
+    spec = write_dataset("mobile", tmp_path / "a", subjects=1, first=number, duration_s=2)
     (recording,) = open_dataset(spec, split="train", subjects=1)
     assert recording.metadata["motion"] == "Stationary (after exercise)"
     assert recording.metadata["exercise"] == "True"
@@ -125,17 +126,17 @@ def test_light_motion_and_skin_of_the_mobile_are_told_as_in_mmpd(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("domain", "codec"), [("codec", "mpeg4"), ("mobile", "h264"), ("lab", "h264")]
+    ("domain", "codec"), [("codec", "mpeg4"), ("mobile", "h264"), pytest.param("lab", "h264", marks=pytest.mark.slow)]
 )
 def test_a_video_goes_through_the_codec_of_its_domain(tmp_path, domain, codec):
-    scene = write_scene(domain, 3, tmp_path / "a.mp4", duration_s=5)
+    scene = write_scene(domain, 3, tmp_path / "a.mp4", duration_s=2)
     with av.open(str(scene.video)) as container:
         assert container.streams.video[0].codec_context.name == codec
 
 
 def test_the_same_person_gives_the_same_video(tmp_path):
     def written(name):
-        scene = write_scene("lab", 3, tmp_path / name, duration_s=5)
+        scene = write_scene("lab", 3, tmp_path / name, duration_s=2)
         return np.stack([frame.rgb for frame in read_frames(scene.video)])
 
     np.testing.assert_array_equal(written("a.mp4"), written("b.mp4"))
@@ -144,10 +145,10 @@ def test_the_same_person_gives_the_same_video(tmp_path):
 def test_plain_pictures_of_a_domain_with_a_codec_went_through_it(tmp_path):
     number = 3
     spec = write_dataset("codec", tmp_path / "a", layout="pure", subjects=1, first=number,
-                         duration_s=5)  # fmt: skip
+                         duration_s=2)  # fmt: skip
     (recording,) = open_dataset(spec, split="train", subjects=1)
     written = [frame.rgb for frame in recording.video.frames()]
-    plain = render_scene(draw_subject(find_domain("codec"), number, 5))
+    plain = render_scene(draw_subject(find_domain("codec"), number, 2))
     coarse = [
         np.abs(np.diff(images[0].astype(float), axis=0)).mean() for images in (written, plain)
     ]

@@ -44,6 +44,13 @@ LEVELS: dict[str, dict[str, Any]] = {
     },
     "all, one pass": {"mask": {}, "smooth": {}, "project": {"observe_clips": 2}},
 }
+PAIRS = [
+    pytest.param(levels, method, marks=() if (row + column) % 2 == 0 else pytest.mark.slow)
+    for row, levels in enumerate(LEVELS)
+    for column, method in enumerate(METHODS)
+]
+"""All levels on all methods; by default each level on one, and each method with half of them."""
+ALL_PAIRS = [pair for pair in PAIRS if str(pair.values[0]).startswith("all")]
 
 
 def config_of(method: str, **given: object) -> PeerConfig:
@@ -145,8 +152,7 @@ def plain(recordings: list[Recording]) -> dict[str, PeerResult]:
     return {method: train_peer(config_of(method), recordings=recordings) for method in METHODS}
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("levels", LEVELS)
+@pytest.mark.parametrize(("levels", "method"), PAIRS)
 def test_every_level_trains_and_matters(
     recordings: list[Recording], plain: dict[str, PeerResult], levels: str, method: str
 ) -> None:
@@ -169,8 +175,7 @@ def test_every_level_trains_and_matters(
         assert result.provenance["skipped_steps"] == sum(clips < 2 for clips in kept)
 
 
-@pytest.mark.parametrize("levels", ["all", "all, one pass"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(("levels", "method"), ALL_PAIRS)
 def test_a_rejected_recording_has_no_influence(
     recordings: list[Recording], method: str, levels: str
 ) -> None:
@@ -382,8 +387,7 @@ def test_other_clips_are_observed_with_another_seed(recordings: list[Recording])
 # ---- Runs ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("levels", ["all", "all, one pass"])
+@pytest.mark.parametrize(("levels", "method"), ALL_PAIRS)
 def test_a_run_with_levels_goes_on_to_the_same_bits(
     recordings: list[Recording], tmp_path: Path, method: str, levels: str
 ) -> None:

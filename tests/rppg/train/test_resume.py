@@ -1,6 +1,7 @@
 """A run's state in a file, and runs that go on from it to the same bits."""
 
 import json
+import shutil
 import signal
 import threading
 from collections.abc import Callable
@@ -73,32 +74,50 @@ def test_a_state_comes_back_as_it_was(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["a.safetensors"]
 
 
-@pytest.mark.parametrize("step", [1, 5, 6, 9])
-def test_a_run_goes_on_to_the_same_bits(
-    tmp_path: Path, recordings: list[Recording], step: int
-) -> None:
-    train(SMALL, out=tmp_path / "whole", recordings=recordings)
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory, recordings: list[Recording]) -> Path:
+    """The folder of a run that nothing stopped."""
+    out = tmp_path_factory.mktemp("whole") / "run"
+    train(SMALL, out=out, recordings=recordings)
+    return out
 
+
+SLOW = pytest.mark.slow
+
+
+@pytest.mark.parametrize("step", [1, 6, *(pytest.param(step, marks=SLOW) for step in (5, 9))])
+def test_a_run_goes_on_to_the_same_bits(
+    tmp_path: Path, recordings: list[Recording], whole: Path, step: int
+) -> None:
     run = partial(train, SMALL, out=tmp_path / "cut", recordings=recordings)
     killed(run, lambda progress: progress.step == step)
     seen: list[int] = []
     run(resume=True, progress=lambda progress: seen.append(progress.step))
     assert seen[0] == step  # the step that was not saved is done again, those before are not
-    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
-    assert set(files(tmp_path / "cut")) == set(files(tmp_path / "whole"))
+    assert outcome(tmp_path / "cut") == outcome(whole)
+    assert set(files(tmp_path / "cut")) == set(files(whole))
 
 
-@pytest.mark.parametrize("step", [3, 6, 9])
+TETHERED = SMALL.model_copy(update={"tether": 0.1, "averaged": 0.5})
+
+
+@pytest.fixture(scope="module")
+def tethered(tmp_path_factory: pytest.TempPathFactory, recordings: list[Recording]) -> Path:
+    """The same with a tether and means of weights."""
+    out = tmp_path_factory.mktemp("tethered") / "run"
+    train(TETHERED, out=out, recordings=recordings)
+    return out
+
+
+@pytest.mark.parametrize("step", [*(pytest.param(step, marks=SLOW) for step in (3, 6)), 9])
 def test_tethers_and_means_go_on_to_the_same_bits(
-    tmp_path: Path, recordings: list[Recording], step: int
+    tmp_path: Path, recordings: list[Recording], tethered: Path, step: int
 ) -> None:
     """Before an epoch's second half, within it, and in the next epoch."""
-    config = SMALL.model_copy(update={"tether": 0.1, "averaged": 0.5})
-    train(config, out=tmp_path / "whole", recordings=recordings)
-    run = partial(train, config, out=tmp_path / "cut", recordings=recordings)
+    run = partial(train, TETHERED, out=tmp_path / "cut", recordings=recordings)
     killed(run, lambda progress: progress.step == step)
     run(resume=True)
-    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "cut") == outcome(tethered)
 
 
 def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
@@ -124,16 +143,24 @@ def test_a_peer_goes_on_after_its_last_epoch(tmp_path: Path, recordings: list[Re
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
-def stopped_state(folder: Path, recordings: list[Recording]) -> Path:
-    run = partial(train, SMALL, out=folder, recordings=recordings)
-    killed(run, lambda progress: progress.step == 3)
-    return folder / "resume.safetensors"
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, recordings: list[Recording]) -> Path:
+    """The folder of a run that was killed in its third step; not to be changed."""
+    out = tmp_path_factory.mktemp("stopped") / "run"
+    killed(partial(train, SMALL, out=out, recordings=recordings), lambda p: p.step == 3)
+    return out
+
+
+@pytest.fixture
+def state(tmp_path: Path, stopped: Path) -> Path:
+    """The state of that run, in a copy of its folder."""
+    shutil.copytree(stopped, tmp_path, dirs_exist_ok=True)
+    return tmp_path / "resume.safetensors"
 
 
 def test_another_run_is_refused_and_nothing_is_changed(
-    tmp_path: Path, recordings: list[Recording]
+    tmp_path: Path, state: Path, recordings: list[Recording]
 ) -> None:
-    stopped_state(tmp_path, recordings)
     before = files(tmp_path)
     other = SMALL.model_copy(update={"lr": 0.5})
     with pytest.raises(InputError, match=r"config\.lr \(0\.01 there, 0\.5 here\)"):
@@ -143,13 +170,12 @@ def test_another_run_is_refused_and_nothing_is_changed(
     assert files(tmp_path) == before
 
 
-def test_a_finished_run_is_told_from_another(tmp_path: Path, recordings: list[Recording]) -> None:
-    train(SMALL, out=tmp_path, recordings=recordings)
-    assert is_finished(tmp_path, settings_of("fcus", SMALL))
+def test_a_finished_run_is_told_from_another(tmp_path: Path, whole: Path) -> None:
+    assert is_finished(whole, settings_of("fcus", SMALL))
     assert not is_finished(tmp_path / "new", settings_of("fcus", SMALL))
     other = SMALL.model_copy(update={"seed": 9})
     with pytest.raises(InputError, match="of another run than the one to resume"):
-        is_finished(tmp_path, settings_of("fcus", other))
+        is_finished(whole, settings_of("fcus", other))
 
 
 def load_state_of(content: bytes, path: Path):
@@ -157,8 +183,10 @@ def load_state_of(content: bytes, path: Path):
     return load_state(path)
 
 
-def test_damaged_states_are_refused(tmp_path: Path, recordings: list[Recording]) -> None:
-    path = stopped_state(tmp_path, recordings)
+def test_damaged_states_are_refused(
+    tmp_path: Path, state: Path, recordings: list[Recording]
+) -> None:
+    path = state
     whole = path.read_bytes()
     tensors = {name: value.clone() for name, value in load_file(path).items()}
     spoilt = {
@@ -172,12 +200,12 @@ def test_damaged_states_are_refused(tmp_path: Path, recordings: list[Recording])
         with pytest.raises(InputError, match="not the state of a run"):
             train(SMALL, out=tmp_path, recordings=recordings, resume=True)
         assert path.read_bytes() == content
-    run, state = load_state_of(whole, path)
-    for name in state:
-        save_state(path, run, {key: value for key, value in state.items() if key != name})
+    run, parts = load_state_of(whole, path)
+    for name in parts:
+        save_state(path, run, {key: value for key, value in parts.items() if key != name})
         with pytest.raises(InputError, match="does not fit this run"):
             train(SMALL, out=tmp_path, recordings=recordings, resume=True)
-    save_state(path, run, {**state, "net": {"nothing": torch.zeros(1)}})
+    save_state(path, run, {**parts, "net": {"nothing": torch.zeros(1)}})
     with pytest.raises(InputError, match="does not fit this run"):
         train(SMALL, out=tmp_path, recordings=recordings, resume=True)
     save_file(tensors, path, {"format": "99"})
@@ -193,7 +221,11 @@ def test_damaged_states_are_refused(tmp_path: Path, recordings: list[Recording])
     ("number", "ended"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
 )
 def test_a_stop_waits_for_the_step_and_keeps_its_state(
-    tmp_path: Path, recordings: list[Recording], number: signal.Signals, ended: type[BaseException]
+    tmp_path: Path,
+    recordings: list[Recording],
+    whole: Path,
+    number: signal.Signals,
+    ended: type[BaseException],
 ) -> None:
     def ask(progress):
         if progress.step == 3:
@@ -206,8 +238,7 @@ def test_a_stop_waits_for_the_step_and_keeps_its_state(
     _, state = load_state(tmp_path / "cut" / "resume.safetensors")
     assert len(state["log"]) == 3
     train(SMALL, out=tmp_path / "cut", recordings=recordings, resume=True)
-    train(SMALL, out=tmp_path / "whole", recordings=recordings)
-    assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
+    assert outcome(tmp_path / "cut") == outcome(whole)
 
 
 def test_the_second_interrupt_does_not_wait() -> None:
