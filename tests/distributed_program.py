@@ -15,8 +15,8 @@ from rppg.train.config import TrainConfig
 from rppg.train.fcus import fit_fcus
 
 CONFIG = TrainConfig(
-    data=("synthetic:lab",), subjects=6, clip_s=5.0, batch_size=5, epochs=2, seed=3
-)  # 42 clips: batches of 5, one of 2; fewer clips than three ranks
+    data=("synthetic:lab",), subjects=2, clip_s=5.0, batch_size=6, epochs=2, seed=3
+)  # 14 clips: batches of 6, one of 2; fewer clips than three ranks
 STACKS = {
     "all": CONFIG.model_copy(update={"tether": 0.1, "averaged": 0.5}),
     "mask": CONFIG.model_copy(update={"smooth": None, "project": None}),

@@ -180,8 +180,11 @@ done()
 
 @pytest.mark.parametrize(
     "program",
-    [REPLICATED, SHARDED, TRANSFORMER],
-    ids=["replicated", "fully_shard", "attention and embeddings"],
+    [
+        pytest.param(REPLICATED, id="replicated"),
+        pytest.param(SHARDED, id="fully_shard", marks=pytest.mark.slow),
+        pytest.param(TRANSFORMER, id="attention and embeddings"),  # fully_shard is in it, too
+    ],
 )
 def test_two_ranks_protect_what_one_process_would(tmp_path, program):
     meeting = (tmp_path / "meeting").as_uri()

@@ -116,23 +116,34 @@ for wrap in CASES.values():
     train(model, opt, rank)
 """
 
-END = """
+AGREED = """
 dist.barrier()
-sys.stdout.write("agreed")
-sys.stdout.flush()
+print({name!r}, flush=True)
+"""
+
+END = """
 os._exit(0)  # gloo's threads may abort an ordinary exit
 """
 
+PARTS = {"averaged": AVERAGED, "local": LOCAL, "fsdp2": SHARDED}
 
-@pytest.mark.parametrize("program", [AVERAGED, LOCAL, SHARDED], ids=["averaged", "local", "fsdp2"])
-def test_two_ranks_make_the_step_of_the_joined_batch(tmp_path, program):
-    meeting = (tmp_path / "meeting").as_uri()
+
+@pytest.fixture(scope="module")
+def agreed(tmp_path_factory):
+    """For each rank, the parts in which both made the step of the joined batch; one after the
+    other in the same two processes, whose start takes longest."""
+    meeting = (tmp_path_factory.mktemp("ranks") / "meeting").as_uri()
+    parts = [program + AGREED.format(name=name) for name, program in PARTS.items()]
+    program = "".join([PREAMBLE, *parts, END])
     ranks = [
         subprocess.Popen(
-            [sys.executable, "-c", PREAMBLE + program + END, str(rank), meeting],
-            stdout=subprocess.PIPE,
-            text=True,
+            [sys.executable, "-c", program, str(rank), meeting], stdout=subprocess.PIPE, text=True
         )
         for rank in range(2)
     ]
-    assert [process.communicate(timeout=600)[0] for process in ranks] == ["agreed", "agreed"]
+    return [process.communicate(timeout=600)[0].split() for process in ranks]
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_two_ranks_make_the_step_of_the_joined_batch(agreed, name):
+    assert all(name in parts for parts in agreed)

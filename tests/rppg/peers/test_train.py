@@ -5,6 +5,7 @@ import math
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -246,6 +247,7 @@ def test_a_description_with_another_network_or_without_clips_is_refused(
 @pytest.mark.parametrize("method", ["sinc", pytest.param("contrast-phys", marks=pytest.mark.slow)])
 def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
     tmp_path: Path,
+    write: SimpleNamespace,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     method: str,
@@ -278,8 +280,8 @@ def test_the_command_trains_a_peer_that_evaluate_and_predict_take(
     document = json.loads(printed)
     assert "run/checkpoint.safetensors" in json.dumps(document)
     if method == "sinc":
-        rppg("synthesize", "--domain", "lab", "--duration", 8, "--out", "face.mp4")
-        printed = rppg("predict", "face.mp4", "--full-frame", "--json",
+        write.video(tmp_path / "face.avi", 12)
+        printed = rppg("predict", "face.avi", "--full-frame", "--json",
                        "--checkpoint", "run/checkpoint.safetensors")  # fmt: skip
         (video,) = json.loads(printed)["videos"]
         assert video["frames"] > 200

@@ -79,7 +79,7 @@ def test_without_noise_the_values_are_those_of_the_train(bpm: float, rhythm: str
     assert found.mean_ibi_ms == pytest.approx(60_000 / bpm, rel=0.02)
 
 
-@pytest.mark.parametrize("noise", [0.3, 0.6])
+@pytest.mark.parametrize("noise", [pytest.param(0.3, marks=pytest.mark.slow), 0.6])
 def test_a_metronome_in_noise_has_no_variability(noise: float) -> None:
     values = []
     for seed in range(10):

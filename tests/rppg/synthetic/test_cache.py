@@ -138,9 +138,10 @@ def test_a_half_written_recording_is_rendered_again(
     np.testing.assert_array_equal(again.load_truth().bvp, truth.bvp)
 
 
+@pytest.mark.parametrize("every", [5, pytest.param(1, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("lost", ["truth", "images"])
 def test_a_damaged_recording_is_rendered_again(
-    folder: Path, rendered: list[int], lost: str, caplog: pytest.LogCaptureFixture
+    folder: Path, rendered: list[int], lost: str, every: int, caplog: pytest.LogCaptureFixture
 ) -> None:
     """One bit anywhere in it, or the file cut anywhere: no other images, no other truth."""
     (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
@@ -152,7 +153,7 @@ def test_a_damaged_recording_is_rendered_again(
     random = np.random.default_rng(0)
     anywhere = random.integers(len(intact), size=20)
     among_the_names = random.integers(len(intact) - 500, len(intact), size=60)
-    for number, position in enumerate([*anywhere, *among_the_names]):
+    for number, position in list(enumerate([*anywhere, *among_the_names]))[::every]:
         damaged = bytearray(intact)
         damaged[position] ^= 1 << number % 8
         file.write_bytes(intact[:position] if number % 2 else damaged)

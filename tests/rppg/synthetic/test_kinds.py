@@ -59,6 +59,7 @@ def green(subject: SyntheticSubject, where: tuple[slice, ...]) -> np.ndarray:
     return np.asarray((frames**subject.profile.camera.gamma).mean((1, 2)))
 
 
+@pytest.mark.default_cases(11)  # each kind, in one domain or another
 @pytest.mark.parametrize("name", ["lab", "wild", "codec"])
 @pytest.mark.parametrize("kind", KINDS)
 def test_nothing_of_the_heart_is_in_the_picture(kind: str, name: str) -> None:
