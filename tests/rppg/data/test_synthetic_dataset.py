@@ -92,7 +92,7 @@ def test_each_domain_goes_into_the_layout_that_it_mirrors():
 
 
 def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):
-    spec = write_dataset("lab", tmp_path / "a", subjects=2, first=1, duration_s=2)
+    spec = write_dataset("lab", tmp_path / "a", subjects=2, first=1, duration_s=5)
     motions = {"still": "steady", "translation": "slow translation", "rotation": "small rotation"}
     recordings = open_dataset(spec, split="train", subjects=1)
     assert [recording.subject for recording in recordings] == ["01", "02"]
@@ -102,7 +102,7 @@ def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):
 
 
 def test_cameras_of_the_wild_differ_but_film_the_same_pulse(tmp_path):
-    spec = write_dataset("wild", tmp_path / "a", subjects=1, duration_s=2)
+    spec = write_dataset("wild", tmp_path / "a", subjects=1, duration_s=5)
     first, second = open_dataset(spec, split="train", subjects=1)
     assert (tmp_path / "a" / first.name / "time.txt").exists()
     assert not (tmp_path / "a" / second.name / "time.txt").exists()
@@ -145,10 +145,10 @@ def test_the_same_person_gives_the_same_video(tmp_path):
 def test_plain_pictures_of_a_domain_with_a_codec_went_through_it(tmp_path):
     number = 3
     spec = write_dataset("codec", tmp_path / "a", layout="pure", subjects=1, first=number,
-                         duration_s=2)  # fmt: skip
+                         duration_s=5)  # fmt: skip
     (recording,) = open_dataset(spec, split="train", subjects=1)
     written = [frame.rgb for frame in recording.video.frames()]
-    plain = render_scene(draw_subject(find_domain("codec"), number, 2))
+    plain = render_scene(draw_subject(find_domain("codec"), number, 5))
     coarse = [
         np.abs(np.diff(images[0].astype(float), axis=0)).mean() for images in (written, plain)
     ]

@@ -62,6 +62,7 @@ def spoil(root: Path, kind: str) -> None:
     path.write_text("\n".join(" ".join(f"{value:.7e}" for value in line) for line in lines) + "\n")
 
 
+@pytest.mark.default_cases(3)
 @pytest.mark.parametrize("kind", SPOILT)
 def test_a_recording_that_gives_nothing_is_left_out_with_a_reason(rppg, pair, tmp_path, kind):
     shutil.copytree(pair, tmp_path / "data")

@@ -92,16 +92,27 @@ def test_every_parameter_that_can_learn_has_moved_and_the_loss_falls(
     assert np.mean(losses[-2:]) < np.mean(losses[:2])
 
 
+@pytest.fixture(scope="module")
+def one_dead(recordings: list[Recording]) -> list[Recording]:
+    """The same, and one without a pulse."""
+    return [*recordings, without_pulse(recordings[0], 310)]
+
+
+@pytest.fixture(scope="module")
+def every_level(one_dead: list[Recording]) -> FcusNet:
+    """The network trained on these with all levels."""
+    return train(CONFIG, recordings=one_dead).net
+
+
 @pytest.mark.parametrize(
     "off", [("mask",), ("smooth",), ("project",), ("mask", "smooth", "project")]
 )
 def test_each_level_can_be_switched_off_and_matters(
-    recordings: list[Recording], off: tuple[str, ...]
+    one_dead: list[Recording], every_level: FcusNet, off: tuple[str, ...]
 ) -> None:
-    recordings = [*recordings, without_pulse(recordings[0], 310)]
-    changed = train(CONFIG.model_copy(update=dict.fromkeys(off)), recordings=recordings)
+    changed = train(CONFIG.model_copy(update=dict.fromkeys(off)), recordings=one_dead)
     assert all(math.isfinite(row["loss"]) for row in changed.log)
-    assert not same_bits(changed.net, train(CONFIG, recordings=recordings).net)
+    assert not same_bits(changed.net, every_level)
     kept = [row["kept"] for row in changed.log]
     assert all(k == 1 for k in kept) if "mask" in off else all(0 < k < 1 for k in kept)
 
