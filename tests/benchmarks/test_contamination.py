@@ -72,8 +72,14 @@ def test_unknown_arms_are_refused():
         Trial("fcus", "lab", dead=0.5)
 
 
-def test_the_present_mask_on_a_clean_folder_is_the_usual_training():
-    usual, ours = run_fcus(PLAIN), run_contaminated(arm("new"))
+@pytest.fixture(scope="module")
+def new_mask():
+    """The results of the arm with the present mask, on a clean folder."""
+    return run_contaminated(arm("new"))
+
+
+def test_the_present_mask_on_a_clean_folder_is_the_usual_training(new_mask):
+    usual, ours = run_fcus(PLAIN), new_mask
     assert ours["points"][0]["targets"] == usual["points"][0]["targets"]
     assert ours["recordings"] == {"living": 3, "dead": 0}
 
@@ -86,11 +92,11 @@ def test_no_mask_is_the_training_without_the_mask():
     assert other["points"][0]["kept"] == 1
 
 
-def test_trials_hold_the_ratio_of_signal_to_noise():
+def test_trials_hold_the_ratio_of_signal_to_noise(new_mask):
     trained = train(train_config(PLAIN))
     recordings = synthetic_recordings("lab", "validation", 2)
     rows = evaluate(recordings, {"fcus": FcusEstimator(trained.net)}).windows
-    windows = run_contaminated(arm("new"))["points"][0]["targets"]["lab"]
+    windows = new_mask["points"][0]["targets"]["lab"]
     assert windows[SNR] == pytest.approx([row.snr_db for row in rows], abs=0.05)
     assert len(windows[SNR]) == len(windows["pred_bpm"]) == len(windows[CONTINUOUS])
 

@@ -60,13 +60,19 @@ def test_nothing():
 """
 
 
-def test_torchs_database_holds_and_a_wrapper_that_changes_something_is_found(monkeypatch):
+@pytest.mark.parametrize(
+    ("optimizers", "wrappings"),
+    [(["Rprop"], 20), pytest.param(["LBFGS", "Rprop"], 30, marks=pytest.mark.slow)],
+)
+def test_torchs_database_holds_and_a_wrapper_that_changes_something_is_found(
+    monkeypatch, optimizers, wrappings
+):
     pytest.importorskip("expecttest")  # torch.testing._internal needs it
     monkeypatch.setitem(NEUTRAL, "rho", lambda opt: gradreg.PerturbationSmoother(opt, rho=0.05))
-    neutral, changed = torch_database.compare_all(["all three", "rho"], ["LBFGS", "Rprop"])
+    neutral, changed = torch_database.compare_all(["all three", "rho"], optimizers)
     assert neutral.bare == neutral.wrapped
     assert neutral.bare["failed"] == 0
-    assert neutral.wrapping > 30
+    assert neutral.wrapping > wrappings
     assert not neutral.broken
     assert {name.rpartition(" ")[2] for name in changed.broken} == {"steps", "resume"}
 

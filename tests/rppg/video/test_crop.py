@@ -87,6 +87,7 @@ def test_a_late_face_is_preceded_by_invalid_frames(tmp_path, portrait, film, cap
     assert np.array_equal(crops.frames[0], crops.frames[10]) and "lost" in caplog.text
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize(
     ("codec", "pixels", "size", "rotation"),
     [
