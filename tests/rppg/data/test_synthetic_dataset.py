@@ -126,7 +126,8 @@ def test_light_motion_and_skin_of_the_mobile_are_told_as_in_mmpd(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("domain", "codec"), [("codec", "mpeg4"), ("mobile", "h264"), pytest.param("lab", "h264", marks=pytest.mark.slow)]
+    ("domain", "codec"),
+    [("codec", "mpeg4"), ("mobile", "h264"), pytest.param("lab", "h264", marks=pytest.mark.slow)],
 )
 def test_a_video_goes_through_the_codec_of_its_domain(tmp_path, domain, codec):
     scene = write_scene(domain, 3, tmp_path / "a.mp4", duration_s=2)
