@@ -36,7 +36,7 @@ from rppg.video.crop import FaceRegion, VideoCrops
 from rppg.video.sources.video_file import VideoFile
 
 NAMES = [name for name in DATASETS if name != "folder"]
-LONG_S = 120
+LONG_S = 200
 HANG_S = 600.0
 """Nothing takes so long, even on a machine under load."""
 
