@@ -44,7 +44,7 @@ from rppg.video import write_video
 run = runpy.run_path(str(Path(__file__).parent / "rppg" / "data" / "fuzz_program.py"))["run"]
 """`run(arguments)`: exit code, stdout and stderr of a command, in this process."""
 
-QUICK = {"checkpoint": 9, "configuration": 12, "cache": 8, "manifest": 12}
+QUICK = {"checkpoint": 19, "configuration": 25, "cache": 17, "manifest": 25}
 """By default one variant in so many is run; all by the slow test."""
 VARIANT_S, HANG_S = 20, 600
 """What a variant may take: time of a processor, and time. A machine under load is slow."""

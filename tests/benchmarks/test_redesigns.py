@@ -136,6 +136,7 @@ def test_differences_are_paired_by_source_and_seed():
     assert row["mae_bpm"]["mean"] == 0
 
 
+@pytest.mark.slow
 def test_a_tiny_study_resumes_where_it_stopped(tmp_path, capsys):
     out = tmp_path / "redesigns.json"
     command = ["--out", str(out), "--methods", "fcus", *TINY, "--arms", "falling"]

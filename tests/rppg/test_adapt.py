@@ -1,9 +1,6 @@
 """Adaptation: no label is read, people not learned from decide, in doubt the old one is kept."""
 
 import json
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,23 +199,18 @@ def test_combinations_without_a_meaning_are_refused(
     assert len(err.splitlines()) == 1 and message in err
 
 
-def test_the_command(tmp_path: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+def test_the_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
     (tmp_path / "small.toml").write_text("subjects = 6\nclip_s = 10\nstride_s = 10\n")
-    cache = tmp_path_factory.getbasetemp() / "rppg-cache"
-    ended = subprocess.run(
-        [
-            *(sys.executable, "-m", "rppg.cli", "train", "--adapt", "--data", "synthetic:lab"),
-            *("--config", "small.toml", "--out", "run"),
-        ],
-        cwd=tmp_path,
-        env={**os.environ, "RPPG_CACHE": str(cache), "COLUMNS": "400"},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert ended.returncode == 0, ended.stderr
-    decision, where = ended.stdout.splitlines()
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("COLUMNS", "400")
+    data = ["--data", "synthetic:lab", "--config", "small.toml", "--out", "run"]
+    with pytest.raises(SystemExit) as ended:
+        main(["train", "--adapt", *data])
+    printed = capsys.readouterr()
+    assert not ended.value.code, printed.err
+    decision, where = printed.out.splitlines()
     provenance = json.loads((tmp_path / "run" / "checkpoint.json").read_text())["provenance"]
     assert decision == provenance["adaptation"]["why"]
     assert "4 people held out" in decision

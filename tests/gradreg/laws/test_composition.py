@@ -23,6 +23,7 @@ SETS = sorted(set(LEVELS))
 few = settings(max_examples=max(2, settings.default.max_examples // 10))
 
 
+@pytest.mark.default_cases(11)
 @few
 @given(levels=st.sampled_from(SETS))
 def test_every_nesting_runs_and_all_orders_agree(lab, optimizer_name, levels):

@@ -66,6 +66,7 @@ def test_rejected_entries_have_no_say_in_the_step(
 # ---- 5. The smoother ----------------------------------------------------------------------------
 
 
+@pytest.mark.default_cases(11)
 @few
 @given(rho=st.floats(0.01, 1.0), levels=st.permutations(["smooth", "project", "mask"]))
 def test_the_base_optimizer_steps_from_clean_weights_with_the_gradient_at_the_perturbed(
@@ -103,6 +104,7 @@ def test_the_base_optimizer_steps_from_clean_weights_with_the_gradient_at_the_pe
 # ---- 6. The projector ---------------------------------------------------------------------------
 
 
+@pytest.mark.default_cases(11)
 @few
 @given(
     order=st.sampled_from([("project",), *itertools.permutations(["project", "one pass", "mask"])]),

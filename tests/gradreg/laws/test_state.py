@@ -50,6 +50,7 @@ def go_on(lab, model, opt, name, order, steps):
     assert lab.same(lab.tensors_of(ours), lab.tensors_of(theirs))
 
 
+@pytest.mark.default_cases(11)
 @few
 @given(order=st.sampled_from(ORDERS), taken=st.integers(0, 5))
 def test_training_goes_on_bit_exactly_from_a_saved_state(lab, optimizer_name, order, taken):
@@ -70,6 +71,7 @@ def test_every_wrapper_goes_on_at_any_point_of_its_period(lab, data, taken):
     go_on(lab, model, opt, name, (level,), range(taken, taken + 6))
 
 
+@pytest.mark.default_cases(11)
 @few
 @given(order=st.sampled_from(ORDERS), by=st.sampled_from(["deepcopy", "pickle"]))
 def test_deepcopy_and_pickle_go_on_by_themselves(lab, optimizer_name, order, by):
@@ -161,6 +163,7 @@ def test_another_process_goes_on_bit_exactly(lab, tmp_path):
         assert lab.same(lab.tensors_of(whole), lab.tensors_of(parts))
 
 
+@pytest.mark.default_cases(11)
 @few
 @given(order=st.sampled_from(ORDERS))
 def test_a_bare_state_dict_loads_into_a_wrapper_and_back(lab, optimizer_name, order):

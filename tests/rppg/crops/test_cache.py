@@ -36,7 +36,7 @@ from rppg.video.crop import FaceRegion, VideoCrops
 from rppg.video.sources.video_file import VideoFile
 
 NAMES = [name for name in DATASETS if name != "folder"]
-LONG_S = 200
+LONG_S = 400
 HANG_S = 600.0
 """Nothing takes so long, even on a machine under load."""
 
@@ -405,6 +405,7 @@ def nothing(file):
     file.write_bytes(b"")
 
 
+@pytest.mark.default_cases(4)
 @pytest.mark.parametrize(
     "damage", [cut, without_end, flipped, older, foreign, without_frames, text, nothing]
 )
@@ -524,7 +525,7 @@ def wait_until(condition, seconds=HANG_S):
     [
         "kill all",
         pytest.param("kill the first", marks=pytest.mark.slow),
-        "interrupt",
+        pytest.param("interrupt", marks=pytest.mark.slow),
         pytest.param("interrupt all", marks=pytest.mark.slow),
     ],
 )
@@ -573,7 +574,7 @@ def test_only_old_temporary_files_are_swept(films, folder):
     assert hidden(folder) == [kept]
 
 
-@pytest.mark.parametrize("workers", [pytest.param(1, marks=pytest.mark.slow), 2])
+@pytest.mark.parametrize("workers", [1, pytest.param(2, marks=pytest.mark.slow)])
 def test_a_full_disk_is_one_line_and_leaves_nothing(films, folder, workers):
     def small_files_only():
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))

@@ -120,6 +120,7 @@ def test_tethers_and_means_go_on_to_the_same_bits(
     assert outcome(tmp_path / "cut") == outcome(tethered)
 
 
+@pytest.mark.slow
 def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     config = SMALL.model_copy(update={"subjects": 6, "epochs": 3})
     people = open_datasets(config.data, split="train", subjects=6)
@@ -131,6 +132,7 @@ def test_an_adaptation_goes_on_to_the_same_bits(tmp_path: Path) -> None:
     assert outcome(tmp_path / "cut") == outcome(tmp_path / "whole")
 
 
+@pytest.mark.slow
 def test_a_peer_goes_on_after_its_last_epoch(tmp_path: Path, recordings: list[Recording]) -> None:
     config = PeerConfig.model_validate(
         {"method": "sinc", "epochs": 3, "clip_frames": 90, "batch_size": 8, "model": {"width": 8}}
@@ -218,7 +220,11 @@ def test_damaged_states_are_refused(
 
 
 @pytest.mark.parametrize(
-    ("number", "ended"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, SystemExit)]
+    ("number", "ended"),
+    [
+        (signal.SIGINT, KeyboardInterrupt),
+        pytest.param(signal.SIGTERM, SystemExit, marks=pytest.mark.slow),
+    ],
 )
 def test_a_stop_waits_for_the_step_and_keeps_its_state(
     tmp_path: Path,
