@@ -23,7 +23,9 @@ from rppg.atomic import atomic_path
 from rppg.cache_folder import cache_folder, describe_stale
 from rppg.code_digest import digest_code
 from rppg.errors import InputError, one_line
-from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.all_domains import ALL_DOMAINS
+from rppg.synthetic.domains import Domain
+from rppg.synthetic.filmed.domains import FilmedDomain
 from rppg.synthetic.subjects import draw_profile, render_crops
 from rppg.synthetic.variations.draw import LIVING, describe_recording, draw_kind, draw_varied
 from rppg.synthetic.variations.variation import Variation
@@ -45,10 +47,13 @@ DAMAGED = (
 )
 """Exceptions raised by reading a file that was cut off, changed or replaced."""
 
-CODE = ("synthetic", "video/encode.py", "video/resize.py")
+CODE = ("synthetic", "video/encode.py", "video/encoding.py", "video/resize.py")
 """The code that recordings depend on: files, and folders with all of their modules."""
 OPTIONS_CODE = "variations"
 """The folder on which only recordings with options depend."""
+FILMED_CODE = "filmed"
+"""The folder on which, besides `TRANSCODE`, only recordings of filmed domains depend."""
+TRANSCODE = "video/transcode.py"
 PLAIN = Variation()
 
 Progress = Callable[[int, int], None]
@@ -60,9 +65,9 @@ def find_domain(name: str) -> Domain:
     Raises:
         InputError: an unknown name or version.
     """
-    domain = DOMAINS.get(name.partition("@")[0])
+    domain = ALL_DOMAINS.get(name.partition("@")[0])
     if domain is None or ("@" in name and domain.key != name):
-        known = ", ".join(d.key for d in DOMAINS.values())
+        known = ", ".join(d.key for d in ALL_DOMAINS.values())
         raise InputError(f"no synthetic domain {name!r}; known: {known}")
     return domain
 
@@ -190,6 +195,8 @@ def stale_recordings() -> list[str]:
 
 def _file(domain: Domain, number: int, duration_s: float, variation: Variation) -> Path:
     content = f"{_code_digest()}/{domain!r}/{duration_s}"
+    if isinstance(domain, FilmedDomain):
+        content += f"/{_filmed_digest()}"
     if options := describe_recording(domain, number, variation):
         content += f"/{_options_digest()}/{options}"
     key = hashlib.sha256(content.encode()).hexdigest()[:12]
@@ -208,7 +215,7 @@ def _complete(file: Path, living: bool) -> bool:
 def _code_digest(package: Path = Path(rppg.__file__).parent) -> str:
     """Return a digest of the code that renders recordings without options."""
     parts = [package / part for part in CODE]
-    code = digest_code(parts, root=package, without=[OPTIONS_CODE])
+    code = digest_code(parts, root=package, without=[OPTIONS_CODE, FILMED_CODE])
     return hashlib.sha256(f"{CROP_TO_FACE} {code}".encode()).hexdigest()
 
 
@@ -216,3 +223,10 @@ def _code_digest(package: Path = Path(rppg.__file__).parent) -> str:
 def _options_digest(package: Path = Path(rppg.__file__).parent) -> str:
     """Return a digest of the code of the options."""
     return digest_code([package / "synthetic" / OPTIONS_CODE], root=package)
+
+
+@functools.cache
+def _filmed_digest(package: Path = Path(rppg.__file__).parent) -> str:
+    """Return a digest of the code that films whole frames."""
+    parts = [package / "synthetic" / FILMED_CODE, package / TRANSCODE]
+    return digest_code(parts, root=package)

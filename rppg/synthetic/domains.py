@@ -2,6 +2,8 @@
 
 A domain is data. A change of any number in a published domain requires a new version: `version` is
 part of the random seed, of the cache's key and of every checkpoint and result.
+
+These five mirror public datasets. `rppg.synthetic.filmed.domains` has those of people's own videos.
 """
 
 from dataclasses import dataclass
@@ -237,3 +239,4 @@ MOBILE = Domain(
 )
 
 DOMAINS: dict[str, Domain] = {domain.name: domain for domain in (LAB, WEBCAM, CODEC, MOBILE, WILD)}
+"""The five domains that mirror public datasets: those of studies and tables. See `all_domains`."""

@@ -4,7 +4,7 @@ Head coordinates are in units of the face box's side, origin at its centre, x ri
 maps cover `EXTENT` in each direction.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +15,8 @@ EXTENT = 0.8
 SIZE = 112
 WALL_EXTENT = 3.0
 WALL_SIZE = 192
+COLLAR_Y = 0.70
+"""Where the neck ends in the clothes of `dress`."""
 
 Array = NDArray[np.float64]
 
@@ -143,6 +145,19 @@ def draw_head(rng: np.random.Generator, skin_type: int) -> Head:
         gloss=(1 - hair) * (1 - eyes) * rng.uniform(0.5, 1.5),
         wall=draw_wall(rng),
     )
+
+
+def dress(rng: np.random.Generator, head: Head) -> Head:
+    """Draw shoulders with clothes below the neck, on the wall, for frames that show them."""
+    axis = ((np.arange(WALL_SIZE) + 0.5) / WALL_SIZE * 2 - 1) * WALL_EXTENT
+    x, y = axis[None, :], axis[:, None]
+    slope = rng.uniform(0.15, 0.25) * x**2
+    body = np.clip((y - COLLAR_Y + 0.14 - slope) / 0.05, 0, 1) * (np.abs(x) < rng.uniform(0.9, 1.1))
+    colour = rng.uniform(0.05, 0.5) * rng.uniform(0.6, 1.4, (3, 1, 1))
+    cloth = np.clip(colour * (1 + 0.1 * texture(rng, WALL_SIZE, 1.0)), 0.01, 0.95)
+    _, head_y = map_positions()
+    neck = np.clip((COLLAR_Y - head_y) / 0.03 + 0.5, 0, 1)
+    return replace(head, alpha=head.alpha * neck, wall=head.wall + body * (cloth - head.wall))
 
 
 def draw_wall(rng: np.random.Generator) -> Array:

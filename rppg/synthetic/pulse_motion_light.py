@@ -55,20 +55,23 @@ class Rates:
 
 
 def draw_time_series(
-    rng: np.random.Generator, domain: Domain, motion: Motion, light: Light, duration_s: float
+    rng: np.random.Generator,
+    domain: Domain,
+    motion: Motion,
+    light: Light,
+    duration_s: float,
+    times_s: Array | None = None,
 ) -> tuple[TimeSeries, Rates, Array, Array]:
     """Draw the time series of one recording.
+
+    Args:
+        times_s: times of the frames; by default those of the domain's clock.
 
     Returns:
         The time series, their rates, and the contact sensor's timestamps (60 Hz) and BVP.
     """
-    count = int(duration_s * domain.fps) + 1
-    times_s = np.arange(count) / domain.fps
-    if domain.jitter_s:
-        shift = np.clip(domain.jitter_s * rng.standard_normal(count), -0.4 / domain.fps, None)
-        times_s = times_s + np.minimum(shift, 0.4 / domain.fps)
-        times_s -= times_s[0]
-
+    if times_s is None:
+        times_s = _draw_times(rng, domain, duration_s)
     hr_bpm = rng.uniform(*(motion.hr_bpm or domain.hr_bpm))
     beats_s = beat_times(rng, duration_s + 1, hr_bpm, drift_bpm=1.5)
     contact_s = np.arange(0, times_s[-1] + 1 / 60, 1 / 60)
@@ -91,6 +94,16 @@ def draw_time_series(
         disturbances_hz=tuple(hz for hz, amplitudes in periodic if amplitudes[1] > 0),
     )
     return TimeSeries(times_s=times_s, pulse=pulse, **moved, **lit), rates, contact_s, contact
+
+
+def _draw_times(rng: np.random.Generator, domain: Domain, duration_s: float) -> Array:
+    count = int(duration_s * domain.fps) + 1
+    times_s = np.arange(count) / domain.fps
+    if domain.jitter_s:
+        shift = np.clip(domain.jitter_s * rng.standard_normal(count), -0.4 / domain.fps, None)
+        times_s = times_s + np.minimum(shift, 0.4 / domain.fps)
+        times_s -= times_s[0]
+    return times_s
 
 
 def draw_motion(

@@ -118,9 +118,9 @@ def render(
     Returns:
         `(T, height, width, 3)` uint8.
     """
-    scene = _SceneTensors(setup, viewport, pulse_gain)
+    scene = SceneTensors(setup, viewport, pulse_gain)
     camera = setup.camera
-    gain = torch.from_numpy(_exposure_gain(setup.series, setup.light, camera)).float()
+    gain = torch.from_numpy(exposure_gain(setup.series, setup.light, camera)).float()
     generator = torch.Generator().manual_seed(seed)
     starts = range(0, len(setup.series.times_s), chunk)
     chunks = [(start, start + chunk) for start in starts]
@@ -130,7 +130,7 @@ def render(
     return np.concatenate(frames)
 
 
-class _SceneTensors:
+class SceneTensors:
     """The scene as tensors, from which frames are computed."""
 
     def __init__(self, setup: SceneSetup, viewport: Viewport, pulse_gain: float) -> None:
@@ -257,7 +257,7 @@ def _look_up(maps: Tensor, x: Tensor, y: Tensor) -> Tensor:
     )
 
 
-def _exposure_gain(series: TimeSeries, light: Light, camera: Camera) -> NDArray[np.float64]:
+def exposure_gain(series: TimeSeries, light: Light, camera: Camera) -> NDArray[np.float64]:
     """Return the gain `(T,)` of an automatic exposure that follows the light with 1 s delay."""
     mean_light = (series.key + light.second * series.second) / (1 + light.second)
     times_s, gain = series.times_s, np.empty_like(mean_light)

@@ -7,11 +7,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rppg.synthetic.domains import Camera, Codec, Domain, Light, Motion
-from rppg.synthetic.head import Head, draw_head
+from rppg.synthetic.filmed.conditions import Conditions, draw_conditions
+from rppg.synthetic.filmed.crops import film_crops
+from rppg.synthetic.filmed.domains import FilmedDomain
+from rppg.synthetic.filmed.film import Film, draw_bands, draw_film, draw_times
+from rppg.synthetic.head import Head, draw_head, dress
 from rppg.synthetic.pulse_motion_light import Rates, TimeSeries, draw_time_series, tracked_position
 from rppg.synthetic.render import NO_ADDITIONS, Additions, SceneSetup, Viewport, render
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse
 from rppg.video.encode import roundtrip
+from rppg.video.encoding import Encoding
 from rppg.video.resize import resample_box_uint8
 
 
@@ -25,6 +30,12 @@ class Profile:
     camera: Camera
     motion: Motion
     light: Light
+    conditions: Conditions | None = None
+
+    @property
+    def fps(self) -> float:
+        """The nominal frame rate in Hz."""
+        return self.conditions.fps if self.conditions else self.domain.fps
 
     @property
     def metadata(self) -> dict[str, str]:
@@ -34,7 +45,9 @@ class Profile:
             "motion": self.motion.name,
             "camera": str(self.domain.cameras.index(self.camera)),
         }
-        return properties | ({"light": self.light.name} if len(self.domain.lights) > 1 else {})
+        if len(self.domain.lights) > 1:
+            properties["light"] = self.light.name
+        return properties | (self.conditions.metadata if self.conditions else {})
 
 
 @dataclass(frozen=True)
@@ -55,7 +68,10 @@ class Compression:
 
 @dataclass(frozen=True)
 class SyntheticSubject:
-    """A subject of a synthetic domain: everything that was drawn for its recording."""
+    """A subject of a synthetic domain: everything that was drawn for its recording.
+
+    `film` is what the camera of a filmed domain does.
+    """
 
     profile: Profile
     head: Head
@@ -66,6 +82,7 @@ class SyntheticSubject:
     noise_seed: int
     additions: Additions = NO_ADDITIONS
     compression: Compression | None = None
+    film: Film | None = None
 
     @property
     def scene_setup(self) -> SceneSetup:
@@ -84,6 +101,8 @@ def draw_subject(domain: Domain, number: int, duration_s: float = 20.0) -> Synth
     rng = _generator(domain, number)
     profile = _draw_profile(rng, domain, number)
     head = draw_head(rng, profile.skin_type)
+    if isinstance(domain, FilmedDomain):
+        return _draw_filmed(rng, domain, profile, head, duration_s)
     series, rates, contact_s, contact = draw_time_series(
         rng, domain, profile.motion, profile.light, duration_s
     )
@@ -95,6 +114,35 @@ def draw_subject(domain: Domain, number: int, duration_s: float = 20.0) -> Synth
         spill=rng.uniform(*profile.light.spill),
         truth=Pulse(contact_s, contact),
         noise_seed=int(rng.integers(2**31)),
+    )
+
+
+def _draw_filmed(
+    rng: np.random.Generator,
+    domain: FilmedDomain,
+    profile: Profile,
+    head: Head,
+    duration_s: float,
+) -> SyntheticSubject:
+    filming, conditions = domain.filming, profile.conditions
+    assert conditions is not None
+    head = dress(rng, head)
+    times_s = draw_times(rng, filming, conditions.fps, duration_s)
+    series, rates, contact_s, contact = draw_time_series(
+        rng, domain, profile.motion, profile.light, duration_s, times_s
+    )
+    film = draw_film(rng, filming, conditions, times_s, rates.fastest_bpm)
+    bands = draw_bands(rng, filming.bands, times_s, rates.fastest_bpm)
+    return SyntheticSubject(
+        profile=profile,
+        head=head,
+        series=series,
+        rates=rates,
+        spill=rng.uniform(*profile.light.spill),
+        truth=Pulse(contact_s, contact),
+        noise_seed=int(rng.integers(2**31)),
+        additions=Additions(bands=bands),
+        film=film,
     )
 
 
@@ -111,12 +159,24 @@ def _draw_profile(rng: np.random.Generator, domain: Domain, number: int) -> Prof
         camera=domain.cameras[rng.integers(len(domain.cameras))],
         motion=domain.motions[rng.integers(len(domain.motions))],
         light=domain.lights[rng.integers(len(domain.lights))],
+        conditions=(
+            draw_conditions(rng, domain.filming) if isinstance(domain, FilmedDomain) else None
+        ),
     )
 
 
 def render_crops(subject: SyntheticSubject, *, pulse_gain: float = 1.0) -> FaceCrops:
     """Render face crops as a tracker would cut them; `pulse_gain=0` leaves the pulse out."""
     domain, series = subject.profile.domain, subject.series
+    if subject.film:
+        return film_crops(
+            subject.scene_setup,
+            subject.film,
+            size=domain.crop_size,
+            seed=subject.noise_seed,
+            pulse_gain=pulse_gain,
+            encoding=subject.compression and _encoding(subject.compression),
+        )
     x, y = tracked_position(series.x, domain.fps), tracked_position(series.y, domain.fps)
     size = domain.crop_size
     if domain.codec:
@@ -154,6 +214,16 @@ def _compress(frames: NDArray[np.uint8], fps: float, compression: Compression) -
     return roundtrip(
         frames,
         fps,
+        compression.codec,
+        crf=compression.crf,
+        qscale=compression.qscale,
+        keyframe_interval=compression.keyframe_interval,
+        keyframe_quantiser=compression.keyframe_quantiser,
+    )
+
+
+def _encoding(compression: Compression) -> Encoding:
+    return Encoding(
         compression.codec,
         crf=compression.crf,
         qscale=compression.qscale,

@@ -4,11 +4,13 @@ from rppg.types import Frame, Video, VideoInfo
 from rppg.video.blazeface import Face, detect
 from rppg.video.crop import read_crops
 from rppg.video.decode_video import probe, read_frames
-from rppg.video.encode import CODECS, roundtrip, write_video
+from rppg.video.encode import roundtrip, write_video
+from rppg.video.encoding import CODECS, Encoding
 from rppg.video.sources.video_file import VideoFile
 
 __all__ = [
     "CODECS",
+    "Encoding",
     "Face",
     "Frame",
     "Video",

@@ -1,0 +1,1 @@
+"""Domains whose whole frames are filmed by a drawn camera: video calls, dim light, phones."""
