@@ -5,9 +5,16 @@ classical method, POS and CHROM with the skin mask, the untrained network, and a
 beamformer over all regions and channels that knows the true signature and the true covariance of
 everything but the pulse, from a second rendering of the same recording without a pulse. Training
 subjects only. Writes `docs/results/domain_calibration.json` after each domain, so an interrupted
-program continues (`--again` starts from scratch).
+program continues (`--again` starts from scratch). Prints the tables of `docs/results.md` last.
+
+Of a filmed domain with a codec, the second recording is encoded anew, and the encoder decides
+otherwise where the pulse was: the oracle's nuisance has its own coding noise, not that of the
+recording. The signature is the difference projected on the true BVP, where coding noise averages
+out.
 """
 
+import json
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -15,14 +22,30 @@ from numpy.typing import NDArray
 
 from benchmarks.baselines import classical_methods
 from benchmarks.measure_domains import domain_arguments, measure_domains
+from benchmarks.results import markdown_table
 from rppg.estimators.fcus import untrained
 from rppg.evaluation import ConstantGuess, Estimator, constant_guess, evaluate
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
+from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.cache import synthetic_recordings
-from rppg.synthetic.domains import Domain
+from rppg.synthetic.domains import DOMAINS, Domain
+from rppg.synthetic.filmed.domains import FILMED_DOMAINS
 from rppg.synthetic.subjects import draw_subject, render_crops
 from rppg.types import CROP_TO_FACE, FaceCrops, Recording
 
+Errors = Mapping[str, tuple[float, float]]
+"""Mean absolute error in bpm and its standard error, by method."""
+COLUMNS = {
+    "constant": "constant guess",
+    "green": "GREEN",
+    "chrom": "CHROM",
+    "chrom+skin": "CHROM, skin mask",
+    "pos": "POS",
+    "pos+skin": "POS, skin mask",
+    "untrained": "untrained network",
+    "oracle": "oracle",
+}
+"""The methods that the tables show, and their headings."""
 FPS = 30.0
 REGIONS = 4
 LOADING = 3e-3
@@ -30,11 +53,13 @@ LOADING = 3e-3
 
 def main() -> None:
     """Measure, print, write."""
-    options = domain_arguments(__doc__, "domain_calibration", subjects=40).parse_args()
+    parser = domain_arguments(__doc__, "domain_calibration", subjects=40)
+    parser.add_argument("--domains", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
+    options = parser.parse_args()
     settings: dict[str, Any] = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
     settings["classical"] = list(classical_methods())
 
-    def report(domain: Domain, errors: dict[str, tuple[float, float]]) -> None:
+    def report(domain: Domain, errors: Errors) -> None:
         cells = "  ".join(f"{name} {mae:5.2f} ± {se:.2f}" for name, (mae, se) in errors.items())
         print(f"{domain.key:10} {cells}", flush=True)
 
@@ -44,7 +69,22 @@ def main() -> None:
         lambda domain: measure_domain(domain, options.subjects),
         again=options.again,
         report=report,
+        domains=[ALL_DOMAINS[name] for name in options.domains or ALL_DOMAINS],
     )
+    found = json.loads(options.out.read_text(encoding="utf-8"))["domains"]
+    for domains in (DOMAINS, FILMED_DOMAINS):
+        print(f"\n{difficulty_table(domains.values(), found)}")
+
+
+def difficulty_table(domains: Iterable[Domain], found: Mapping[str, Errors]) -> str:
+    """Return a Markdown table of those of the domains that were measured."""
+    rows = [
+        [f"`{domain.key}`", domain.mirrors]
+        + [f"{mae:.2f} ± {se:.2f}" for mae, se in (found[domain.key][name] for name in COLUMNS)]
+        for domain in domains
+        if domain.key in found
+    ]
+    return markdown_table(["domain", "mirrors", *COLUMNS.values()], rows)
 
 
 def measure_domain(domain: Domain, subjects: int) -> dict[str, tuple[float, float]]:

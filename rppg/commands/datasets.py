@@ -6,14 +6,17 @@ from rppg.commands.terminal import print_line
 def datasets() -> None:
     """List the datasets that a SPEC can name."""
     from rppg.data.datasets import DATASETS
-    from rppg.synthetic.domains import DOMAINS
+    from rppg.synthetic.all_domains import ALL_DOMAINS
+    from rppg.synthetic.filmed.domains import FilmedDomain
     from rppg.synthetic.variations.variation import OPTION_KEYS
 
-    for domain in DOMAINS.values():
+    for domain in ALL_DOMAINS.values():
         cameras = f"{len(domain.cameras)} camera{'s' if len(domain.cameras) > 1 else ''}"
+        rates = domain.filming.rates_hz if isinstance(domain, FilmedDomain) else (domain.fps,)
         print_line(
             f"synthetic:{domain.name}  {domain.key}, mirrors {domain.mirrors}: "
-            f"{cameras}, {domain.fps:g} Hz, {domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
+            f"{cameras}, {', '.join(f'{hz:g}' for hz in rates)} Hz, "
+            f"{domain.hr_bpm[0]:g}–{domain.hr_bpm[1]:g} bpm; MIT",
         )
     print_line(
         "synthetic:DOMAIN?OPTION=VALUE&OPTION=VALUE  the domain's people, changed. Options: "

@@ -21,7 +21,8 @@ def synthesize(
     layout: Annotated[
         str | None,
         typer.Option(
-            help="Layout of the dataset: ubfc-rppg, pure, ...; by default the one that it mirrors."
+            help="Layout of the dataset: ubfc-rppg, pure, ..., manifest; by default what it "
+            "mirrors, and manifest for stream, dim and phone."
         ),
     ] = None,
     duration: Annotated[float, typer.Option(min=5, max=600, help="Length in seconds.")] = 20.0,

@@ -1,5 +1,6 @@
 """Synthetic people written to disk in the layout of a public dataset."""
 
+import csv
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
@@ -16,11 +17,15 @@ from rppg.data.layouts.vipl_hr import WAVE_HZ
 from rppg.errors import InputError
 from rppg.signals import bandpass, rate_series, resample
 from rppg.synthetic.cache import Progress, find_domain
+from rppg.synthetic.filmed.crops import encoding_of
+from rppg.synthetic.filmed.domains import FilmedDomain
+from rppg.synthetic.filmed.film import resample_film
 from rppg.synthetic.pulse_motion_light import TimeSeries
-from rppg.synthetic.scene import render_scene
+from rppg.synthetic.scene import scene_frames, write_subject
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.types import Pulse
 from rppg.video.encode import roundtrip
+from rppg.video.transcode import transcode
 
 Array = NDArray[np.float64]
 
@@ -32,13 +37,17 @@ COHFACE_QSCALE = 2
 """Quantiser of COHFACE's videos, for domains without a codec of their own."""
 MMPD_MOTIONS = {"after exercise": "Stationary (after exercise)"}
 VIPL_SCENARIOS = {"large": "2", "periodic": "2", "talking": "3"}
+MANIFEST, MANIFEST_FILE = "manifest", "people.csv"
 VIPL_SOURCES = 2
 """Number of simultaneous cameras. The second has no `time.txt`, as in the dataset."""
 
 
 def default_layout(domain: str) -> str:
-    """Return the layout of the dataset that a domain mirrors."""
-    mirrored = find_domain(domain).mirrors
+    """Return the layout of the dataset that a domain mirrors; of a filmed one, a CSV manifest."""
+    known_domain = find_domain(domain)
+    if isinstance(known_domain, FilmedDomain):
+        return MANIFEST
+    mirrored = known_domain.mirrors
     return next(name for name in LAYOUTS if DATASETS[name].title == mirrored)
 
 
@@ -54,18 +63,20 @@ def write_dataset(
 ) -> str:
     """Render subjects of a domain to a folder in the layout of a public dataset.
 
-    Frames have the frame rate of the layout, the ground truth that of its sensor. The folder
-    appears complete or not at all.
+    Frames have the frame rate of the layout, the ground truth that of its sensor. With the layout
+    `manifest`, videos are as `rppg.synthetic.scene.write_scene` writes them, with the domain's own
+    codec and times. The folder appears complete or not at all.
 
     Args:
         domain: a synthetic domain, such as `webcam`.
         out: the folder, which must not exist.
-        layout: one of `LAYOUTS`; by default that of the dataset that the domain mirrors.
+        layout: one of `LAYOUTS`; by default that of the dataset that the domain mirrors, and
+            `manifest` for the filmed domains.
         subjects: number of people, `first` and those after it.
         progress: called with the number of people written and their total.
 
     Returns:
-        The SPEC of the dataset, such as `ubfc-rppg:FOLDER`.
+        The SPEC of the dataset, such as `ubfc-rppg:FOLDER` or `manifest:FOLDER/people.csv`.
 
     Raises:
         InputError: an unknown domain or layout, or a folder that exists.
@@ -80,7 +91,7 @@ def write_dataset(
             LAYOUTS[layout](folder, number, subject)
             if progress:
                 progress(number, subjects)
-    return f"{layout}:{out}"
+    return f"{layout}:{out / MANIFEST_FILE if layout == MANIFEST else out}"
 
 
 @dataclass(frozen=True)
@@ -113,12 +124,23 @@ def _render_at(subject: SyntheticSubject, times_s: Array) -> writers.Frames:
         for field in fields(TimeSeries)
         if field.name != "times_s"
     }
-    return render_scene(replace(subject, series=TimeSeries(times_s=times_s, **resampled)))
+    film = subject.film and resample_film(subject.film, series.times_s, times_s)
+    bands = subject.additions.bands
+    additions = subject.additions
+    if film and bands:
+        phase = np.interp(times_s, series.times_s, bands.phase)
+        additions = replace(additions, bands=replace(bands, phase=phase))
+    resampled_series = TimeSeries(times_s=times_s, **resampled)
+    frames = scene_frames(replace(subject, series=resampled_series, film=film, additions=additions))
+    return frames if isinstance(frames, np.ndarray) else np.stack(list(frames))
 
 
 def _record_at(subject: SyntheticSubject, times_s: Array) -> writers.Frames:
     """Render the frames at these times, and compress them if the domain has a codec."""
     frames, codec = _render_at(subject, times_s), subject.profile.domain.codec
+    encoding = encoding_of(subject.film.conditions) if subject.film else None
+    if encoding is not None:
+        return np.stack([rgb for _, rgb in transcode(frames, times_s, encoding)])
     if codec is None:
         return frames
     fps = (len(times_s) - 1) / float(times_s[-1] - times_s[0])
@@ -201,11 +223,26 @@ def _vipl_hr(root: Path, number: int, subject: SyntheticSubject) -> None:
         )
 
 
+def _manifest(root: Path, number: int, subject: SyntheticSubject) -> None:
+    """Write a video with its own codec and times, its ground truth, and its row of the manifest."""
+    video = root / f"{number:03d}.mp4"
+    scene = write_subject(subject, video)
+    row = {"video": video.name, "ground_truth": scene.truth.name, "subject": f"{number:03d}"}
+    row |= subject.profile.metadata
+    path, new = root / MANIFEST_FILE, number == 1
+    with path.open("w" if new else "a", newline="", encoding="utf-8") as file:
+        rows = csv.DictWriter(file, list(row))
+        if new:
+            rows.writeheader()
+        rows.writerow(row)
+
+
 LAYOUTS: Mapping[str, Callable[[Path, int, SyntheticSubject], None]] = {
     "ubfc-rppg": _ubfc_rppg,
     "pure": _pure,
     "cohface": _cohface,
     "mmpd": _mmpd,
     "vipl-hr": _vipl_hr,
+    "manifest": _manifest,
 }
 """From a layout's name to a function `(root, number, subject)` that writes one subject."""

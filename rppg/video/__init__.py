@@ -7,6 +7,7 @@ from rppg.video.decode_video import probe, read_frames
 from rppg.video.encode import roundtrip, write_video
 from rppg.video.encoding import CODECS, Encoding
 from rppg.video.sources.video_file import VideoFile
+from rppg.video.transcode import transcode
 
 __all__ = [
     "CODECS",
@@ -21,5 +22,6 @@ __all__ = [
     "read_crops",
     "read_frames",
     "roundtrip",
+    "transcode",
     "write_video",
 ]

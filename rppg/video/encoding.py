@@ -32,7 +32,8 @@ class Encoding:
         keyframe_quantiser: libx264's quantiser of keyframes, relative to that of other frames.
         b_frames: frames in a row that are predicted from later ones, of libx264 and libx265.
         preset: speed of libx264 and libx265, such as `veryfast`.
-        buffer_s: seconds over which the bit rate isn't exceeded, of libx264 and libx265.
+        buffer_s: of libx264 and libx265, seconds over which the bit rate isn't exceeded. Then each
+            keyframe has the stream's headers, so that one can join there.
 
     Raises:
         InputError: an unknown codec, or an option that it doesn't have.
@@ -103,23 +104,24 @@ class Encoding:
             parameters = ["cpu-independent=1"]
             if one_thread:
                 parameters += ["threads=1", "lookahead-threads=1"]
-            options["x264-params"] = ":".join(parameters + self._buffer())
+            options["x264-params"] = ":".join(parameters + self._stream())
         if self.codec == "libx265":
             parameters = ["log-level=none", "scenecut=0", "open-gop=0"]
             if one_thread:
                 parameters += ["pools=none", "frame-threads=1"]
             if self.keyframe_interval is not None:
                 parameters.append(f"min-keyint={self.keyframe_interval}")
-            options["x265-params"] = ":".join(parameters + self._buffer())
+            options["x265-params"] = ":".join(parameters + self._stream())
         if self.qscale is not None:
             options |= {"qmin": str(self.qscale), "qmax": str(self.qscale)}
         return options
 
-    def _buffer(self) -> list[str]:
+    def _stream(self) -> list[str]:
         if self.buffer_s is None or self.bit_rate is None:
             return []
         kbps = self.bit_rate / 1000
-        return [f"vbv-maxrate={kbps:.0f}", f"vbv-bufsize={kbps * self.buffer_s:.0f}"]
+        limits = [f"vbv-maxrate={kbps:.0f}", f"vbv-bufsize={kbps * self.buffer_s:.0f}"]
+        return [*limits, "repeat-headers=1"]
 
 
 def frame_ticks(

@@ -107,7 +107,7 @@ DIM = FilmedDomain(
     version=1,
     mirrors="webcams in dim light",
     hr_bpm=(50, 120),
-    pulse=(0.005, 0.012),
+    pulse=(0.006, 0.014),
     skin_types=(1, 2, 3, 4, 5, 6),
     motions=(
         Motion("still", sway=0.008, jerk=0.0008, turn=0.015, shake=0.0015),
@@ -115,9 +115,9 @@ DIM = FilmedDomain(
     ),
     lights=(
         Light("lamp", key_rgb=(1.2, 0.9, 0.55), drift=0.01, second=0.0),
-        Light("television", second=0.4, cuts=0.05, second_rgb=(0.6, 0.9, 1.4), spill=(0.1, 0.8)),
+        Light("television", second=0.4, cuts=0.04, second_rgb=(0.6, 0.9, 1.4), spill=(0.1, 0.8)),
         Light("candle", key_rgb=(1.3, 0.85, 0.45), drift=0.01, second=0.3,
-              second_rgb=(1.4, 0.8, 0.35), flicker=(0.001, 0.004), spill=(0.1, 0.8)),
+              second_rgb=(1.4, 0.8, 0.35), flicker=(0.0005, 0.002), spill=(0.1, 0.8)),
     ),
     cameras=(
         Camera(signature=(0.22, 0.66, 0.72)),
@@ -125,13 +125,13 @@ DIM = FilmedDomain(
     ),
     filming=Filming(
         sizes=((640, 480), (1280, 720)),
-        faces_px=(90, 130, 180),
+        faces_px=(100, 140, 180),
         rates_hz=(30.0,),
         skin_levels=(15, 20, 30, 45, 60),
-        full_wells=(1000, 2000, 4000),
+        full_wells=(1500, 3000, 6000),
         read_noise=(1.5, 3.0),
-        pumping=(0.003, 0.02),
-        bands=(0.001, 0.004),
+        pumping=(0.002, 0.01),
+        bands=(0.0005, 0.002),
     ),
 )  # fmt: skip
 
@@ -140,7 +140,7 @@ PHONE = FilmedDomain(
     version=1,
     mirrors="phone videos",
     hr_bpm=(50, 130),
-    pulse=(0.005, 0.012),
+    pulse=(0.006, 0.014),
     skin_types=(1, 2, 3, 4, 5, 6),
     motions=(
         Motion("still", sway=0.01, jerk=0.001, turn=0.02, shake=0.002),
@@ -148,10 +148,10 @@ PHONE = FilmedDomain(
         Motion("walking", sway=0.03, jerk=0.003, periodic=(0.003, 0.010)),
     ),
     lights=(
-        Light("indoors", drift=0.01, second=0.1, cuts=0.15, second_rgb=(0.7, 0.9, 1.3),
+        Light("indoors", drift=0.01, second=0.1, cuts=0.08, second_rgb=(0.7, 0.9, 1.3),
               spill=(0.0, 0.2)),
         Light("outdoors", key_rgb=(0.9, 1.0, 1.05), drift=0.025, second=0.0),
-        Light("evening", key_rgb=(1.2, 0.9, 0.55), drift=0.005, second=0.5, cuts=0.08,
+        Light("evening", key_rgb=(1.2, 0.9, 0.55), drift=0.005, second=0.3, cuts=0.04,
               second_rgb=(0.7, 0.9, 1.3), spill=(0.0, 0.1)),
     ),
     cameras=(
@@ -160,23 +160,23 @@ PHONE = FilmedDomain(
         Camera(signature=(0.52, 0.73, 0.44), gamma=2.4, auto_exposure=0.5),
     ),
     filming=Filming(
-        sizes=((360, 640), (480, 854), (720, 1280)),
-        faces_px=(90, 130, 180, 250),
+        sizes=((360, 640), (480, 854)),
+        faces_px=(100, 140, 180, 230),
         rates_hz=(24.0, 25.0, 30.0, 60.0),
         skin_levels=(50, 80, 120, 160),
         full_wells=(4000, 8000),
         read_noise=(2.0, 4.0),
-        codecs=("libx264", "libx265"),
-        bit_rates_kbps=(1500, 3000, 5000),
+        codecs=("libx264",),
+        bit_rates_kbps=(800, 1600, 3000),
         keyframes_s=(1.0, 2.0),
         b_frames=(0,),
         dropped=(0.0, 0.04),
         jitter_s=0.003,
-        exposure_steps=(0.01, 0.06),
-        white_balance_steps=(0.005, 0.03),
+        exposure_steps=(0.005, 0.03),
+        white_balance_steps=(0.003, 0.015),
         contrast=(0.0, 0.6),
-        denoise=(0.0, 0.6),
-        shake=(0.003, 0.02),
+        denoise=(0.0, 0.5),
+        shake=(0.002, 0.012),
     ),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ from rppg.synthetic.smooth_noise import texture
 Array = NDArray[np.float64]
 Frame = NDArray[np.uint8]
 
-FACE_PX = 80
+FACE_PX = 64
 CHUNK = 8
 REACH, REACH_BESIDE = 0.85, 1.5
 """Half the side of the square around the head, in face sides; the second with others beside it."""

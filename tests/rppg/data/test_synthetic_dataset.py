@@ -19,6 +19,7 @@ from rppg.errors import InputError
 from rppg.signals import bandpass, resample
 from rppg.synthetic.cache import find_domain
 from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.filmed.domains import FILMED_DOMAINS
 from rppg.synthetic.scene import render_scene, write_scene
 from rppg.synthetic.subjects import draw_profile, draw_subject
 from rppg.video import read_frames
@@ -29,9 +30,10 @@ FOUND_AGAIN = {
     "cohface": ["1/0"],
     "mmpd": ["p1_0"],
     "vipl-hr": ["p1/v1/source1", "p1/v1/source2"],
+    "manifest": ["001.mp4"],
 }
-MIRRORS = {default_layout(name): name for name in DOMAINS}
-"""From a layout to the domain that mirrors its dataset."""
+MIRRORS = {**{default_layout(name): name for name in DOMAINS}, "manifest": "phone"}
+"""From a layout to a domain that it is the default of."""
 
 
 def still_person() -> int:
@@ -50,7 +52,7 @@ def test_what_is_written_is_whole_and_beats_in_step(tmp_path, layout):
         "lab", tmp_path / "out", layout=layout, subjects=1, first=number, duration_s=6,
         progress=lambda done, total: reported.append((done, total)),
     )  # fmt: skip
-    assert spec == f"{layout}:{tmp_path / 'out'}" and reported == [(1, 1)]
+    assert spec.startswith(f"{layout}:{tmp_path / 'out'}") and reported == [(1, 1)]
     recordings = open_dataset(spec, split="train", subjects=1)
     assert [recording.name for recording in recordings] == FOUND_AGAIN[layout]
     subject = draw_subject(find_domain("lab"), number, 6)
@@ -89,6 +91,7 @@ def test_each_domain_goes_into_the_layout_that_it_mirrors():
         assert DATASETS[default_layout(name)].title == domain.mirrors
     assert default_layout("webcam") == "ubfc-rppg"
     assert default_layout("wild@1") == "vipl-hr"
+    assert {default_layout(name) for name in FILMED_DOMAINS} == {"manifest"}
 
 
 def test_people_are_those_of_the_domain_and_their_setups_are_told(tmp_path):

@@ -101,6 +101,30 @@ def test_a_comment_keeps_the_key_and_code_changes_it(tmp_path: Path) -> None:
     assert len(set(digests[:4])) == 1 and len(set(digests[3:])) == 3
 
 
+def test_the_code_that_films_is_in_the_key_of_filmed_recordings_alone(tmp_path: Path) -> None:
+    package = tmp_path / "rppg"
+    shutil.copytree(
+        Path(rppg.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
+    )
+    filmed = [cache._filmed_digest(package)]
+    for module in ("synthetic/filmed/sensor.py", "video/transcode.py", "synthetic/render.py"):
+        with (package / module).open("a") as file:
+            file.write("\nCHANGED = True\n")
+        cache._filmed_digest.cache_clear()
+        filmed.append(cache._filmed_digest(package))
+        cache._code_digest.cache_clear()
+        assert (cache._code_digest(package) == cache._code_digest()) == ("render" not in module)
+    assert len(set(filmed[:3])) == 3 and filmed[2] == filmed[3]
+    stream, lab = (
+        cache._file(find_domain(name), 0, 20.0, cache.PLAIN) for name in ("stream", "lab")
+    )
+    monkeypatch = pytest.MonkeyPatch()
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "_filmed_digest", lambda: "other code")
+        assert cache._file(find_domain("stream"), 0, 20.0, cache.PLAIN) != stream
+        assert cache._file(find_domain("lab"), 0, 20.0, cache.PLAIN) == lab
+
+
 def test_recordings_of_other_versions_are_listed_and_kept(folder: Path) -> None:
     synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
     assert cache.stale_recordings() == []

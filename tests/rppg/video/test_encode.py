@@ -10,7 +10,8 @@ from rppg.video import CODECS, read_frames, roundtrip, write_video
 
 @pytest.mark.parametrize(
     ("codec", "suffix", "loss"),
-    [("libx264", ".mp4", 4), ("libx264", ".avi", 4), ("mpeg4", ".mkv", 9), ("mjpeg", ".mov", 9),
+    [("libx264", ".mp4", 4), ("libx265", ".mp4", 6), ("libx264", ".avi", 4), ("mpeg4", ".mkv", 9), 
+     ("mjpeg", ".mov", 9),
      ("ffv1", ".mkv", 0)],
 )  # fmt: skip
 def test_what_is_written_is_read(tmp_path, portrait, film, codec, suffix, loss):
@@ -93,12 +94,12 @@ def test_a_failed_write_leaves_the_old_file(tmp_path):
     ("arguments", "message"),
     [
         ({"fps": 0}, "positive rate"),
-        ({"fps": 30, "codec": "cinepak"}, "libx264, mpeg4"),
+        ({"fps": 30, "codec": "cinepak"}, "libx264, libx265, mpeg4"),
         ({}, "either fps or times_s"),
         ({"fps": 30, "codec": "mjpeg", "crf": 20}, "bit_rate"),
         ({"fps": 30, "qscale": 5}, "qscale is an option of mpeg4"),
         ({"fps": 30, "keyframe_interval": 0}, "keyframe_interval 0 with libx264; give at least 1"),
-        ({"fps": 30, "keyframe_interval": 5, "codec": "mjpeg"}, "one of libx264, mpeg4"),
+        ({"fps": 30, "keyframe_interval": 5, "codec": "mjpeg"}, "one of libx264, libx265, mpeg4"),
         ({"fps": 30, "keyframe_quantiser": 2.0, "codec": "mpeg4"}, "quantiser 2 with mpeg4"),
         ({"times_s": [0, 0.1, 0.1]}, "increase"),
         ({"times_s": [0, 0.1]}, "2 times"),
