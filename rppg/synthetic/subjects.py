@@ -175,7 +175,7 @@ def render_crops(subject: SyntheticSubject, *, pulse_gain: float = 1.0) -> FaceC
             size=domain.crop_size,
             seed=subject.noise_seed,
             pulse_gain=pulse_gain,
-            encoding=subject.compression and _encoding(subject.compression),
+            encoding=_encoding(subject.compression) if subject.compression else None,
         )
     x, y = tracked_position(series.x, domain.fps), tracked_position(series.y, domain.fps)
     size = domain.crop_size

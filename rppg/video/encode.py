@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from rppg.atomic import atomic_path
 from rppg.errors import InputError
-from rppg.video.encoding import TICKS, Encoding, default_format, frame_ticks
+from rppg.video.encoding import TICKS, Encoding, check_size, default_format, frame_ticks
 
 DISK = (errno.ENOSPC, errno.EFBIG, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 """Errors of the encoder if the disk is full or not writable."""
@@ -130,6 +130,7 @@ def _encode(
     if first is None:
         raise InputError("no frames to encode; give at least one")
     height, width = first.shape[:2]
+    check_size(encoding.codec, width, height)
     if fps is None:
         assert clock is not None
         rate, ticks = frame_ticks(clock)

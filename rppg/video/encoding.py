@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from rppg.errors import InputError
 
 CODECS = ("libx264", "libx265", "mpeg4", "mjpeg", "ffv1")
+X265_SIDE = 96
+"""The smallest side for libx265, which writes beyond its memory in frames of 48 pixels."""
 X26 = ("libx264", "libx265")
 PREDICTING = ("libx264", "libx265", "mpeg4")
 """Codecs with frames between the keyframes."""
@@ -122,6 +124,15 @@ class Encoding:
         kbps = self.bit_rate / 1000
         limits = [f"vbv-maxrate={kbps:.0f}", f"vbv-bufsize={kbps * self.buffer_s:.0f}"]
         return [*limits, "repeat-headers=1"]
+
+
+def check_size(codec: str, width: int, height: int) -> None:
+    """Raise InputError for frames that an encoder can't be trusted with."""
+    if codec == "libx265" and min(width, height) < X265_SIDE:
+        raise InputError(
+            f"{width}x{height} frames with libx265, which damages memory on small ones; give sides "
+            f"of at least {X265_SIDE} pixels, or another codec"
+        )
 
 
 def frame_ticks(

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
 from itertools import chain
+from typing import Any, cast
 
 import av
 import numpy as np
@@ -10,7 +11,7 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
-from rppg.video.encoding import TICKS, Encoding, default_format, frame_ticks
+from rppg.video.encoding import TICKS, Encoding, check_size, default_format, frame_ticks
 
 DECODERS = {"libx264": "h264", "libx265": "hevc"}
 
@@ -38,23 +39,25 @@ def transcode(
     if first is None:
         raise InputError("no frames to encode; give at least one")
     rate, ticks = frame_ticks(times_s)
-    encoder = av.CodecContext.create(encoding.codec, "w")
+    encoder = cast("av.VideoCodecContext", av.CodecContext.create(encoding.codec, "w"))
     encoder.height, encoder.width = first.shape[:2]
+    check_size(encoding.codec, encoder.width, encoder.height)
     encoder.pix_fmt = default_format(encoding.codec, encoder.width, encoder.height)
     encoder.time_base, encoder.framerate = Fraction(1, TICKS), rate
     encoder.options = encoding.options(one_thread=True)
     if encoding.bit_rate:
         encoder.bit_rate = encoding.bit_rate
     encoder.thread_count = 1
-    decoder = av.CodecContext.create(DECODERS[encoding.codec], "r")
+    decoder = cast("av.VideoCodecContext", av.CodecContext.create(DECODERS[encoding.codec], "r"))
     decoder.thread_count = 1
     to_yuv, to_rgb = VideoReformatter(), VideoReformatter()
 
-    def decoded(packets: Iterable[av.Packet | None]) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def decoded(packets: Iterable[Any]) -> Iterator[tuple[float, NDArray[np.uint8]]]:
         for packet in packets:
             for frame in decoder.decode(packet):
+                assert frame.pts is not None
                 rgb = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                yield times_s[0] + frame.pts / TICKS, rgb
+                yield float(times_s[0] + frame.pts / TICKS), cast("NDArray[np.uint8]", rgb)
 
     count = 0
     for count, rgb in enumerate(chain([first], remaining), start=1):

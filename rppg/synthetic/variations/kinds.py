@@ -73,7 +73,7 @@ def mains(subject: SyntheticSubject) -> SyntheticSubject:
     flicker of 0.7–3 Hz, which the exposure weakens, and whose phase runs down the picture.
     """
     rng = subject_generator(subject, "kind/mains")
-    series, fps = at_rest(subject.series), subject.profile.domain.fps
+    series, fps = at_rest(subject.series), subject.profile.fps
     # The nearer to a multiple of the frame rate, the smaller is the offset that is needed.
     multiples = {hz: fps * round(hz / fps) for hz in MAINS_HZ}
     nearest = min(abs(hz - multiple) for hz, multiple in multiples.items())
@@ -155,7 +155,7 @@ def keyframes(subject: SyntheticSubject) -> SyntheticSubject:
     compression = Compression(
         "libx264",
         crf=int(rng.integers(16, 25)),
-        keyframe_interval=round(subject.profile.domain.fps / rng.uniform(*KEYFRAMES_HZ)),
+        keyframe_interval=round(subject.profile.fps / rng.uniform(*KEYFRAMES_HZ)),
         keyframe_quantiser=float(rng.uniform(2, 4)),
     )
     still = at_rest(subject.series)

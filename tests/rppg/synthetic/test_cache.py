@@ -101,7 +101,9 @@ def test_a_comment_keeps_the_key_and_code_changes_it(tmp_path: Path) -> None:
     assert len(set(digests[:4])) == 1 and len(set(digests[3:])) == 3
 
 
-def test_the_code_that_films_is_in_the_key_of_filmed_recordings_alone(tmp_path: Path) -> None:
+def test_the_code_that_films_is_in_the_key_of_filmed_recordings_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     package = tmp_path / "rppg"
     shutil.copytree(
         Path(rppg.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__")
