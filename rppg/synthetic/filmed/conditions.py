@@ -8,6 +8,8 @@ from rppg.synthetic.filmed.domains import Filming
 
 CENTRE_Y = 0.45
 """The face's height in the frame, as a share from the top."""
+LEAST_BITS = 0.02
+"""Bits per pixel from which a frame's size is used: with fewer, a video call makes it smaller."""
 
 
 @dataclass(frozen=True)
@@ -70,6 +72,11 @@ class Conditions:
 def draw_conditions(rng: np.random.Generator, filming: Filming) -> Conditions:
     """Draw a recording's camera and codec."""
     width, height = filming.sizes[rng.integers(len(filming.sizes))]
+    rates = [
+        kbps
+        for kbps in filming.bit_rates_kbps
+        if 1000 * kbps >= LEAST_BITS * width * height * max(filming.rates_hz)
+    ]
     faces = [face for face in filming.faces_px if face <= min(width, height) / 2]
     coded = bool(filming.codecs)
     return Conditions(
@@ -81,7 +88,7 @@ def draw_conditions(rng: np.random.Generator, filming: Filming) -> Conditions:
         full_well=int(rng.choice(filming.full_wells)),
         read_noise=float(rng.uniform(*filming.read_noise)),
         codec=str(rng.choice(filming.codecs)) if coded else None,
-        bit_rate_kbps=int(rng.choice(filming.bit_rates_kbps)) if coded else 0,
+        bit_rate_kbps=int(rng.choice(rates)) if coded else 0,
         keyframe_s=float(rng.choice(filming.keyframes_s)) if coded else 0.0,
         b_frames=int(rng.choice(filming.b_frames)) if coded else 0,
         denoise=float(rng.uniform(*filming.denoise)),
