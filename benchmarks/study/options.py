@@ -41,17 +41,14 @@ class Budget:
 
     def trial(self, method: str, source: str = "", seed: int = 0, **changes: Any) -> Trial:
         """Return a trial of this size."""
-        trial = Trial(
-            method,
-            source,
-            seed,
-            epochs=self.epochs,
-            subjects=self.subjects,
-            split=self.split,
-            test_subjects=self.test_subjects,
-            curve_subjects=self.curve_subjects,
-        )
-        return replace(trial, **changes)
+        size = {
+            "epochs": self.epochs,
+            "subjects": self.subjects,
+            "split": self.split,
+            "test_subjects": self.test_subjects,
+            "curve_subjects": self.curve_subjects,
+        }
+        return Trial(method, source, seed, **(size | changes))
 
 
 @dataclass(frozen=True)

@@ -49,7 +49,8 @@ class Monitor:
     A monitor is for one thread at a time. Several monitors don't disturb each other.
 
     Args:
-        method, estimator: as for `predict`; by default the network that ships with the package.
+        method: as for `predict`; by default the network that ships with the package.
+        estimator: as for `predict`, in place of a method.
         box: x, y, width, height of the face in pixels; no face is then detected.
         full_frame: the face fills the whole frame; no face is then detected.
         every_s: time between two readings in seconds.

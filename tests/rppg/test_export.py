@@ -1,5 +1,6 @@
 """Exported networks: each decomposition, refusals, and files that run without the package."""
 
+import copy
 import json
 import re
 import subprocess
@@ -129,20 +130,26 @@ def difference(found, reference):
     return np.max(np.abs(found - reference)) / np.std(reference)
 
 
+def rounding(net, clips):
+    """How far 32 bits are from 64: up to 1e-4 in the untrained network, by the machine."""
+    return difference(expected(net, clips), expected(copy.deepcopy(net).double(), clips.double()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("network", ["shipped", "untrained"])
 def test_onnx_gives_what_pytorch_gives(network, faces, tmp_path):
     checkpoint = None if network == "shipped" else untrained(tmp_path, ModelConfig())
     out = tmp_path / "net.onnx"
     done = export(checkpoint, out, "onnx", SIZE)
-    assert done.difference < 1e-4
+    assert done.difference < (1e-4 if network == "shipped" else 1e-3)
     net, _ = load_checkpoint(checkpoint)
     for time in (*LENGTHS, *ON_EDGE):
         clips = faces[:, :time]
-        assert difference(run_onnx(out, clips.numpy()), expected(net, clips)) < 1e-4, time
+        found = difference(run_onnx(out, clips.numpy()), expected(net, clips))
+        assert found < max(1e-4, 4 * rounding(net, clips)), time
     clips = faces[1:, 100:300]
     once = run_onnx(out, clips.numpy())
-    assert difference(once, expected(net, clips)) < 1e-4
+    assert difference(once, expected(net, clips)) < max(1e-4, 4 * rounding(net, clips))
     for _ in range(20):
         assert np.array_equal(run_onnx(out, clips.numpy()), once)
     assert [path.name for path in tmp_path.iterdir() if path.name.startswith(".")] == []
