@@ -63,13 +63,14 @@ def test_readings_of_a_rendered_video_are_those_of_predict():
 @real_clip.needs_clip
 def test_readings_of_a_real_clip_are_those_of_predict():
     film = list(real_clip.there_and_back(real_clip.PATH, 24.0))
-    assert_as_predicted(film, push_all(Monitor(), film))
+    assert_as_predicted(film, push_all(Monitor(), film), box_px=15)  # a person moves
 
 
-def assert_as_predicted(film, readings):
+def assert_as_predicted(film, readings, *, box_px=3):
     """Check the first and the last pulse against `predict` on the same span.
 
-    The tracker of the whole doesn't end where the span does.
+    The tracker of the whole doesn't end where the span does, and a reading has the newest box,
+    `predict` the median of the span.
     """
     pulses = [reading for reading in readings if reading.state is State.PULSE]
     assert len(pulses) >= 3
@@ -81,7 +82,7 @@ def assert_as_predicted(film, readings):
         assert reading.hr_bpm == pytest.approx(found.rates.hr_bpm[-1], abs=0.5)
         assert reading.quality == pytest.approx(found.rates.quality[-1], abs=0.1)
         assert reading.reliable == (found.reasons[-1] is None)
-        np.testing.assert_allclose(reading.box, found.box, atol=3)
+        np.testing.assert_allclose(reading.box, found.box, atol=box_px)
         wave = np.interp(reading.wave_s - span[0][0], found.times_s, found.bvp)
         assert np.corrcoef(wave, reading.wave)[0, 1] > 0.95
 
