@@ -52,11 +52,14 @@ class Conditions:
 
     @property
     def metadata(self) -> dict[str, str]:
-        """The properties that errors can be drawn against, as text."""
+        """The properties that errors can be drawn against, as text.
+
+        A manifest's column `fps` would replace the frames' own times, so the rate has another name.
+        """
         found = {
             "height": str(self.height),
             "face_px": str(self.face_px),
-            "fps": f"{self.fps:g}",
+            "nominal_fps": f"{self.fps:g}",
             "skin_level": str(self.skin_level),
         }
         if self.codec is None:

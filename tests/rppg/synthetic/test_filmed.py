@@ -87,7 +87,7 @@ def test_every_condition_is_drawn_and_in_the_metadata(name: str) -> None:
     ):  # fmt: skip
         if values:
             assert {getattr(c, key) for c in conditions} == set(values), key
-            assert {profile.metadata[key] for profile in drawn} == {
+            assert {profile.metadata[key.replace("fps", "nominal_fps")] for profile in drawn} == {
                 value if isinstance(value, str) else f"{value:g}" for value in values
             }
     assert all(c.face_px <= min(c.width, c.height) / 2 for c in conditions)
@@ -336,7 +336,7 @@ def test_recordings_are_cached_with_their_conditions(
     (recording,) = synthetic_recordings("dim@1", "train", 1, duration_s=0.5)
     assert recording.dataset == "synthetic:dim@1"
     assert recording.metadata == draw_profile(find_domain("dim"), 0).metadata
-    assert {"skin_level", "face_px", "fps", "height"} <= set(recording.metadata)
+    assert {"skin_level", "face_px", "nominal_fps", "height"} <= set(recording.metadata)
     assert len(recording.load_crops().frames) == 16
     with pytest.raises(InputError, match="phone@1"):
         find_domain("phones")
