@@ -269,6 +269,11 @@ def exposure_gain(series: TimeSeries, light: Light, camera: Camera) -> NDArray[n
     return gain
 
 
+def crosstalk(leak: float) -> Tensor:
+    """Return the shares `(3, 3)` of R, G, B in each channel, if neighbours leak into each other."""
+    return torch.tensor([[1 - leak, leak, 0], [leak, 1 - 2 * leak, leak], [0, leak, 1 - leak]])
+
+
 def _expose(
     irradiance: Tensor,
     camera: Camera,
@@ -277,9 +282,7 @@ def _expose(
     generator: torch.Generator,
 ) -> NDArray[np.uint8]:
     """Convert light `(n, 3, H, W)` to bytes `(n, H, W, 3)`: crosstalk, gain, tone curve, noise."""
-    leak = camera.crosstalk
-    mix = torch.tensor([[1 - leak, leak, 0], [leak, 1 - 2 * leak, leak], [0, leak, 1 - leak]])
-    light = torch.einsum("ij,njhw->nhwi", mix, irradiance)
+    light = torch.einsum("ij,njhw->nhwi", crosstalk(camera.crosstalk), irradiance)
     light = light * (camera.exposure * gain)[:, None, None, None]
     tone = light.clamp(1e-5, 1).pow(1 / camera.gamma)
     # Shot noise in linear light is larger in the shadows after the tone curve.

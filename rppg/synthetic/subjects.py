@@ -101,38 +101,19 @@ def draw_subject(domain: Domain, number: int, duration_s: float = 20.0) -> Synth
     rng = _generator(domain, number)
     profile = _draw_profile(rng, domain, number)
     head = draw_head(rng, profile.skin_type)
-    if isinstance(domain, FilmedDomain):
-        return _draw_filmed(rng, domain, profile, head, duration_s)
-    series, rates, contact_s, contact = draw_time_series(
-        rng, domain, profile.motion, profile.light, duration_s
-    )
-    return SyntheticSubject(
-        profile=profile,
-        head=head,
-        series=series,
-        rates=rates,
-        spill=rng.uniform(*profile.light.spill),
-        truth=Pulse(contact_s, contact),
-        noise_seed=int(rng.integers(2**31)),
-    )
-
-
-def _draw_filmed(
-    rng: np.random.Generator,
-    domain: FilmedDomain,
-    profile: Profile,
-    head: Head,
-    duration_s: float,
-) -> SyntheticSubject:
-    filming, conditions = domain.filming, profile.conditions
-    assert conditions is not None
-    head = dress(rng, head)
-    times_s = draw_times(rng, filming, conditions.fps, duration_s)
+    filming = domain.filming if isinstance(domain, FilmedDomain) else None
+    conditions, times_s = profile.conditions, None
+    if filming and conditions:
+        head = dress(rng, head)
+        times_s = draw_times(rng, filming, conditions.fps, duration_s)
     series, rates, contact_s, contact = draw_time_series(
         rng, domain, profile.motion, profile.light, duration_s, times_s
     )
-    film = draw_film(rng, filming, conditions, times_s, rates.fastest_bpm)
-    bands = draw_bands(rng, filming.bands, times_s, rates.fastest_bpm)
+    film, additions = None, NO_ADDITIONS
+    if filming and conditions:
+        film = draw_film(rng, filming, conditions, series.times_s, rates.fastest_bpm)
+        bands = draw_bands(rng, filming.bands, series.times_s, rates.fastest_bpm)
+        additions = Additions(bands=bands)
     return SyntheticSubject(
         profile=profile,
         head=head,
@@ -141,7 +122,7 @@ def _draw_filmed(
         spill=rng.uniform(*profile.light.spill),
         truth=Pulse(contact_s, contact),
         noise_seed=int(rng.integers(2**31)),
-        additions=Additions(bands=bands),
+        additions=additions,
         film=film,
     )
 

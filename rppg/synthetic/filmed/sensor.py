@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from rppg.synthetic.domains import Camera
+from rppg.synthetic.render import crosstalk
 
 Array = NDArray[np.float64]
 
@@ -101,8 +102,7 @@ def reduce_noise(levels: Tensor, before: Tensor | None, share: float) -> Tensor:
 
 def mix(light: Tensor, leak: float) -> Tensor:
     """Return light `(n, 3, H, W)` after neighbouring channels have leaked into each other."""
-    shares = torch.tensor([[1 - leak, leak, 0], [leak, 1 - 2 * leak, leak], [0, leak, 1 - leak]])
-    return torch.einsum("ij,njhw->nihw", shares, light)
+    return torch.einsum("ij,njhw->nihw", crosstalk(leak), light)
 
 
 def _numpy_tone(linear: Array, gamma: float, contrast: float) -> Array:
