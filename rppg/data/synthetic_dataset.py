@@ -140,7 +140,7 @@ def _record_at(subject: SyntheticSubject, times_s: Array) -> writers.Frames:
     frames, codec = _render_at(subject, times_s), subject.profile.domain.codec
     encoding = encoding_of(subject.film.conditions) if subject.film else None
     if encoding is not None:
-        return np.stack([rgb for _, rgb in transcode(frames, times_s, encoding)])
+        return np.stack([frame.rgb for frame in transcode(frames, times_s, encoding)])
     if codec is None:
         return frames
     fps = (len(times_s) - 1) / float(times_s[-1] - times_s[0])

@@ -23,13 +23,14 @@ from rppg.models.fcus import FcusNet, ModelConfig
 from rppg.models.physnet import PhysNet, PhysNetConfig
 from rppg.renamed import warn_of_old_name
 
-FORMAT = 4
-"""3: FCUS-rPPG chose its candidates by their concentration. 2: the provenance was called `made`.
+FORMAT = 5
+"""4: FCUS-rPPG had no candidates from the covariance of the whole face. 3: it chose its candidates
+by their concentration. 2: the provenance was called `made`.
 1, which can't be read: signatures were weights, and the network had no estimate of the head's
 motion."""
 
 CHOICE = ("log_sharpness", "loudness")
-"""FCUS-rPPG's weights that mean something else since format 4."""
+"""FCUS-rPPG's weights that mean something else since format 5."""
 
 MOST_BYTES = 2**30
 """Size of a network that is refused, with its tables: ten thousand times that of ours."""
@@ -138,7 +139,7 @@ def _current_format(description: dict[str, Any], sidecar: Path) -> Description:
         InputError: it is of a format that can't be read.
     """
     found = description["format"]
-    if found not in (2, 3, FORMAT):
+    if found not in (2, 3, 4, FORMAT):
         raise InputError(
             f"{sidecar}: format {found}, this version reads 2 to {FORMAT}; train it anew"
         )
@@ -180,7 +181,7 @@ def _load_weights(net: Network, path: Path, written_format: int) -> None:
     """
     try:
         weights = load_file(path)
-        if isinstance(net, FcusNet) and written_format < 4:
+        if isinstance(net, FcusNet) and written_format < 5:
             fresh = net.state_dict()
             weights |= {name: fresh[name] for name in CHOICE if name in weights}
         net.load_state_dict(weights)

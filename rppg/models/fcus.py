@@ -65,8 +65,9 @@ class FcusOutput:
     Attributes:
         regions: `(B, R, T)` BVP of each region in AC/DC units, up at systole.
         attention: `(B, R)` share of skin in each region, sums to 1.
-        choice: `(B, K)` weights of the candidates in the mixture, sum to 1: all signatures with the
-            light cancelled, then all without.
+        choice: `(B, K)` weights of the candidates in the mixture, sum to 1: all with the light
+            cancelled, then all without; each time all signatures by the covariance of each region,
+            then by that of the face.
         candidates: `(B, K, R, T)` the regions' BVP of each candidate, without a gradient.
         references: the traces of light and motion that waves are verified by.
     """
@@ -109,8 +110,8 @@ class FcusNet(nn.Module):
         self.log_cancel_ridge = nn.Parameter(torch.tensor(math.log(0.1)))
         self.log_ridge = nn.Parameter(torch.tensor(math.log(3e-3)))
         self.log_pooled = nn.Parameter(torch.tensor(math.log(1.0)))
-        self.log_sharpness = nn.Parameter(torch.tensor(math.log(40.0)))
-        self.loudness = nn.Parameter(torch.tensor(2.4))
+        self.log_sharpness = nn.Parameter(torch.tensor(math.log(60.0)))
+        self.loudness = nn.Parameter(torch.tensor(1.2))
         self.fusion_power = nn.Parameter(torch.tensor(2.0))
         signatures = nn.functional.normalize(torch.tensor(config.signatures), dim=1)
         self.register_buffer("signatures", signatures, persistent=False)
@@ -175,16 +176,24 @@ class FcusNet(nn.Module):
         return bf.cancel_references(x, motion, gram + (2 * self.log_motion_floor).exp() * eye)
 
     def _beamform(self, x: Tensor) -> Tensor:
-        """Beamform regional traces `(B, R, C, T)` to candidates `(B, K, R, T)`."""
+        """Beamform regional traces `(B, R, C, T)` to candidates `(B, K, R, T)`.
+
+        Each signature has two: with weights from the covariance of each region, and of the whole
+        face. In dim light a region shows mostly noise of its own, which the fusion averages out
+        anyway; the whole face then shows better what is to be suppressed.
+        """
         c, time = self.config, x.shape[-1]
         length = min(round(c.window_s * c.fps), time - 1)
         hop = max(1, length // 4)
         windows = bf.unfold_windows(x, length, hop).transpose(2, 3)  # (B, R, N, C, L)
         centred = windows - windows.mean(-1, keepdim=True)
-        pooled = bf.covariance(centred.mean(1, keepdim=True))
-        q = bf.covariance(centred) + self.log_pooled.exp() * pooled
-        q = bf.load_diagonal(q, self.log_ridge.exp())
-        w = bf.beamformer_weights(q, self.signatures)  # (B, R, N, K, C)
+        face = bf.covariance(centred.mean(1, keepdim=True))
+        region = bf.covariance(centred) + self.log_pooled.exp() * face
+        weights = [
+            bf.beamformer_weights(bf.load_diagonal(q, self.log_ridge.exp()), self.signatures)
+            for q in (region, face)
+        ]
+        w = torch.cat([part.expand(-1, x.shape[1], -1, -1, -1) for part in weights], 3)
         # The weights are applied to the windows with their means: removing each window's mean, as
         # POS does, would cost a slow pulse most of its power.
         mixed = torch.einsum("brnkc,brncl->bkrnl", w, windows)

@@ -30,6 +30,7 @@ from rppg.synthetic.subjects import draw_profile, render_crops
 from rppg.synthetic.variations.draw import LIVING, describe_recording, draw_kind, draw_varied
 from rppg.synthetic.variations.variation import Variation
 from rppg.types import CROP_TO_FACE, FaceCrops, Pulse, Recording
+from rppg.video.threads import one_thread
 
 logger = logging.getLogger(__name__)
 
@@ -114,8 +115,9 @@ def _render_all(
     workers: int,
     progress: Progress | None,
 ) -> None:
-    # Threads suffice, since NumPy and torch release the interpreter's lock while rendering.
-    with ThreadPoolExecutor(workers) as pool:
+    # Threads suffice, since NumPy and torch release the interpreter's lock while rendering. With
+    # more than one thread of torch in each, they wait for each other.
+    with one_thread(), ThreadPoolExecutor(workers) as pool:
         jobs = [
             pool.submit(_render_one, domain, n, duration_s, variation, files[n]) for n in numbers
         ]
@@ -138,7 +140,13 @@ def _render_one(
         with atomic_path(_truth_file(file)) as temporary:
             np.savez(temporary, times_s=subject.truth.times_s, bvp=subject.truth.bvp)
     with atomic_path(file) as temporary:
-        np.savez(temporary, frames=crops.frames, times_s=crops.times_s, valid=crops.valid)
+        np.savez(
+            temporary,
+            frames=crops.frames,
+            times_s=crops.times_s,
+            valid=crops.valid,
+            is_key=np.zeros(0, np.bool_) if crops.is_key is None else crops.is_key,
+        )
 
 
 def _recording(
@@ -156,7 +164,8 @@ def _recording(
             return _read(path, names)
 
     def load_crops() -> FaceCrops:
-        return FaceCrops(*arrays(file, "frames", "times_s", "valid"))
+        frames, times_s, valid, is_key = arrays(file, "frames", "times_s", "valid", "is_key")
+        return FaceCrops(frames, times_s, valid, is_key=is_key if len(is_key) else None)
 
     def load_truth() -> Pulse:
         return Pulse(*arrays(_truth_file(file), "times_s", "bvp"))

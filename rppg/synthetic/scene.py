@@ -17,6 +17,7 @@ from rppg.synthetic.filmed.frames import film_frames
 from rppg.synthetic.render import Viewport, render
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.video.encode import write_video
+from rppg.video.threads import one_thread
 
 WIDTH, HEIGHT, FACE = 320, 240, 110
 CRF = 4
@@ -90,15 +91,16 @@ def write_subject(subject: SyntheticSubject, out: Path, *, crf: int | None = Non
     """Write a subject that is drawn, as `write_scene`."""
     times_s, frames = subject.series.times_s, scene_frames(subject)
     encoding = encoding_of(subject.film.conditions) if subject.film else None
-    if encoding is not None and crf is None:
-        write_video(out, frames, times_s=times_s, encoding=encoding)
-    else:
-        codec = subject.profile.domain.codec
-        if crf is not None or codec is None:
-            codec = Codec("libx264", crf=CRF if crf is None else crf)
-        write_video(
-            out, frames, times_s=times_s, codec=codec.name, crf=codec.crf, qscale=codec.qscale
-        )
+    with one_thread():  # torch's threads and the encoder's would wait for each other
+        if encoding is not None and crf is None:
+            write_video(out, frames, times_s=times_s, encoding=encoding)
+        else:
+            codec = subject.profile.domain.codec
+            if crf is not None or codec is None:
+                codec = Codec("libx264", crf=CRF if crf is None else crf)
+            write_video(
+                out, frames, times_s=times_s, codec=codec.name, crf=codec.crf, qscale=codec.qscale
+            )
     truth = truth_path(out)
     with atomic_path(truth) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

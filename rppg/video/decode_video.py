@@ -157,8 +157,7 @@ def _frames_in_range(
         last = time
         convert = partial(rgb_of, frame, reduce, reformatter)
         compact = reduce == 1 and frame.format.name in COMPACT
-        is_key = frame.key_frame or frame.pict_type == PictureType.I
-        yield Frame(time - first, convert if compact else convert(), is_key)
+        yield Frame(time - first, convert if compact else convert(), stored_whole(frame))
     _warn(path, decoded, damaged, "are damaged")
     _warn(path, decoded, unordered, "have a time not after the frame before")
     if to_end:
@@ -297,6 +296,11 @@ def _first_frame(
 
 def _quarter_turns(frame: "av.VideoFrame") -> int:
     return round(frame.rotation / 90) % 4
+
+
+def stored_whole(frame: av.VideoFrame) -> bool:
+    """Return whether the codec stored a frame whole, not as a change of others."""
+    return frame.key_frame or frame.pict_type == PictureType.I
 
 
 def rgb_of(frame: "av.VideoFrame", reduce: int, reformatter: VideoReformatter) -> NDArray[np.uint8]:

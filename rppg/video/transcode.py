@@ -11,6 +11,8 @@ from av.video.reformatter import VideoReformatter
 from numpy.typing import NDArray
 
 from rppg.errors import InputError
+from rppg.types import Frame
+from rppg.video.decode_video import stored_whole
 from rppg.video.encoding import TICKS, Encoding, check_size, default_format, frame_ticks
 
 DECODERS = {"libx264": "h264", "libx265": "hevc"}
@@ -18,8 +20,8 @@ DECODERS = {"libx264": "h264", "libx265": "hevc"}
 
 def transcode(
     frames: Iterable[NDArray[np.uint8]], times_s: NDArray[np.float64], encoding: Encoding
-) -> Iterator[tuple[float, NDArray[np.uint8]]]:
-    """Yield the time and the pixels `(H, W, 3)` of each frame as decoded, in order of time.
+) -> Iterator[Frame]:
+    """Yield each frame as decoded, in order of time.
 
     Neither the frames nor the stream are held in memory: a frame is decoded as soon as its packet
     is there. One thread encodes and decodes, so that the result is deterministic.
@@ -52,12 +54,13 @@ def transcode(
     decoder.thread_count = 1
     to_yuv, to_rgb = VideoReformatter(), VideoReformatter()
 
-    def decoded(packets: Iterable[Any]) -> Iterator[tuple[float, NDArray[np.uint8]]]:
+    def decoded(packets: Iterable[Any]) -> Iterator[Frame]:
         for packet in packets:
             for frame in decoder.decode(packet):
                 assert frame.pts is not None
                 rgb = to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
-                yield float(times_s[0] + frame.pts / TICKS), cast("NDArray[np.uint8]", rgb)
+                time_s = float(times_s[0] + frame.pts / TICKS)
+                yield Frame(time_s, cast("NDArray[np.uint8]", rgb), stored_whole(frame))
 
     count = 0
     for count, rgb in enumerate(chain([first], remaining), start=1):

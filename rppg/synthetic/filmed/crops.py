@@ -9,7 +9,7 @@ from rppg.synthetic.filmed.conditions import Conditions
 from rppg.synthetic.filmed.film import Film, tracked
 from rppg.synthetic.filmed.frames import film_frames, film_squares, square_around
 from rppg.synthetic.render import SceneSetup
-from rppg.types import CROP_TO_FACE, FaceCrops
+from rppg.types import CROP_TO_FACE, FaceCrops, Frame
 from rppg.video.encoding import Encoding
 from rppg.video.resize import resample_box_uint8
 from rppg.video.transcode import transcode
@@ -54,24 +54,31 @@ def film_crops(
     conditions, times_s = film.conditions, setup.series.times_s
     encoding = encoding or encoding_of(conditions)
     left, top = face_corner(setup, film)
-    frames: Iterator[tuple[float, NDArray[np.uint8]]]
+    frames: Iterator[Frame]
     if encoding is None:
         square = square_around(setup, film)
         left, top = left - square.left, top - square.top
         squares = film_squares(setup, film, seed=seed, pulse_gain=pulse_gain)
-        frames = zip(times_s, squares, strict=True)
+        frames = map(Frame, times_s, squares)
     else:
         whole = film_frames(setup, film, seed=seed, pulse_gain=pulse_gain)
         frames = transcode(whole, times_s, encoding)
     side = conditions.face_px * CROP_TO_FACE
-    crops, decoded_s = np.empty((len(times_s), size, size, 3), np.uint8), []
-    for index, (time_s, rgb) in enumerate(frames):
+    crops = np.empty((len(times_s), size, size, 3), np.uint8)
+    decoded: list[tuple[float, bool]] = []
+    for index, frame in enumerate(frames):
         box = (float(left[index]), float(top[index]), side, side)
-        crops[index] = resample_box_uint8(rgb, box, size)
-        decoded_s.append(time_s)
-    if len(decoded_s) != len(times_s):
-        raise RuntimeError(f"{len(decoded_s)} of {len(times_s)} frames were decoded")
-    return FaceCrops(crops, np.array(decoded_s), np.ones(len(crops), dtype=np.bool_))
+        crops[index] = resample_box_uint8(frame.rgb, box, size)
+        decoded.append((frame.time_s, frame.is_key))
+    if len(decoded) != len(times_s):
+        raise RuntimeError(f"{len(decoded)} of {len(times_s)} frames were decoded")
+    decoded_s, is_key = map(np.array, zip(*decoded, strict=True))
+    return FaceCrops(
+        crops,
+        decoded_s,
+        np.ones(len(crops), dtype=np.bool_),
+        is_key=None if encoding is None else is_key,
+    )
 
 
 def face_corner(setup: SceneSetup, film: Film) -> tuple[NDArray[np.float64], NDArray[np.float64]]:

@@ -178,7 +178,7 @@ def test_the_choice_of_an_older_network_starts_anew(tmp_path: Path) -> None:
             parameter.add_(0.5)
     save_checkpoint(path, net, {})
     sidecar = path.with_suffix(".json")
-    sidecar.write_text(sidecar.read_text().replace('"format": 4', '"format": 3'))
+    sidecar.write_text(sidecar.read_text().replace('"format": 5', '"format": 4'))
     loaded, fresh = load_checkpoint(path)[0].state_dict(), FcusNet(ModelConfig()).state_dict()
     for name, value in net.state_dict().items():
         expected = fresh[name] if name in ("log_sharpness", "loudness") else value

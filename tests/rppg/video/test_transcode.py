@@ -21,8 +21,8 @@ def frames(portrait):
 def test_every_frame_comes_back_at_its_time(frames, codec, b_frames):
     encoding = Encoding(codec, crf=12, b_frames=b_frames, keyframe_interval=5)
     decoded = list(transcode(iter(frames), TIMES_S + 7.0, encoding))
-    np.testing.assert_allclose([time_s for time_s, _ in decoded], TIMES_S + 7.0, atol=1 / 60_000)
-    for (_, rgb), frame in zip(decoded, frames, strict=True):
+    np.testing.assert_allclose([frame.time_s for frame in decoded], TIMES_S + 7.0, atol=1 / 60_000)
+    for rgb, frame in zip([frame.rgb for frame in decoded], frames, strict=True):
         assert rgb.shape == frame.shape and rgb.dtype == np.uint8
         assert np.abs(rgb.astype(float) - frame).mean() < 6
         others = [np.abs(rgb.astype(float) - other).mean() for other in frames]
@@ -49,9 +49,9 @@ def test_a_file_holds_the_same_stream(tmp_path, frames, codec):
     encoding = Encoding(codec, bit_rate=150_000, b_frames=2, keyframe_interval=6, buffer_s=1.0)
     path = tmp_path / "a.mp4"
     write_video(path, frames, times_s=TIMES_S, encoding=encoding)
-    stored = [frame.rgb for frame in read_frames(path)]
-    for (_, rgb), other in zip(transcode(frames, TIMES_S, encoding), stored, strict=True):
-        np.testing.assert_array_equal(rgb, other)
+    for frame, stored in zip(transcode(frames, TIMES_S, encoding), read_frames(path), strict=True):
+        np.testing.assert_array_equal(frame.rgb, stored.rgb)
+        assert frame.is_key == stored.is_key
 
 
 def test_fewer_bits_lose_more(frames):
@@ -59,8 +59,8 @@ def test_fewer_bits_lose_more(frames):
         encoding = Encoding("libx264", bit_rate=1000 * kbps, buffer_s=1.0, preset="ultrafast")
         decoded = transcode(frames * 4, np.arange(4 * len(frames)) / 25, encoding)
         return np.mean([
-            np.abs(rgb.astype(float) - frame).mean()
-            for (_, rgb), frame in zip(decoded, frames * 4, strict=True)
+            np.abs(frame.rgb.astype(float) - original).mean()
+            for frame, original in zip(decoded, frames * 4, strict=True)
         ])  # fmt: skip
 
     assert loss(50) > 1.2 * loss(400)
