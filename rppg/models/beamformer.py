@@ -59,24 +59,29 @@ def unfold_windows(x: Tensor, length: int, hop: int) -> Tensor:
     return padded.unfold(-1, length, hop).unflatten(0, x.shape[:-1])
 
 
-def fold_windows(windows: Tensor, time: int, hop: int) -> Tensor:
-    """Undo `unfold_windows` by Hann-weighted overlap-add: `(..., N, L)` to `(..., T)`, gain one."""
-    count, length = windows.shape[-2:]
-    hann = torch.hann_window(length, dtype=windows.dtype, device=windows.device)
-    gain = _overlap_add(hann.expand(count, length), hop).clamp(min=1e-3)
-    start = length // 2
-    return (_overlap_add(windows * hann, hop) / gain)[..., start : start + time]
+def window_shares(count: int, length: int, hop: int, time: int, like: Tensor) -> Tensor:
+    """Return the shares `(N, T)` of `unfold_windows`'s windows in each sample, which sum to 1.
 
-
-def _overlap_add(windows: Tensor, hop: int) -> Tensor:
-    """Add windows `(..., N, L)`, one every `hop` samples, to `(..., T)`.
-
-    A sum of shifted pieces: the scatter of `F.fold` is slower, and as ONNX, onnxruntime adds in
-    parallel and occasionally loses a term.
+    They are Hann windows: weights that are constant in a window are cross-faded to the next one's.
     """
-    pieces = windows.split(hop, -1)
-    last = len(pieces) - 1
-    padded = [
-        F.pad(piece, (0, hop - piece.shape[-1], i, last - i)) for i, piece in enumerate(pieces)
-    ]
-    return sum(padded[1:], padded[0]).flatten(-2)
+    hann = torch.hann_window(length, dtype=like.dtype, device=like.device)
+    sample = torch.arange(time, device=like.device)
+    index = sample - hop * torch.arange(count, device=like.device)[:, None] + length // 2
+    inside = (index >= 0) & (index < length)
+    shares = torch.where(inside, hann[index.clamp(0, length - 1)], 0.0)
+    return shares / shares.sum(0).clamp(min=1e-3)
+
+
+def apply_weights(weights: Tensor, shares: Tensor, x: Tensor) -> Tensor:
+    """Mix the channels of traces by weights that change from window to window.
+
+    Args:
+        weights: `(B, R, N, K, C)` of N windows; R may be 1, for the same weights in all regions.
+        shares: `(N, T)`, of `window_shares`.
+        x: `(B, R, C, T)`.
+
+    Returns:
+        `(B, K, R, T)`.
+    """
+    over_time = torch.einsum("brnkc,nt->bkrct", weights, shares)
+    return (over_time * x[:, None]).sum(3)

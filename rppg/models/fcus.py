@@ -189,15 +189,15 @@ class FcusNet(nn.Module):
         centred = windows - windows.mean(-1, keepdim=True)
         face = bf.covariance(centred.mean(1, keepdim=True))
         region = bf.covariance(centred) + self.log_pooled.exp() * face
-        weights = [
-            bf.beamformer_weights(bf.load_diagonal(q, self.log_ridge.exp()), self.signatures)
-            for q in (region, face)
-        ]
-        w = torch.cat([part.expand(-1, x.shape[1], -1, -1, -1) for part in weights], 3)
-        # The weights are applied to the windows with their means: removing each window's mean, as
-        # POS does, would cost a slow pulse most of its power.
-        mixed = torch.einsum("brnkc,brncl->bkrnl", w, windows)
-        return band_limit(bf.fold_windows(mixed, time, hop), c.fps, c.low_hz, c.high_hz)
+        shares = bf.window_shares(windows.shape[2], length, hop, time, x)
+        mixed = []
+        for found in (region, face):
+            q = bf.load_diagonal(found, self.log_ridge.exp())
+            weights = bf.beamformer_weights(q, self.signatures)  # (B, R or 1, N, K, C)
+            # They are applied to traces with their means: removing each window's mean, as POS does,
+            # would cost a slow pulse most of its power.
+            mixed.append(bf.apply_weights(weights, shares, x))
+        return band_limit(torch.cat(mixed, 1), c.fps, c.low_hz, c.high_hz)
 
     def _choose(self, candidates: Tensor, attention: Tensor, references: References) -> Tensor:
         """Return weights `(B, K)` of the candidates `(B, K, R, T)` in the mixture.
@@ -274,8 +274,10 @@ def fuse(regions: Tensor, attention: Tensor, power: Tensor, keep: Tensor | None 
         power_kept = (keep * square).sum(-1) / keep.sum(-1).clamp(min=1e-8)
     amplitude = (power_kept + 1e-14).sqrt()
     amplitude = (amplitude / amplitude.mean(-1, keepdim=True)).clamp(min=0.1)
-    weights = (attention * amplitude.pow(-power))[..., None]
-    if keep is not None:
-        weights = weights * keep
-        regions = torch.where(keep > 0, regions, 0.0)
+    weights = attention * amplitude.pow(-power)
+    if keep is None:
+        mean = (weights.unsqueeze(-2) @ regions).squeeze(-2)
+        return mean / weights.sum(-1, keepdim=True).clamp(min=1e-8)
+    weights = weights[..., None] * keep
+    regions = torch.where(keep > 0, regions, 0.0)
     return (weights * regions).sum(-2) / weights.sum(-2).clamp(min=1e-8)

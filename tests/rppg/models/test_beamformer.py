@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from rppg.models.beamformer import (
+    apply_weights,
     beamformer_weights,
     cancel_references,
     covariance,
-    fold_windows,
     load_diagonal,
     unfold_windows,
+    window_shares,
 )
 
 seeds = st.integers(0, 2**31 - 1)
@@ -120,7 +121,7 @@ def test_what_the_background_shows_is_removed_and_an_orthogonal_pulse_is_left() 
     quotient=st.sampled_from([2, 3, 4]),
     extra=st.integers(0, 200),
 )
-def test_windows_joined_again_are_the_signal(
+def test_shares_of_the_windows_sum_to_one(
     seed: int, length: int, quotient: int, extra: int
 ) -> None:
     hop = max(1, length // quotient)
@@ -129,21 +130,31 @@ def test_windows_joined_again_are_the_signal(
     windows = unfold_windows(x, length, hop)
     assert windows.shape[:2] == (2, 3)
     assert windows.shape[-1] == length
-    torch.testing.assert_close(fold_windows(windows, time, hop), x, atol=1e-9, rtol=0)
+    shares = window_shares(windows.shape[2], length, hop, time, x)
+    torch.testing.assert_close(shares.sum(0), torch.ones_like(shares[0]))
     # Window n is centred on sample n · hop.
     n = 1 if windows.shape[2] > 1 else 0
     torch.testing.assert_close(windows[..., n, length // 2], x[..., n * hop])
 
 
 @pytest.mark.parametrize(("length", "hop"), [(150, 37), (8, 2), (5, 3), (4, 4), (3, 1)])
-def test_overlap_add(length: int, hop: int) -> None:
-    windows = torch.randn(2, 6, length, dtype=torch.float64)
+@pytest.mark.parametrize("regions", [1, 4])
+def test_weights_are_applied_as_to_windows_that_are_added(
+    length: int, hop: int, regions: int
+) -> None:
+    x = torch.randn(2, 4, 3, 5 * hop, dtype=torch.float64)
+    windows = unfold_windows(x, length, hop)  # (B, R, C, N, L)
+    count = windows.shape[3]
+    weights = torch.randn(2, regions, count, 7, 3, dtype=torch.float64)
+    mixed = torch.einsum("brnkc,brcnl->bkrnl", weights.expand(-1, 4, -1, -1, -1), windows)
+    mixed = mixed.flatten(0, 2)
     hann = torch.hann_window(length, dtype=torch.float64)
 
     def add(parts: Tensor) -> Tensor:
-        size = (1, 5 * hop + length)
+        size = (1, (count - 1) * hop + length)
         return F.fold(parts.mT, size, (1, length), stride=(1, hop))[:, 0, 0]
 
-    gain = add(hann.expand(1, 6, length)).clamp(min=1e-3)
-    expected = (add(windows * hann) / gain)[:, length // 2 :][:, : 5 * hop]
-    torch.testing.assert_close(fold_windows(windows, 5 * hop, hop), expected)
+    gain = add(hann.expand(1, count, length)).clamp(min=1e-3)
+    expected = (add(mixed * hann) / gain)[:, length // 2 :][:, : 5 * hop].view(2, 7, 4, 5 * hop)
+    shares = window_shares(count, length, hop, 5 * hop, x)
+    torch.testing.assert_close(apply_weights(weights, shares, x), expected)

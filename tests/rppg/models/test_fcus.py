@@ -135,7 +135,7 @@ def test_any_number_of_channels_works(signatures: tuple[tuple[float, ...], ...])
     net = FcusNet(ModelConfig(signatures=signatures)).eval()
     assert net.config.spectral_channels == len(signatures[0])
     out = net(skin_clip(signatures[0], pulse_hz=1.5, flicker=0.02))
-    assert out.choice.shape == (1, 2 * len(signatures))
+    assert out.choice.shape == (1, 4 * len(signatures))
     assert heart_rate_bpm(net.wave(out)[0].numpy(), FPS) == pytest.approx(90, abs=1)
 
 
