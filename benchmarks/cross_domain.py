@@ -15,7 +15,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from benchmarks.study.from_study import StudyOptions, add_column, joined, parse_study, run_study
+from benchmarks.study.from_study import (
+    StudyOptions,
+    add_column,
+    by_source,
+    joined,
+    parse_study,
+    run_study,
+)
 from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import Interval, Point, coverage, guess_mae, mean_mae
 from benchmarks.study.transfer import TARGETS, WITH_CONTINUITY, Columns, TransferTable
@@ -91,18 +98,15 @@ def measure(options: StudyOptions) -> TransferTable:
     filtered = run_all(trial_store(), trials, jobs=options.jobs)
     own = {name: [r for t, r in results.items() if t.method == name] for name in study.methods}
 
-    def by_source(method: str) -> dict[str, list[Result]]:
-        return {s: [r for r in own[method] if r["trial"]["source"] == s] for s in options.sources}
-
     others = (CONSTANT, UNTRAINED, *study.learners)
     return TransferTable(
         options.sources,
-        constant={source: result for source, (result,) in by_source(CONSTANT).items()},
-        fcus=by_source("fcus"),
+        constant={source: result for source, (result,) in by_source(results, CONSTANT).items()},
+        fcus=by_source(results, "fcus"),
         untrained=own[UNTRAINED],
         classical={method: joined(own[method]) for method in own if method not in others}
         | {result["trial"]["method"]: result for result in filtered},
-        peers={method: by_source(method) for method in study.learners if method != "fcus"},
+        peers={method: by_source(results, method) for method in study.learners if method != "fcus"},
     )
 
 

@@ -46,5 +46,4 @@ def measure_domains(
     for domain in domains:
         results[domain.key] = saved.get(domain.key) or measure(domain)
         report(domain, results[domain.key])
-        others = {key: row for key, row in saved.items() if key not in results}
-        write_json(path, {"settings": settings, "domains": results | others})
+        write_json(path, {"settings": settings, "domains": saved | results})

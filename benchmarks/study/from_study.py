@@ -20,7 +20,7 @@ from rppg.study.plan import Trial
 from rppg.study.run import Shard, fill_cache, prepare, run_missing
 from rppg.study.store import Result as Stored
 from rppg.study.store import Store
-from rppg.synthetic.domains import DOMAINS
+from rppg.synthetic.all_domains import ALL_DOMAINS
 
 STUDIES = Path(__file__).parents[1] / "studies"
 KEPT = RESULTS / "studies"
@@ -84,7 +84,7 @@ def parse_study(
     size.add_argument("--quick", action="store_true", help="minutes: to see that it works")
     size.add_argument("--full", action="store_true", help="hours: the numbers in the docs")
     parser.add_argument("--config", type=Path, default=STUDIES / f"{name}.toml", help="the study")
-    parser.add_argument("--sources", nargs="+", choices=tuple(DOMAINS), metavar="DOMAIN")
+    parser.add_argument("--sources", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
     parser.add_argument("--peers", nargs="+", choices=PEERS, default=(), help="peers to add")
     parser.add_argument("--split", choices=("test", "validation"), help="validation: for tuning")
     for count in COUNTS:
@@ -176,6 +176,15 @@ def as_result(job: Job, stored: Stored) -> Result:
         for epoch in sorted(by_epoch)
     ]
     return result
+
+
+def by_source(results: Mapping[Trial, Result], method: str) -> dict[str, list[Result]]:
+    """Return a method's results, one per seed, by the dataset trained on."""
+    found: dict[str, list[Result]] = {}
+    for trial, result in results.items():
+        if trial.method == method:
+            found.setdefault(result["trial"]["source"], []).append(result)
+    return found
 
 
 def joined(results: Iterable[Result]) -> Result:

@@ -41,6 +41,7 @@ class TransferTable:
         untrained: one result per seed.
         classical: by method.
         peers: one result per seed, by peer and source.
+        targets: domains tested on.
     """
 
     def __init__(
@@ -51,8 +52,9 @@ class TransferTable:
         untrained: list[Result],
         classical: dict[str, Result],
         peers: dict[str, dict[str, list[Result]]],
+        targets: Sequence[str] = TARGETS,
     ) -> None:
-        self.sources, self.constant = sources, constant
+        self.sources, self.constant, self.targets = sources, constant, targets
         self.fcus, self.untrained, self.classical, self.peers = fcus, untrained, classical, peers
 
     def points(self, method: str, source: str) -> list[Point]:
@@ -71,26 +73,26 @@ class TransferTable:
     def matrix(self) -> dict[str, dict[str, dict[str, list[float]]]]:
         """Return the MAE of each seed, by method, source and target."""
         return {
-            method: {s: {t: self.cell(method, s, t) for t in TARGETS} for s in self.sources}
+            method: {s: {t: self.cell(method, s, t) for t in self.targets} for s in self.sources}
             for method in ("fcus", *self.peers)
         }
 
     def matrix_rows(self) -> list[list[str]]:
         """Return FCUS's matrix as rows of text."""
-        return [[s, *(spread(self.cell("fcus", s, t)) for t in TARGETS)] for s in self.sources]
+        return [[s, *(spread(self.cell("fcus", s, t)) for t in self.targets)] for s in self.sources]
 
     def columns(self) -> Columns:
         """Return each method's error on each target; trained methods from foreign sources."""
         guesses = {source: result["points"][0] for source, result in self.constant.items()}
         columns: Columns = {
             "constant guess": {
-                t: fmean(mae(guesses[s], t) for s in self.foreign(t)) for t in TARGETS
+                t: fmean(mae(guesses[s], t) for s in self.foreign(t)) for t in self.targets
             }
         }
         for method in self.classical:
-            columns[method_label(method)] = {t: self._column(method, t) for t in TARGETS}
+            columns[method_label(method)] = {t: self._column(method, t) for t in self.targets}
         for method in (*self.peers, "untrained", "fcus"):
-            columns[method] = {t: self._column(method, t) for t in TARGETS}
+            columns[method] = {t: self._column(method, t) for t in self.targets}
         return columns
 
     def continuity(self) -> Columns:
@@ -107,7 +109,7 @@ class TransferTable:
             if all(CONTINUOUS in windows for p in points for windows in p["targets"].values()):
                 name = method_label(method) if method in self.classical else method
                 name = "FCUS" if method == "fcus" else name
-                row = {t: self._column(method, t, CONTINUOUS) for t in TARGETS}
+                row = {t: self._column(method, t, CONTINUOUS) for t in self.targets}
                 columns[f"{name}, continuity"] = row
         return columns
 
@@ -126,7 +128,7 @@ class TransferTable:
         """Return FCUS's Pearson r on each target, for every foreign source and seed."""
         return {
             t: [pearson(p, t) for s in self.foreign(t) for p in self.points("fcus", s)]
-            for t in TARGETS
+            for t in self.targets
         }
 
     def coverages(self) -> dict[str, float]:
@@ -136,19 +138,19 @@ class TransferTable:
                 coverage(p, t)
                 for s in self.sources
                 for p in self.points(method, s)
-                for t in TARGETS
+                for t in self.targets
             )
             for method in ("fcus", *self.peers)
         }
         for method, result in self.classical.items():
-            lowest[method] = min(coverage(result["points"][0], t) for t in TARGETS)
+            lowest[method] = min(coverage(result["points"][0], t) for t in self.targets)
         return lowest
 
     def differences(self) -> dict[tuple[str, str], Interval]:
         """Return FCUS minus untrained, paired by seed, by source and target."""
         gains = {}
         for source in self.sources:
-            for target in TARGETS:
+            for target in self.targets:
                 pairs = [
                     (result["points"][0], self.untrained[result["trial"]["seed"]]["points"][0])
                     for result in self.fcus[source]

@@ -144,7 +144,7 @@ def test_any_number_of_channels_works(signatures: tuple[tuple[float, ...], ...])
 def test_the_signature_that_fits_the_camera_is_chosen(net: FcusNet, index: int) -> None:
     # A clean clip is where a wrong signature costs most: the beamformer cancels the pulse.
     choice = net(skin_clip(NOMINAL_SIGNATURES[index], amplitude=0.01, flicker=0.02)).choice[0]
-    choice = choice.unflatten(0, (2, -1)).sum(0)  # with the light cancelled, and without
+    choice = choice.unflatten(0, (4, -1)).sum(0)  # by light and covariance
     order = choice.argsort(descending=True).tolist()
     assert abs(order[0] - index) <= 1
     assert choice[index] > choice[4 - index]
