@@ -39,11 +39,11 @@ def test_files_of_frames_are_known(dataset) -> None:
     assert found["02-01"] is found["10-01"] is None  # they have no images
 
 
-def synthetic(number: int, spec: str = "synthetic:lab") -> Recording:
+def synthetic(number: int, spec: str = "synthetic:webcam") -> Recording:
     def crops() -> FaceCrops:
         raise AssertionError
 
-    return Recording(f"lab-{number}", "synthetic:lab@1", str(number), crops, spec=spec)
+    return Recording(f"webcam-{number}", "synthetic:webcam@1", str(number), crops, spec=spec)
 
 
 @pytest.mark.parametrize("known", ["data", "fingerprints"])
@@ -55,9 +55,9 @@ def test_synthetic_people_are_known_with_their_options(known: str) -> None:
         made = {known: fingerprints([synthetic(number) for number in range(60)])}
     for provenance in (made, {"adaptation": {"start": {"provenance": made}}, "data": []}):
         data = TrainingData(provenance)
-        assert synthetic(59) in data and synthetic(59, "synthetic:lab?skin=3") in data
+        assert synthetic(59) in data and synthetic(59, "synthetic:webcam?skin=3") in data
         assert synthetic(60) not in data and synthetic(200_000) not in data
-        assert synthetic(5, "synthetic:lab?beside=shoulder") not in data
+        assert synthetic(5, "synthetic:webcam?beside=shoulder") not in data
         assert synthetic(5, "synthetic:mobile") not in data
 
 

@@ -43,7 +43,7 @@ def test_weights_configuration_and_output_come_back_bit_for_bit(tmp_path: Path) 
 def test_the_checkpoint_that_ships_loads_and_is_finite() -> None:
     net, about = load_checkpoint()
     assert all(bool(v.isfinite().all()) for v in net.state_dict().values())
-    assert about["format"] == 4
+    assert about["format"] == 5
 
 
 def refused(path: Path, named: Path, pattern: str) -> None:

@@ -208,7 +208,7 @@ def test_pictures_do_not_hold_the_label(folder: Path) -> None:
     (recording,) = synthetic_recordings("webcam", "train", 1, duration_s=SHORT_S)
     (images,) = (p for p in folder.rglob("*.npz") if not p.name.endswith(".truth.npz"))
     with np.load(images) as stored:
-        assert sorted(stored) == ["frames", "times_s", "valid"]
+        assert sorted(stored) == ["frames", "is_key", "times_s", "valid"]
     for truth in folder.rglob("*.truth.npz"):
         truth.unlink()
     assert recording.load_crops().valid.all()  # readable without it
