@@ -15,10 +15,9 @@ from collections.abc import Sequence
 from statistics import median
 
 from benchmarks.results import RESULTS
-from benchmarks.study.from_study import StudyOptions, by_source, joined, parse_study, run_study
+from benchmarks.study.from_study import parse_study, run_study
 from benchmarks.study.output import Claim, print_claims, print_table, write
-from benchmarks.study.transfer import Columns, TransferTable
-from rppg.study.config import CONSTANT, UNTRAINED
+from benchmarks.study.transfer import Columns, TransferTable, transfer_table
 from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.filmed.domains import FILMED_DOMAINS
 
@@ -29,7 +28,7 @@ QUICK = {"train_on": ("webcam", "dim"), "seeds": 1, "subjects": 6, "test_subject
 def main(command_line: Sequence[str] | None = None) -> None:
     """Compute missing trials, print, write."""
     options = parse_study("all_domains", __doc__, QUICK, command_line)
-    table = measure(options)
+    table = transfer_table(options, run_study(options))
     targets = table.targets
     print_table(
         "FCUS, one epoch: MAE in bpm, median over seeds (lowest–highest)",
@@ -48,7 +47,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
         ("trained on", *targets),
         [(s, *(str(differences[s, t]) for t in targets)) for s in table.sources],
     )
-    claims = [*carries_over(columns), *does_no_harm(table)]
+    claims = [*carries_over(columns), *does_no_harm(table, columns)]
     print_claims(claims)
     write(
         options,
@@ -59,23 +58,6 @@ def main(command_line: Sequence[str] | None = None) -> None:
             "less_untrained": {f"{s}>{t}": vars(d) for (s, t), d in differences.items()},
         },
         claims,
-    )
-
-
-def measure(options: StudyOptions) -> TransferTable:
-    """Return the results of the study."""
-    study = options.study
-    results = run_study(options)
-    own = {name: [r for t, r in results.items() if t.method == name] for name in study.methods}
-    guesses = by_source(results, CONSTANT)
-    return TransferTable(
-        options.sources,
-        constant={source: result for source, (result,) in guesses.items()},
-        fcus=by_source(results, "fcus"),
-        untrained=own[UNTRAINED],
-        classical={m: joined(own[m]) for m in own if m.endswith("+skin")},
-        peers={},
-        targets=tuple(dataset.name for dataset in study.data),
     )
 
 
@@ -91,9 +73,9 @@ def carries_over(columns: Columns) -> list[Claim]:
     calibration = json.loads((RESULTS / "domain_calibration.json").read_text(encoding="utf-8"))
     claims = []
     for name, domain in FILMED_DOMAINS.items():
-        found = calibration["domains"].get(domain.key)
-        if found is None or name not in columns["fcus, median"]:
+        if name not in columns["fcus, median"]:  # a smaller study
             continue
+        found = calibration["domains"][domain.key]
         (untrained, _), (oracle, _) = found["untrained"], found["oracle"]
         classical = min(columns[method][name] for method in WITH_SKIN)
         bounds = {
@@ -109,11 +91,10 @@ def carries_over(columns: Columns) -> list[Claim]:
     return claims
 
 
-def does_no_harm(table: TransferTable) -> list[Claim]:
+def does_no_harm(table: TransferTable, columns: Columns) -> list[Claim]:
     """Return the claim that training costs no domain more than 0.1 bpm."""
-    untrained = table.columns()["untrained"]
     losses = {
-        (s, t): median(table.cell("fcus", s, t)) - untrained[t]
+        (s, t): median(table.cell("fcus", s, t)) - columns["untrained"][t]
         for s in table.sources
         for t in table.targets
     }

@@ -15,22 +15,21 @@ import numpy as np
 from matplotlib.figure import Figure
 from scipy.stats import beta
 
-from benchmarks.study.from_study import (
-    StudyOptions,
-    add_column,
-    by_source,
-    joined,
-    parse_study,
-    run_study,
-)
+from benchmarks.study.from_study import StudyOptions, add_column, parse_study, run_study
 from benchmarks.study.output import Claim, print_claims, print_table, write
 from benchmarks.study.statistics import Interval, Point, coverage, guess_mae, mean_mae
-from benchmarks.study.transfer import TARGETS, WITH_CONTINUITY, Columns, TransferTable
+from benchmarks.study.transfer import (
+    TARGETS,
+    WITH_CONTINUITY,
+    Columns,
+    TransferTable,
+    transfer_table,
+)
 from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.store import Result, run_all, trial_store
 from benchmarks.trials.trial_settings import FILTERED, Trial
 from rppg.report.figure_style import MARKERS, PALETTE, in_house_style
-from rppg.study.config import CONSTANT, UNTRAINED, EvaluationConfig
+from rppg.study.config import EvaluationConfig
 from rppg.synthetic.domains import DOMAINS
 
 HARD = ("wild", "mobile")
@@ -96,18 +95,7 @@ def measure(options: StudyOptions) -> TransferTable:
     size = {"split": study.test_split, "test_subjects": study.test_subjects}
     trials = [Trial(method, **size) for method in FILTERED]
     filtered = run_all(trial_store(), trials, jobs=options.jobs)
-    own = {name: [r for t, r in results.items() if t.method == name] for name in study.methods}
-
-    others = (CONSTANT, UNTRAINED, *study.learners)
-    return TransferTable(
-        options.sources,
-        constant={source: result for source, (result,) in by_source(results, CONSTANT).items()},
-        fcus=by_source(results, "fcus"),
-        untrained=own[UNTRAINED],
-        classical={method: joined(own[method]) for method in own if method not in others}
-        | {result["trial"]["method"]: result for result in filtered},
-        peers={method: by_source(results, method) for method in study.learners if method != "fcus"},
-    )
+    return transfer_table(options, results, filtered)
 
 
 def carries_over(table: TransferTable, columns: Columns) -> list[Claim]:

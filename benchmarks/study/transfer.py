@@ -1,11 +1,12 @@
 """Errors by training and test domain: the table of the study `cross_domain`."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from statistics import fmean, median
 from typing import Any
 
 import numpy as np
 
+from benchmarks.study.from_study import StudyOptions, by_source, joined
 from benchmarks.study.output import spread
 from benchmarks.study.statistics import (
     Interval,
@@ -20,6 +21,8 @@ from benchmarks.study.statistics import (
 from benchmarks.trials.evaluation import CONTINUOUS
 from benchmarks.trials.store import Result
 from benchmarks.trials.trial_settings import FILTERED, method_label
+from rppg.study.config import CONSTANT, UNTRAINED
+from rppg.study.plan import Trial
 from rppg.synthetic.domains import DOMAINS
 
 TARGETS = tuple(DOMAINS)
@@ -172,3 +175,28 @@ class TransferTable:
             for source, results in by_source.items()
             for result in results
         }
+
+
+def transfer_table(
+    options: StudyOptions, results: Mapping[Trial, Result], further: Iterable[Result] = ()
+) -> TransferTable:
+    """Return the table of a study's results.
+
+    Args:
+        options: of the program.
+        results: of its study.
+        further: results of further methods that aren't trained.
+    """
+    study = options.study
+    own = {name: [r for t, r in results.items() if t.method == name] for name in study.methods}
+    others = (CONSTANT, UNTRAINED, *study.learners)
+    return TransferTable(
+        options.sources,
+        constant={source: result for source, (result,) in by_source(results, CONSTANT).items()},
+        fcus=by_source(results, "fcus"),
+        untrained=own[UNTRAINED],
+        classical={method: joined(own[method]) for method in own if method not in others}
+        | {result["trial"]["method"]: result for result in further},
+        peers={method: by_source(results, method) for method in study.learners if method != "fcus"},
+        targets=tuple(dataset.name for dataset in study.data),
+    )
