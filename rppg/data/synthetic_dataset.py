@@ -25,6 +25,7 @@ from rppg.synthetic.scene import scene_frames, write_subject
 from rppg.synthetic.subjects import SyntheticSubject, draw_subject
 from rppg.types import Pulse
 from rppg.video.encode import roundtrip
+from rppg.video.threads import one_thread
 from rppg.video.transcode import transcode
 
 Array = NDArray[np.float64]
@@ -85,7 +86,7 @@ def write_dataset(
     layout = layout or default_layout(domain)
     if layout not in LAYOUTS:
         raise InputError(f"no layout {layout!r}; choose one of {', '.join(LAYOUTS)}")
-    with atomic_folder(out) as folder:
+    with atomic_folder(out) as folder, one_thread():
         for number in range(1, subjects + 1):
             subject = draw_subject(known_domain, first + number - 1, duration_s)
             LAYOUTS[layout](folder, number, subject)

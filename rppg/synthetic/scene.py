@@ -87,20 +87,20 @@ def write_scene(
     return write_subject(draw_subject(find_domain(domain), number, duration_s), out, crf=crf)
 
 
+@one_thread()  # torch's threads and the encoder's would wait for each other
 def write_subject(subject: SyntheticSubject, out: Path, *, crf: int | None = None) -> Scene:
     """Write a subject that is drawn, as `write_scene`."""
     times_s, frames = subject.series.times_s, scene_frames(subject)
     encoding = encoding_of(subject.film.conditions) if subject.film else None
-    with one_thread():  # torch's threads and the encoder's would wait for each other
-        if encoding is not None and crf is None:
-            write_video(out, frames, times_s=times_s, encoding=encoding)
-        else:
-            codec = subject.profile.domain.codec
-            if crf is not None or codec is None:
-                codec = Codec("libx264", crf=CRF if crf is None else crf)
-            write_video(
-                out, frames, times_s=times_s, codec=codec.name, crf=codec.crf, qscale=codec.qscale
-            )
+    if encoding is not None and crf is None:
+        write_video(out, frames, times_s=times_s, encoding=encoding)
+    else:
+        codec = subject.profile.domain.codec
+        if crf is not None or codec is None:
+            codec = Codec("libx264", crf=CRF if crf is None else crf)
+        write_video(
+            out, frames, times_s=times_s, codec=codec.name, crf=codec.crf, qscale=codec.qscale
+        )
     truth = truth_path(out)
     with atomic_path(truth) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file)

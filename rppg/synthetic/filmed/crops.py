@@ -59,25 +59,26 @@ def film_crops(
         square = square_around(setup, film)
         left, top = left - square.left, top - square.top
         squares = film_squares(setup, film, seed=seed, pulse_gain=pulse_gain)
-        frames = map(Frame, times_s, squares)
+        frames = (Frame(time_s, rgb) for time_s, rgb in zip(times_s, squares, strict=True))
     else:
         whole = film_frames(setup, film, seed=seed, pulse_gain=pulse_gain)
         frames = transcode(whole, times_s, encoding)
     side = conditions.face_px * CROP_TO_FACE
     crops = np.empty((len(times_s), size, size, 3), np.uint8)
-    decoded: list[tuple[float, bool]] = []
+    decoded_s: list[float] = []
+    is_key: list[bool] = []
     for index, frame in enumerate(frames):
         box = (float(left[index]), float(top[index]), side, side)
         crops[index] = resample_box_uint8(frame.rgb, box, size)
-        decoded.append((frame.time_s, frame.is_key))
-    if len(decoded) != len(times_s):
-        raise RuntimeError(f"{len(decoded)} of {len(times_s)} frames were decoded")
-    decoded_s, is_key = map(np.array, zip(*decoded, strict=True))
+        decoded_s.append(frame.time_s)
+        is_key.append(frame.is_key)
+    if len(decoded_s) != len(times_s):
+        raise RuntimeError(f"{len(decoded_s)} of {len(times_s)} frames were decoded")
     return FaceCrops(
         crops,
-        decoded_s,
+        np.array(decoded_s),
         np.ones(len(crops), dtype=np.bool_),
-        is_key=None if encoding is None else is_key,
+        is_key=None if encoding is None else np.array(is_key),
     )
 
 

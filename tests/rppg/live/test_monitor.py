@@ -146,7 +146,7 @@ def test_another_size_or_clock_and_a_reset_begin_anew():
 
 
 def test_a_gap_begins_anew_and_short_ones_do_not():
-    # After the gap there are 9 s: as large a scene as its noise lets a rate of 1 bpm be known from.
+    # Only 9 s are left after the gap: a larger scene averages out more of its noise.
     long = [item for item in skin(20, size=64) if not 3 < item[0] < 9]
     short = [item for item in skin(12.2) if not 3 < item[0] < 4]
     readings = push_all(Monitor(full_frame=True, every_s=2), long)
