@@ -17,7 +17,12 @@ from statistics import median
 from benchmarks.results import RESULTS
 from benchmarks.study.from_study import parse_study, run_study
 from benchmarks.study.output import Claim, print_claims, print_table, write
-from benchmarks.study.transfer import Columns, TransferTable, transfer_table
+from benchmarks.study.transfer import (
+    Columns,
+    TransferTable,
+    print_train_seconds,
+    transfer_table,
+)
 from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.filmed.domains import FILMED_DOMAINS
 
@@ -35,6 +40,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
         ("trained on", *targets),
         table.matrix_rows(),
     )
+    print_train_seconds(table)
     columns = table.columns() | {"fcus, median": median_columns(table)}
     print_table(
         "MAE in bpm; trained networks from foreign sources, their mean and their median",
@@ -55,6 +61,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
             "domains": [ALL_DOMAINS[target].key for target in targets],
             "matrix": table.matrix(),
             "columns": columns,
+            "train_s": table.train_seconds(),
             "less_untrained": {f"{s}>{t}": vars(d) for (s, t), d in differences.items()},
         },
         claims,

@@ -23,6 +23,7 @@ from benchmarks.study.transfer import (
     WITH_CONTINUITY,
     Columns,
     TransferTable,
+    print_train_seconds,
     transfer_table,
 )
 from benchmarks.trials.evaluation import CONTINUOUS
@@ -46,6 +47,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
         ("trained on", *TARGETS),
         table.matrix_rows(),
     )
+    print_train_seconds(table)
     columns = table.columns()
     continuity = table.continuity()
     rows = columns | continuity
@@ -79,6 +81,7 @@ def main(command_line: Sequence[str] | None = None) -> None:
             "less_untrained": {f"{s}>{t}": vars(d) for (s, t), d in differences.items()},
             "coverage": table.coverages(),
             "peers": table.peer_trainings(),
+            "train_s": table.train_seconds(),
         },
         claims,
         draw(columns, tuple(table.peers)),

@@ -5,7 +5,8 @@ Moves the single files in `runs/benchmarks` (`--trials`) into `docs/results/tria
 result per line, in a fixed order, with all numbers as they were computed.
 
 After a change of the code that changes no result, `--rekey` keeps the stored trials: each one's key
-and code digest are computed anew. It needs the stamp of `benchmarks.same_results`.
+and code digest are computed anew. It needs the stamp of `benchmarks.same_results`. `--drop` removes
+what is of older code from the committed files.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from typing import Any
 
 from benchmarks.same_results import of_studies, read_stamp
 from benchmarks.study.from_study import KEPT
-from benchmarks.study.kept_trials import pack_study, rekey_study
+from benchmarks.study.kept_trials import added_and_kept, pack_study, rekey_study
 from benchmarks.trials.key import CODE_DIGESTS, key
 from benchmarks.trials.store import NEW, Result, Store, cost_store, packed_results, trial_store
 from benchmarks.trials.trial_settings import PEERS, Trial, peer_config, train_config
@@ -29,30 +30,39 @@ def main() -> None:
         prog="python -m benchmarks.pack", description=__doc__.splitlines()[0]
     )
     parser.add_argument("--trials", type=Path, default=NEW, help="folder of the single files")
-    parser.add_argument("--rekey", action="store_true", help="keep trials of older, equal code")
+    choice = parser.add_mutually_exclusive_group()
+    choice.add_argument("--rekey", action="store_true", help="keep trials of older, equal code")
+    choice.add_argument("--drop", action="store_true", help="remove trials of older code")
     options = parser.parse_args()
     same_as = read_stamp() if options.rekey else []
     for store in (trial_store(options.trials), cost_store(KEPT / "convergence")):
-        print(rekey(store, same_as) if options.rekey else pack(store))
+        print(rekey(store, same_as) if options.rekey else pack(store, drop=options.drop))
     for folder in sorted(KEPT.iterdir()):
-        print(rekey_study(folder, of_studies(same_as)) if options.rekey else pack_study(folder))
+        if options.rekey:
+            print(rekey_study(folder, of_studies(same_as)))
+        else:
+            print(pack_study(folder, drop=options.drop))
 
 
-def pack(store: Store) -> str:
+def pack(store: Store, *, drop: bool = False) -> str:
     """Move a store's single files into its committed file; return what was done.
 
     A single file replaces the result with the same key, by whichever code it was computed.
+
+    Args:
+        drop: whether results of older code are removed.
     """
     results = dict(packed_results(store.packed))
     files = sorted(store.folder.glob("*.json"), key=lambda path: (path.stat().st_mtime_ns, path))
     for file in files:
         result = json.loads(file.read_text(encoding="utf-8"))
         results[result["key"]] = result
-    if files:
-        write_packed(store.packed, results.values())
+    kept = [r for r in results.values() if not drop or r["code"] == CODE_DIGESTS[kind_of(r)]]
+    if files or len(kept) < len(results):
+        write_packed(store.packed, kept)
     for file in files:
         file.unlink()
-    return f"{store.packed}: {len(files)} results added, {len(results)} in all"
+    return added_and_kept(store.packed, len(files), len(kept), len(results))
 
 
 def rekey(store: Store, same_as: Iterable[Mapping[str, str]]) -> str:

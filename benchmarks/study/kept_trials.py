@@ -15,11 +15,14 @@ from rppg.train.config import TrainConfig
 Code = Mapping[str, str]
 
 
-def pack_study(folder: Path) -> str:
+def pack_study(folder: Path, *, drop: bool = False) -> str:
     """Move a study's single files into its committed file; return what was done.
 
     Failures that another try may not have stay where they are. Of a trial that is there already,
     the tests are put together.
+
+    Args:
+        drop: whether trials of older code, or with a test by older code, are removed.
     """
     packed = folder / PACKED
     results = {result["key"]: result for result in read_packed(packed)}
@@ -32,11 +35,18 @@ def pack_study(folder: Path) -> str:
         before = results.get(result["key"], {"tests": {}})
         results[result["key"]] = {**result, "tests": {**before["tests"], **result["tests"]}}
         done.append(file)
-    if done:
-        write_packed(packed, results.values())
+    kept = [result for result in results.values() if not drop or _is_present(result)]
+    if done or len(kept) < len(results):
+        write_packed(packed, kept)
     for file in done:
         file.unlink()
-    return f"{packed}: {len(done)} results added, {len(results)} in all"
+    return added_and_kept(packed, len(done), len(kept), len(results))
+
+
+def added_and_kept(packed: Path, added: int, kept: int, found: int) -> str:
+    """Return what packing has done, as text."""
+    removed = f", {found - kept} of older code removed" if kept < found else ""
+    return f"{packed}: {added} results added{removed}, {kept} in all"
 
 
 def rekey_study(folder: Path, same_as: Collection[Code]) -> str:

@@ -165,6 +165,11 @@ class TransferTable:
                 gains[source, target] = bootstrap(gain, groups)
         return gains
 
+    def train_seconds(self) -> list[float]:
+        """Return how long each training of FCUS took, on one thread."""
+        points = (point for source in self.sources for point in self.points("fcus", source))
+        return [point["train_s"] for point in points]
+
     def peer_trainings(self) -> dict[str, Any]:
         """Return how far each peer's training went."""
         keys = ("epochs", "best_epoch", "clips_per_epoch", "config")
@@ -175,6 +180,15 @@ class TransferTable:
             for source, results in by_source.items()
             for result in results
         }
+
+
+def print_train_seconds(table: TransferTable) -> None:
+    """Print the median of `TransferTable.train_seconds`, with the shortest and the longest."""
+    seconds = table.train_seconds()
+    print(
+        f"\nFCUS's trainings took {median(seconds):.0f} s ({min(seconds):.0f}–{max(seconds):.0f}), "
+        "each on one thread"
+    )
 
 
 def transfer_table(

@@ -219,6 +219,13 @@ def test_results_of_other_code_are_kept_only_if_that_code_is_equal(stored, monke
     assert load(stored, SMALL)["points"] == [{"criterion": 0.1 + 0.2}]
 
 
+def test_results_of_other_code_are_dropped_where_asked(stored, monkeypatch):
+    monkeypatch.setitem(keys.CODE_DIGESTS, "fcus", "new code")
+    assert pack.pack(stored).endswith("0 results added, 2 in all")
+    assert pack.pack(stored, drop=True).endswith("1 of older code removed, 1 in all")
+    assert list(packed_results(stored.packed)) == [key(VERIFIED)]
+
+
 def test_results_with_other_settings_are_not_kept(stored, monkeypatch):
     old = dict(keys.CODE_DIGESTS)
     monkeypatch.setitem(keys.CODE_DIGESTS, "fcus", "new code")
@@ -483,6 +490,13 @@ def test_a_study_of_other_code_is_kept_only_if_that_code_is_equal(
     assert rekey_study(tmp_path, [other, old]).endswith("1 results re-keyed, 0 of other code left")
     windows = [[t["windows"] for t in r["tests"].values()] for r in (kept(), before)]
     assert windows[0] == windows[1]
+
+
+def test_a_study_s_trials_of_other_code_are_dropped_where_asked(kept, tmp_path, monkeypatch):
+    assert pack_study(tmp_path, drop=True).endswith("0 results added, 1 in all")
+    monkeypatch.setitem(study_key.CODE_DIGESTS, "test", "new code")
+    assert pack_study(tmp_path).endswith("0 results added, 1 in all")
+    assert pack_study(tmp_path, drop=True).endswith("1 of older code removed, 0 in all")
 
 
 def test_fields_that_a_study_gains_do_not_cost_its_trials(tmp_path):
