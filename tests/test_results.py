@@ -22,6 +22,7 @@ METHODS = {
     "constant guess": "constant",
 }
 
+ERROR = ("mae_bpm", "se_bpm")
 SHOWN_METHODS = ("green", "chrom", "chrom+skin", "pos", "pos+skin", "untrained", "fcus")
 
 
@@ -63,6 +64,18 @@ def test_one_epoch_on_one_camera() -> None:
         values = [measured[f"synthetic:{d}@1"][method] for d in ("lab", "webcam", "wild")]
         expected = [spread(v) if "one epoch" in name else [v[0]] for v in values]
         assert_shown(shown, flat(expected))
+
+
+def test_shipped() -> None:
+    measured = load("shipped")["domains"]
+    shown = table("The shipped network")
+    assert list(shown) == list(measured)
+    for domain, row in measured.items():
+        errors = [row[m][key] for m in ("fcus", "untrained", "pos+skin") for key in ERROR]
+        ours = row["fcus"]
+        assert_shown(shown[domain][:6], errors)
+        shares = [100 * ours[key] for key in ("wrong", "reliable", "wrong_if_reliable")]
+        assert_shown(shown[domain][6:], shares, digits=1)
 
 
 def test_continuity() -> None:
