@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.results import arguments, saved_part, write_json
+from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.domains import DOMAINS, Domain
 
 
@@ -18,6 +19,14 @@ def domain_arguments(doc: str, name: str, *, subjects: int) -> argparse.Argument
     parser = arguments(doc, name)
     parser.add_argument("--subjects", type=int, default=subjects, help="in each domain")
     parser.add_argument("--again", action="store_true", help="measure all domains again")
+    return parser
+
+
+def tested_arguments(doc: str, name: str, *, subjects: int) -> argparse.ArgumentParser:
+    """Return `domain_arguments` of a program that tests on any of all eight domains."""
+    parser = domain_arguments(doc, name, subjects=subjects)
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    parser.add_argument("--domains", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
     return parser
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import accuracy, subject_errors
-from benchmarks.measure_domains import domain_arguments, measure_domains
+from benchmarks.measure_domains import measure_domains, tested_arguments
 from benchmarks.study.output import Claim, print_claims
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import MANIFEST, write_dataset
@@ -43,10 +43,7 @@ DRAWS = 10_000
 
 def main() -> None:
     """Measure, print, write."""
-    parser = domain_arguments(__doc__, "reencoding", subjects=20)
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--domains", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
-    options = parser.parse_args()
+    options = tested_arguments(__doc__, "reencoding", subjects=20).parse_args()
     settings = {
         "split": options.split,
         "subjects": options.subjects,

@@ -11,7 +11,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.accuracy import accuracy
-from benchmarks.measure_domains import domain_arguments, measure_domains
+from benchmarks.measure_domains import measure_domains, tested_arguments
 from benchmarks.study.output import Claim, print_claims
 from rppg.estimators.fcus import untrained
 from rppg.estimators.find import find_estimator
@@ -27,10 +27,7 @@ MOST_WRONG = 0.02
 
 def main() -> None:
     """Measure, print, write."""
-    parser = domain_arguments(__doc__, "shipped", subjects=60)
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
-    parser.add_argument("--domains", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
-    options = parser.parse_args()
+    options = tested_arguments(__doc__, "shipped", subjects=60).parse_args()
     settings = {"split": options.split, "subjects": options.subjects, "window_s": 10.0}
     claims: list[Claim] = []
 
