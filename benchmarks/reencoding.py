@@ -43,7 +43,7 @@ DRAWS = 10_000
 
 def main() -> None:
     """Measure, print, write."""
-    options = tested_arguments(__doc__, "reencoding", subjects=20).parse_args()
+    options = tested_arguments(__doc__, "reencoding", subjects=12).parse_args()
     settings = {
         "split": options.split,
         "subjects": options.subjects,
