@@ -105,6 +105,17 @@ def test_another_camera() -> None:
         assert_shown(shown, flat(cells))
 
 
+def test_people_s_own_videos() -> None:
+    found = load("all_domains")
+    columns = {"FCUS-rPPG, one epoch": found["columns"]["fcus, median"]} | found["columns"]
+    heading = "Does it carry to people's own videos?"
+    for name, shown in table(heading).items():
+        row = columns[METHODS.get(name, name) if "untrained" in name else name]
+        assert_shown(shown, list(row.values()))
+    for name, shown in table(heading, 1).items():
+        assert_shown(shown, flat(map(spread, found["matrix"]["fcus"][name].values())))
+
+
 def test_kept_trials_give_the_table_across_cameras() -> None:
     """Each cell is the mean error of the windows that are kept."""
     matrix = load("cross_domain")["matrix"]["fcus"]
