@@ -12,6 +12,7 @@ import pytest
 
 DOCS = Path(__file__).parents[1] / "docs"
 PAGE = (DOCS / "results.md").read_text(encoding="utf-8")
+LIMITS = (DOCS / "limits.md").read_text(encoding="utf-8")
 DOMAINS = ("lab", "webcam", "codec", "mobile", "wild")
 METHODS = {
     "FCUS-rPPG, one epoch": "fcus",
@@ -30,9 +31,9 @@ def load(name: str) -> Any:
     return json.loads((DOCS / f"results/{name}.json").read_text(encoding="utf-8"))
 
 
-def table(heading: str, index: int = 0) -> dict[str, list[float]]:
+def table(heading: str, index: int = 0, page: str = PAGE) -> dict[str, list[float]]:
     """Return the numbers in each row of a section's table, by the row's first cell."""
-    section = re.split(rf"^#+ {re.escape(heading)}\n", PAGE, flags=re.MULTILINE)[1]
+    section = re.split(rf"^#+ {re.escape(heading)}\n", page, flags=re.MULTILINE)[1]
     section = re.split(r"^#+ ", section, flags=re.MULTILINE)[0]
     lines = re.findall(r"((?:^\|.*\n)+)", section, re.MULTILINE)[index].splitlines()[2:]
     rows = {}
@@ -76,6 +77,32 @@ def test_shipped() -> None:
         assert_shown(shown[domain][:6], errors)
         shares = [100 * ours[key] for key in ("wrong", "reliable", "wrong_if_reliable")]
         assert_shown(shown[domain][6:], shares, digits=1)
+
+
+def test_a_second_compression() -> None:
+    measured = load("reencoding")["domains"]
+    shown = table("A second compression")
+    assert list(shown) == list(measured)
+    for domain, row in measured.items():
+        ours, pos = row["fcus"], row["pos+skin"]
+        times = [found[when]["mae_bpm"] for found in (ours, pos) for when in ("before", "after")]
+        assert_shown(shown[domain][:2] + shown[domain][5:7], times)
+        assert_shown(shown[domain][2:5], [ours["ratio"], *ours["interval"]], digits=1)
+        shares = [100 * ours[when]["reliable"] for when in ("before", "after")]
+        assert_shown(shown[domain][7:], shares, digits=0)
+
+
+def test_what_a_measurement_needs() -> None:
+    measured = load("limits")["curves"]
+    shown = table("What a measurement needs", page=LIMITS)
+    levels = {f"{c}, {n}": row for c, rows in measured.items() for n, row in rows.items()}
+    assert set(shown) == set(levels)
+    for name, row in levels.items():
+        ours, pos = row["fcus"], row["pos+skin"]
+        assert_shown(shown[name][:2], [ours[key] for key in ERROR])
+        assert_shown(shown[name][2:4], [100 * ours[key] for key in ("wrong", "reliable")], digits=0)
+        assert_shown(shown[name][4:6], [pos[key] for key in ERROR])
+        assert_shown(shown[name][6:], [100 * pos["wrong"]], digits=0)
 
 
 def test_continuity() -> None:
