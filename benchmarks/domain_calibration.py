@@ -21,12 +21,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmarks.baselines import classical_methods
-from benchmarks.measure_domains import domain_arguments, measure_domains
+from benchmarks.measure_domains import all_domain_arguments, chosen_domains, measure_domains
 from benchmarks.results import markdown_table
 from rppg.estimators.fcus import untrained
 from rppg.evaluation import ConstantGuess, Estimator, constant_guess, evaluate
 from rppg.signals import bandpass, resample, resample_frames, uniform_grid
-from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import DOMAINS, Domain
 from rppg.synthetic.filmed.domains import FILMED_DOMAINS
@@ -53,9 +52,7 @@ LOADING = 3e-3
 
 def main() -> None:
     """Measure, print, write."""
-    parser = domain_arguments(__doc__, "domain_calibration", subjects=40)
-    parser.add_argument("--domains", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
-    options = parser.parse_args()
+    options = all_domain_arguments(__doc__, "domain_calibration", subjects=40).parse_args()
     settings: dict[str, Any] = {"subjects": options.subjects, "window_s": 10.0, "split": "train"}
     settings["classical"] = list(classical_methods())
 
@@ -69,7 +66,7 @@ def main() -> None:
         lambda domain: measure_domain(domain, options.subjects),
         again=options.again,
         report=report,
-        domains=[ALL_DOMAINS[name] for name in options.domains or ALL_DOMAINS],
+        domains=chosen_domains(options),
     )
     found = json.loads(options.out.read_text(encoding="utf-8"))["domains"]
     for domains in (DOMAINS, FILMED_DOMAINS):

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 
 from benchmarks.accuracy import accuracy
 from benchmarks.results import arguments, markdown_table, saved_part, write_json
-from rppg.atomic import atomic_path
+from benchmarks.study.output import save_figure
 from rppg.estimators.find import find_estimator
 from rppg.evaluation import evaluate
 from rppg.report.figure_style import PALETTE, in_house_style
@@ -84,17 +84,20 @@ def main() -> None:
     options = parser.parse_args()
     settings = {"split": options.split, "subjects": options.subjects, "window_s": 10.0}
     found = {} if options.again else saved_part(options.out, "curves", settings)
+    measured: dict[Filming, Any] = {}  # the good webcam is a level of each curve
     for name, curve in CURVES.items():
         row = found.setdefault(name, {})
         for level, filming in curve.levels.items():
             if str(level) not in row:
                 domain = replace(PEOPLE, filming=filming)
-                row[str(level)] = measure(domain, options.split, options.subjects, options.jobs)
+                row[str(level)] = measured.get(filming) or measure(
+                    domain, options.split, options.subjects, options.jobs
+                )
                 write_json(options.out, {"settings": settings, "curves": found})
+            measured[filming] = row[str(level)]
             print(name, level, row[str(level)][OURS], flush=True)
     print(f"\n{limits_table(found)}")
-    with atomic_path(options.out.with_suffix(".svg")) as temporary:
-        draw(found).savefig(temporary, metadata={"Date": None})
+    save_figure(draw(found), options.out.with_suffix(".svg"))
 
 
 @one_thread()  # torch's threads and the encoders would wait for each other

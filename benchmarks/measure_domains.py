@@ -22,12 +22,23 @@ def domain_arguments(doc: str, name: str, *, subjects: int) -> argparse.Argument
     return parser
 
 
-def tested_arguments(doc: str, name: str, *, subjects: int) -> argparse.ArgumentParser:
-    """Return `domain_arguments` of a program that tests on any of all eight domains."""
+def all_domain_arguments(doc: str, name: str, *, subjects: int) -> argparse.ArgumentParser:
+    """Return `domain_arguments` of a program for all eight domains, or those that are named."""
     parser = domain_arguments(doc, name, subjects=subjects)
-    parser.add_argument("--split", choices=("validation", "test"), default="test")
     parser.add_argument("--domains", nargs="+", choices=tuple(ALL_DOMAINS), metavar="DOMAIN")
     return parser
+
+
+def tested_arguments(doc: str, name: str, *, subjects: int) -> argparse.ArgumentParser:
+    """Return `all_domain_arguments` of a program that tests."""
+    parser = all_domain_arguments(doc, name, subjects=subjects)
+    parser.add_argument("--split", choices=("validation", "test"), default="test")
+    return parser
+
+
+def chosen_domains(options: argparse.Namespace) -> list[Domain]:
+    """Return the domains that the options of `all_domain_arguments` name; all by default."""
+    return [ALL_DOMAINS[name] for name in options.domains or ALL_DOMAINS]
 
 
 def measure_domains(

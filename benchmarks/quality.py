@@ -30,8 +30,7 @@ from scipy.stats import rankdata
 
 from benchmarks.baselines import classical_methods
 from benchmarks.results import RESULTS, arguments, write_json
-from benchmarks.study.output import Claim, print_claims
-from rppg.atomic import atomic_path
+from benchmarks.study.output import Claim, print_claims, save_figure
 from rppg.estimators.estimator import Estimator
 from rppg.estimators.fcus import find_traces, untrained, wave_and_traces
 from rppg.estimators.find import reference_estimator
@@ -159,8 +158,7 @@ def main() -> None:
         print_claims(claims)
     out = options.out or RESULTS / f"quality_{options.kinds}.json"
     write_json(out, result)
-    with atomic_path(out.with_suffix(".svg")) as temporary:
-        draw(result["all"]["bins"]).savefig(temporary, metadata={"Date": None})
+    save_figure(draw(result["all"]["bins"]), out.with_suffix(".svg"))
 
 
 def collect(

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.accuracy import accuracy, subject_errors
-from benchmarks.measure_domains import measure_domains, tested_arguments
+from benchmarks.measure_domains import chosen_domains, measure_domains, tested_arguments
 from benchmarks.study.output import Claim, print_claims
 from rppg.data.specs import open_dataset
 from rppg.data.synthetic_dataset import MANIFEST, write_dataset
@@ -26,7 +26,6 @@ from rppg.estimators.fcus import untrained
 from rppg.estimators.find import find_estimator
 from rppg.evaluation import evaluate
 from rppg.evaluation.resampling import percentile_interval
-from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.cache import SPLITS
 from rppg.synthetic.domains import Domain
 from rppg.video.decode_video import probe, read_frames
@@ -67,7 +66,7 @@ def main() -> None:
         lambda domain: measure(domain, options.split, options.subjects),
         again=options.again,
         report=report,
-        domains=[ALL_DOMAINS[name] for name in options.domains or ALL_DOMAINS],
+        domains=chosen_domains(options),
     )
     print_claims([claim(name, found[name]) for name in CLAIMED if name in found])
 

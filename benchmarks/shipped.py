@@ -11,12 +11,11 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmarks.accuracy import accuracy
-from benchmarks.measure_domains import measure_domains, tested_arguments
+from benchmarks.measure_domains import chosen_domains, measure_domains, tested_arguments
 from benchmarks.study.output import Claim, print_claims
 from rppg.estimators.fcus import untrained
 from rppg.estimators.find import find_estimator
 from rppg.evaluation import evaluate
-from rppg.synthetic.all_domains import ALL_DOMAINS
 from rppg.synthetic.cache import synthetic_recordings
 from rppg.synthetic.domains import Domain
 
@@ -46,7 +45,7 @@ def main() -> None:
         lambda domain: measure(domain, options.split, options.subjects),
         again=options.again,
         report=report,
-        domains=[ALL_DOMAINS[name] for name in options.domains or ALL_DOMAINS],
+        domains=chosen_domains(options),
     )
     print_claims(claims)
 

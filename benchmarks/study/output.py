@@ -3,6 +3,7 @@
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -44,7 +45,6 @@ def claims_table(claims: Sequence[Claim]) -> str:
     return markdown_table(("claim", "found", "holds"), rows)
 
 
-@in_house_style  # the texts in an SVG are drawn when it is saved
 def write(
     options: Options | StudyOptions,
     results: Mapping[str, Any],
@@ -64,9 +64,15 @@ def write(
     write_json(options.out, _rounded(document), allow_nan=False)
     print(f"\nwrote {options.out}")
     if figure is not None:
-        with atomic_path(options.out.with_suffix(".svg")) as temporary:
-            figure.savefig(temporary, metadata={"Date": None})
+        save_figure(figure, options.out.with_suffix(".svg"))
         print(f"wrote {options.out.with_suffix('.svg')}")
+
+
+@in_house_style  # the texts in an SVG are drawn, and its names made, when it is saved
+def save_figure(figure: Figure, path: Path) -> None:
+    """Write a figure as SVG, the same bytes each time."""
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, metadata={"Date": None})
 
 
 def spread(values: Sequence[float]) -> str:
